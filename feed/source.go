@@ -1,0 +1,125 @@
+package feed
+
+import (
+	"context"
+	"time"
+)
+
+// Position is a place in the order of changes. The zero value is before all.
+type Position struct {
+	Epoch    int64
+	Revision int64
+}
+
+// Before reports whether p is before q.
+func (p Position) Before(q Position) bool {
+	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Revision < q.Revision
+}
+
+// Instance is one running process of a sidecar: <SPIFFE ID>#<32 hex digits>.
+type Instance struct {
+	Sidecar string // SPIFFE ID, proven by the peer's certificate
+	Run     string // 128 random bits of this process, in hex
+}
+
+// String returns the text form, "" for the zero value.
+func (i Instance) String() string {
+	if i.Sidecar == "" {
+		return ""
+	}
+	return i.Sidecar + "#" + i.Run
+}
+
+// Snapshot is everything that one instance holds at a position.
+type Snapshot struct {
+	At        Position
+	Resources []*Resource
+}
+
+// Change is what one verb changed, as the verb's transaction stored it. Encoded
+// once, it is shared by all streams.
+type Change struct {
+	At        Position
+	App       string // instances that do not front it skip the change
+	Resources []*Resource
+	Removals  []*Removal
+}
+
+// Beat is one instance's sign of life, waiting for its Pong.
+type Beat struct {
+	Instance Instance
+	Ping     *Ping
+}
+
+// Pulse is what the transaction that stored a batch of beats saw.
+type Pulse struct {
+	Head       Position // head.feed
+	Time       time.Time
+	Checkpoint []byte // signed note
+}
+
+// Receipt is an instance's word that a position is applied.
+type Receipt struct {
+	Instance    Instance
+	At          Position
+	LastAllowed time.Time // zero: none
+	LastAction  string
+	StreamsCut  uint32
+	Bounded     time.Time // zero: none
+}
+
+// Refusal is an instance's word that it does not hold a resource.
+type Refusal struct {
+	Instance Instance
+	Nack     *Nack
+}
+
+// Source is what a Server tells from. Its methods are called concurrently. A
+// Source that cannot answer returns an error; the server then tells nothing, and
+// every lease runs out.
+type Source interface {
+	// Join admits an instance that the peer may speak for, records its start, and
+	// returns the names of the apps that it fronts. An instance that policy does
+	// not list is an error.
+	Join(ctx context.Context, i Instance, s *Subscribe) (apps []string, err error)
+	// Leave says that the instance's stream is gone. Its lease is not touched.
+	Leave(ctx context.Context, i Instance)
+	// Snapshot reads all that an instance with these apps holds, in one transaction.
+	Snapshot(ctx context.Context, apps []string) (Snapshot, error)
+	// Changes reads the changes after one position up to and with another, in
+	// order. If some of them are no longer kept, ok is false and the caller takes
+	// a snapshot.
+	Changes(ctx context.Context, after, upto Position) (changes []Change, ok bool, err error)
+	// Beat stores last_pong for each instance and reads head and clock, in one
+	// write transaction (contracts §2). The pulse counts only if err is nil.
+	Beat(ctx context.Context, beats []Beat) (Pulse, error)
+	// Acknowledge stores the highest receipt of each instance.
+	Acknowledge(ctx context.Context, receipts []Receipt) error
+	// Refused records a NACK.
+	Refused(ctx context.Context, r Refusal) error
+	// Ingest stores one segment, durably, or says what it wants instead.
+	Ingest(ctx context.Context, i Instance, r *IngestRequest) (*IngestResponse, error)
+	// Reserve acknowledges one intent, durably.
+	Reserve(ctx context.Context, i Instance, r *ReserveRequest) (*ReserveResponse, error)
+}
+
+// Sink is what a Client fills: the sidecar's table, lease and clock. Its methods
+// are called by one goroutine at a time.
+type Sink interface {
+	// Position is the highest position that was ever applied, and Holding is
+	// false until a complete snapshot is in.
+	Position() (at Position, holding bool)
+	// Swap takes a complete snapshot in, whole. One below Position is an error.
+	// It returns when nothing decided under the older state is on its way any
+	// more, with the receipt's figures and the resources that it refuses.
+	Swap(ctx context.Context, s Snapshot) (Receipt, []*Nack, error)
+	// Apply takes one delta in; see Swap. A delta at or below Position is an error.
+	Apply(ctx context.Context, d *Delta) (Receipt, []*Nack, error)
+	// Advance notes that nothing of this instance changed up to a position.
+	Advance(at Position) error
+	// Ponged renews the lease: the Ping was sent at that reading of the boot
+	// clock, and everything up to the Pong's head is applied.
+	Ponged(sent time.Duration, p *Pong) error
+	// Describe fills in what a Ping tells of the instance: spools, checkpoint size.
+	Describe(p *Ping)
+}

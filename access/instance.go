@@ -1,0 +1,59 @@
+package access
+
+import (
+	"time"
+
+	"github.com/mayflyproxy/mayfly/feed"
+)
+
+// Instance is one running process of a registered sidecar, as mayflyd knows it.
+type Instance struct {
+	ID          feed.Instance
+	Apps        []string
+	Environment string
+	Version     string
+	Catalogues  map[string]string
+	JoinedAt    time.Time
+	LastPong    time.Time     // of the last transaction that answered its Ping; zero: none yet
+	StaleAfter  time.Duration // largest of its apps
+	Acked       feed.Position
+	LastAllowed time.Time // of the receipt with Acked
+	LastAction  string
+	Bounded     time.Time
+	Nack        string // newest refusal, empty: none
+	NackAt      time.Time
+	GoneAt      time.Time // unseen for 24 h, zero otherwise
+}
+
+// Revocation is one grant's end that receipts are awaited for.
+type Revocation struct {
+	Grant   string // grt_… id
+	At      feed.Position
+	Started time.Time
+	Waits   []Wait
+	Closed  time.Time // when the last one was acked or closed; zero: waiting
+}
+
+// Wait is one instance that a revocation waits for. It ends when the instance
+// acknowledges, or at Until whatever happens: by then its lease has run out.
+type Wait struct {
+	Instance    feed.Instance
+	LastPong    time.Time
+	Until       time.Time // LastPong + StaleAfter + 1 s
+	AckedAt     time.Time // zero: not acked
+	LastAllowed time.Time
+	LastAction  string
+	Bounded     time.Time
+}
+
+// Done says how the wait ended at now: "acked", "closed", or "" while it lasts.
+func (w Wait) Done(now time.Time) string {
+	switch {
+	case !w.AckedAt.IsZero():
+		return "acked"
+	case !now.Before(w.Until):
+		return "closed"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,275 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+)
+
+// ErrNotFound is what every single-row read returns, wrapped, when there is no
+// such row.
+var ErrNotFound = errors.New("not found")
+
+// ErrExists is what an insert returns, wrapped, when a unique key is taken.
+var ErrExists = errors.New("already there")
+
+// Store keeps everything that mayflyd knows. It is safe for concurrent use.
+type Store interface {
+	// Update runs f in one write transaction that holds the head row's lock from
+	// its beginning: updates are in one order, which is the record's and the
+	// feed's. If f returns an error, or ctx ends, nothing has changed. When Update
+	// returns nil the change is durable.
+	Update(ctx context.Context, f func(Tx) error) error
+	// View runs f in one read transaction: one consistent state.
+	View(ctx context.Context, f func(Tx) error) error
+}
+
+// Tx is one transaction. It is used by one goroutine and not after f returned.
+// Reads return ErrNotFound; lists are empty, never nil errors.
+type Tx interface {
+	// Now is the transaction's clock (contracts §1): read once, never behind any
+	// earlier transaction's.
+	Now() time.Time
+	// Log is the control log's storage; audit.Log appends to it.
+	Log() audit.Storage
+	Head() HeadStore
+	Changes() ChangeStore
+	Policies() PolicyStore
+	Requests() RequestStore
+	Approvals() ApprovalStore
+	Grants() GrantStore
+	Sessions() SessionStore
+	Persons() PersonStore
+	Instances() InstanceStore
+	Revocations() RevocationStore
+	Spools() SpoolStore
+	Reservations() ReservationStore
+	Keys() KeyStore
+	Outbox() OutboxStore
+}
+
+// HeadStore keeps the feed's position: the last one that changed what instances hold.
+type HeadStore interface {
+	Feed(ctx context.Context) (feed.Position, error) // epoch 1, revision 0 in a new database
+	SetFeed(ctx context.Context, at feed.Position) error
+}
+
+// StoredChange is a row of the feed: one revision's change for one app, encoded.
+type StoredChange struct {
+	At   feed.Position
+	App  string
+	Body []byte // feed.Delta, marshalled
+}
+
+// ChangeStore keeps what each revision changed, for streams that follow.
+type ChangeStore interface {
+	Append(ctx context.Context, c StoredChange) error
+	// Between lists the changes after one position up to and with another, in order.
+	Between(ctx context.Context, after, upto feed.Position) ([]StoredChange, error)
+	// Oldest returns the position from which on all changes are kept.
+	Oldest(ctx context.Context) (feed.Position, error)
+	// Prune forgets changes up to and with a position.
+	Prune(ctx context.Context, upto feed.Position) error
+}
+
+// StoredPolicy is a policy that was in force.
+type StoredPolicy struct {
+	Digest  string // of the files, contracts §6
+	Commit  string
+	Signer  string // person, "" unsigned (development)
+	Files   map[string][]byte
+	Applied time.Time
+}
+
+// PolicyStore keeps every policy that was ever in force, by digest, and which one is.
+type PolicyStore interface {
+	Current(ctx context.Context) (StoredPolicy, error) // ErrNotFound: none yet
+	// Head returns the digest in force without the files, for a cache.
+	Head(ctx context.Context) (digest, commit string, err error)
+	ByDigest(ctx context.Context, digest string) (StoredPolicy, error)
+	// Apply stores p (again, if it is there) and puts it in force.
+	Apply(ctx context.Context, p StoredPolicy) error
+}
+
+// RequestFilter narrows a list of requests. Zero fields do not narrow. Lists are
+// newest first, after the cursor, which is the last id of the page before.
+type RequestFilter struct {
+	Requester identity.Principal
+	State     RequestState
+	App       string
+	Before    grant.RequestID
+	Limit     int // 0: 100
+}
+
+// RequestStore keeps requests.
+type RequestStore interface {
+	Insert(ctx context.Context, r Request, offer []byte) error
+	Get(ctx context.Context, id grant.RequestID) (Request, error)
+	Offer(ctx context.Context, id grant.OfferID) ([]byte, error)
+	// Update replaces the row of r.ID, whole.
+	Update(ctx context.Context, r Request) error
+	List(ctx context.Context, f RequestFilter) ([]Request, error)
+	CountPending(ctx context.Context, requester identity.Principal) (int, error)
+	// Overdue lists pending requests whose DecideBy is at or before now.
+	Overdue(ctx context.Context, now time.Time, limit int) ([]Request, error)
+}
+
+// ApprovalStore keeps approvals and refusals.
+type ApprovalStore interface {
+	Insert(ctx context.Context, a Approval) error // ErrExists: this person spoke on this revision
+	List(ctx context.Context, id grant.RequestID) ([]Approval, error)
+}
+
+// GrantFilter narrows a list of grants; see RequestFilter.
+type GrantFilter struct {
+	Principal   identity.Principal
+	App         string
+	Entitlement string
+	LiveAt      time.Time // only those neither marked nor ended then
+	Before      grant.GrantID
+	Limit       int
+}
+
+// GrantStore keeps grants. Params belong to the grant's row for the feed.
+type GrantStore interface {
+	Insert(ctx context.Context, g grant.Grant, params map[string]string, catalogue string) error // the database itself refuses one without an end (P1)
+	Get(ctx context.Context, id grant.GrantID) (grant.Grant, error)
+	// Fed reads a grant with what the feed adds to it.
+	Fed(ctx context.Context, id grant.GrantID) (g grant.Grant, params map[string]string, catalogue string, err error)
+	List(ctx context.Context, f GrantFilter) ([]grant.Grant, error)
+	MarkRevoked(ctx context.Context, id grant.GrantID, at time.Time, why grant.Reason) error
+	MarkFinished(ctx context.Context, id grant.GrantID, at time.Time) error
+	// Unswept lists grants that have ended at now and whose end is not on record yet.
+	Unswept(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error)
+	MarkSwept(ctx context.Context, id grant.GrantID) error
+}
+
+// SessionStore keeps API sessions and the logins that are under way.
+type SessionStore interface {
+	Insert(ctx context.Context, s Session) error
+	ByHash(ctx context.Context, hash [32]byte) (Session, error)
+	End(ctx context.Context, id grant.SessionID, at time.Time) error
+	// PutLogin keeps a login that is under way until it is taken or until it ends.
+	PutLogin(ctx context.Context, key string, body []byte, ends time.Time) error
+	// TakeLogin returns it once: the second call, and one after its end, is ErrNotFound.
+	TakeLogin(ctx context.Context, key string, now time.Time) ([]byte, error)
+}
+
+// PersonStore keeps the key that makes a principal's pseudonym, and the personal
+// texts that may be erased with it.
+type PersonStore interface {
+	// Key returns the key of p, made by fresh when there is none. In a View it is
+	// ErrNotFound instead.
+	Key(ctx context.Context, p identity.Principal, fresh func() []byte) ([]byte, error)
+	// ByPseudonym returns whose pseudonym it is.
+	ByPseudonym(ctx context.Context, pseudonym string) (identity.Principal, error)
+	// SetPseudonym keeps the name that Key gave rise to.
+	SetPseudonym(ctx context.Context, p identity.Principal, pseudonym string) error
+	// Profile returns the newest name and verified e-mail; both may be empty.
+	Profile(ctx context.Context, p identity.Principal) (name, email string, err error)
+	SetProfile(ctx context.Context, p identity.Principal, name, email string) error
+	// WithEmail lists the accounts that share a verified e-mail.
+	WithEmail(ctx context.Context, email string) ([]identity.Principal, error)
+	// Erase forgets the key and the texts of p. Pseudonyms in the record stay.
+	Erase(ctx context.Context, p identity.Principal) error
+}
+
+// InstanceStore keeps running sidecars.
+type InstanceStore interface {
+	Join(ctx context.Context, i Instance) error // again: replaces all but the receipts
+	Get(ctx context.Context, id feed.Instance) (Instance, error)
+	List(ctx context.Context) ([]Instance, error) // not gone, by id
+	SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time) error
+	// SetAcked stores a receipt if it is the highest of its instance.
+	SetAcked(ctx context.Context, r feed.Receipt, at time.Time) error
+	SetNack(ctx context.Context, id feed.Instance, text string, at time.Time) error
+	MarkGone(ctx context.Context, id feed.Instance, at time.Time) error
+}
+
+// RevocationStore keeps what revoke --wait waits for.
+type RevocationStore interface {
+	Insert(ctx context.Context, r Revocation) error
+	Get(ctx context.Context, id grant.GrantID) (Revocation, error)
+	Open(ctx context.Context) ([]Revocation, error)
+	// Acked notes one instance's acknowledgement in every open revocation at or
+	// below the receipt's position.
+	Acked(ctx context.Context, r feed.Receipt, at time.Time) error
+	Close(ctx context.Context, id grant.GrantID, at time.Time) error
+}
+
+// StoredSegment is one accepted segment of a spool.
+type StoredSegment struct {
+	Spool       string
+	Sidecar     string // SPIFFE ID of the instance that shipped it
+	First, Last uint64
+	Frames      []byte
+	Root        [32]byte
+	ChainHead   [32]byte
+	Leaf        int64 // index of its anchor in the control log
+}
+
+// SpoolStore keeps segments and where each spool stands.
+type SpoolStore interface {
+	// Head returns the next seq and the chain head: 1 and zero for a new spool.
+	// owner is the sidecar that shipped first, "" for a new one.
+	Head(ctx context.Context, spool string) (next uint64, chain [32]byte, owner string, err error)
+	Append(ctx context.Context, s StoredSegment) error
+	// Spools lists the ids of all spools, sorted.
+	Spools(ctx context.Context) ([]string, error)
+	// Segments lists a spool's segments from a seq on, in order.
+	Segments(ctx context.Context, spool string, from uint64, limit int) ([]StoredSegment, error)
+	// IndexAction notes where an action, and the ids that it names, stand; Find
+	// returns the places that name an id (act_, den_, grt_ …), in order.
+	Index(ctx context.Context, id string, p Place) error
+	Find(ctx context.Context, id string) ([]Place, error)
+}
+
+// Place is where a record stands: a leaf of the control log (Spool empty), or a
+// frame of a spool.
+type Place struct {
+	Spool string
+	Seq   uint64
+}
+
+// Reservation is the control plane's acknowledgement of one intent.
+type Reservation struct {
+	Action   grant.ActionID
+	Grant    grant.GrantID
+	Instance feed.Instance
+	Result   int32 // feed.ReserveResponse_Result
+	Reason   string
+	Leaf     int64
+	At       time.Time
+}
+
+// ReservationStore keeps them by action.
+type ReservationStore interface {
+	Get(ctx context.Context, id grant.ActionID) (Reservation, error)
+	Insert(ctx context.Context, r Reservation) error
+}
+
+// KeyStore keeps answers to repeated calls: Idempotency-Key per (principal, route).
+type KeyStore interface {
+	Get(ctx context.Context, p identity.Principal, route, key string, now time.Time) (body []byte, err error)
+	Put(ctx context.Context, p identity.Principal, route, key string, body []byte, ends time.Time) error
+}
+
+// Event is something that people or parts are told of after the transaction.
+type Event struct {
+	Seq  int64
+	Kind string // request.pending, request.decided, grant.ended …
+	ID   string // what it is about
+	At   time.Time
+}
+
+// OutboxStore keeps events until they are delivered.
+type OutboxStore interface {
+	Put(ctx context.Context, e Event) error
+	// After lists events after a seq, in order.
+	After(ctx context.Context, seq int64, limit int) ([]Event, error)
+}

@@ -1,0 +1,169 @@
+package xds
+
+import (
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	alsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	tagv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const bufferLimit = 64 << 10 // bytes a connection may hold after an end
+
+// services is the listener for workloads: mTLS, one filter chain for each app.
+// A chain of its own keeps the connections of all other apps when an app comes,
+// changes or goes; Envoy drains the connections of a chain that changed.
+func (b *builder) services(g Gateway) *listenerv3.Listener {
+	l := &listenerv3.Listener{
+		Name:    listenerServices,
+		Address: tcp(g.ServicesAddress.Addr().String(), uint32(g.ServicesAddress.Port())),
+		// With reuse_port a second process could share the port unseen.
+		EnableReusePort:               wrapperspb.Bool(false),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
+		ListenerFiltersTimeout:        seconds(5),
+		ListenerFilters: []*listenerv3.ListenerFilter{{
+			Name:       extTLSInspector,
+			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: b.any(&inspectorv3.TlsInspector{})},
+		}},
+		AccessLog: []*accesslogv3.AccessLog{b.connectionLog()},
+	}
+	tls := b.any(downstreamTLS(g.TrustDomains))
+	for _, a := range g.Apps {
+		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
+			Name:                          a.Name,
+			FilterChainMatch:              &listenerv3.FilterChainMatch{ServerNames: a.Hosts},
+			TransportSocketConnectTimeout: seconds(5),
+			TransportSocket: &corev3.TransportSocket{
+				Name:       extTLS,
+				ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: tls},
+			},
+			Filters: []*listenerv3.Filter{{
+				Name:       extHCM,
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: b.any(b.manager(a))},
+			}},
+		})
+	}
+	return l
+}
+
+// downstreamTLS asks every caller for an SVID of a known trust domain. A resumed
+// session would not be validated again, so there are none.
+func downstreamTLS(domains []string) *tlsv3.DownstreamTlsContext {
+	var sans []*tlsv3.SubjectAltNameMatcher
+	for _, d := range domains {
+		sans = append(sans, &tlsv3.SubjectAltNameMatcher{
+			SanType: tlsv3.SubjectAltNameMatcher_URI,
+			Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + d + "/"}},
+		})
+	}
+	return &tlsv3.DownstreamTlsContext{
+		RequireClientCertificate:         wrapperspb.Bool(true),
+		SessionTicketKeysType:            &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true},
+		DisableStatefulSessionResumption: true,
+		CommonTlsContext: &tlsv3.CommonTlsContext{
+			TlsParams: &tlsv3.TlsParameters{
+				TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+				TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+			},
+			AlpnProtocols:                  []string{"h2", "http/1.1"},
+			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{secret(SecretListener)},
+			ValidationContextType:          validation(SecretClients, sans),
+		},
+	}
+}
+
+func validation(name string, sans []*tlsv3.SubjectAltNameMatcher) *tlsv3.CommonTlsContext_CombinedValidationContext {
+	return &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+		DefaultValidationContext:         &tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: sans},
+		ValidationContextSdsSecretConfig: secret(name),
+	}}
+}
+
+// secret refers to one secret of the sidecar. Without a limit on the first fetch
+// a listener waits for its certificate instead of opening without one.
+func secret(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
+		ResourceApiVersion:  corev3.ApiVersion_V3,
+		InitialFetchTimeout: durationpb.New(0),
+		ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
+			ApiType:             corev3.ApiConfigSource_DELTA_GRPC,
+			TransportApiVersion: corev3.ApiVersion_V3,
+			GrpcServices: []*corev3.GrpcService{{
+				TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
+					ClusterName: clusterSDS,
+					RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
+						BaseInterval: millis(250), MaxInterval: seconds(2),
+					}},
+				}},
+			}},
+		}},
+	}}
+}
+
+// connectionLog tells the sidecar of callers that never came as far as HTTP:
+// a refused handshake, a server name that no app has.
+func (b *builder) connectionLog() *accesslogv3.AccessLog {
+	return &accesslogv3.AccessLog{
+		Name: extTCPGRPCLog,
+		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_OrFilter{OrFilter: &accesslogv3.OrFilter{
+			Filters: []*accesslogv3.AccessLogFilter{
+				{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}}}},
+				b.cel("connection.transport_failure_reason != ''"),
+			},
+		}}},
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: b.any(&alsv3.TcpGrpcAccessLogConfig{CommonConfig: logConfig(LogConnection)})},
+	}
+}
+
+func (b *builder) actionLog() *accesslogv3.AccessLog {
+	return &accesslogv3.AccessLog{
+		Name:       extHTTPGRPCLog,
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: b.any(&alsv3.HttpGrpcAccessLogConfig{CommonConfig: logConfig(LogAction)})},
+	}
+}
+
+// logConfig sends each entry at once: with a buffer, a killed Envoy loses the
+// entries of up to its flush interval.
+func logConfig(name string) *alsv3.CommonGrpcAccessLogConfig {
+	return &alsv3.CommonGrpcAccessLogConfig{
+		LogName:             name,
+		TransportApiVersion: corev3.ApiVersion_V3,
+		BufferSizeBytes:     wrapperspb.UInt32(0),
+		CustomTags: []*tagv3.CustomTag{{
+			Tag: "conn", Type: &tagv3.CustomTag_Value{Value: "%CONNECTION_ID%"},
+		}},
+		GrpcService: sidecarService(nil),
+	}
+}
+
+func sidecarService(timeout *durationpb.Duration) *corev3.GrpcService {
+	return &corev3.GrpcService{
+		Timeout:         timeout,
+		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: clusterSidecar}},
+	}
+}
+
+func (b *builder) cel(expression string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &accesslogv3.ExtensionFilter{
+		Name:       extCEL,
+		ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: b.any(&celv3.ExpressionFilter{Expression: expression})},
+	}}}
+}
+
+func tcp(host string, port uint32) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
+	}}}
+}
+
+func seconds(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Second) }
+
+func millis(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Millisecond) }

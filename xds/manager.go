@@ -1,0 +1,106 @@
+package xds
+
+import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// headersFromSidecar are the only headers that an answer of ext_authz may set or
+// remove; any other is an error, never silently dropped. The match is full.
+const headersFromSidecar = `authorization|cookie|grpc-timeout|x-mayfly-.+`
+
+// headerDeadline carries the time that is left to Envoy: ext_authz sets it, the
+// route arms its timer from it and takes it off (notes: mechanism A).
+const headerDeadline = "grpc-timeout"
+
+// manager is the HTTP connection manager of one app's chain.
+func (b *builder) manager(a App) *hcmv3.HttpConnectionManager {
+	on := wrapperspb.Bool(true)
+	return &hcmv3.HttpConnectionManager{
+		StatPrefix: "services_" + a.Name,
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+			RouteConfigName: routeServices,
+			ConfigSource: &corev3.ConfigSource{
+				ResourceApiVersion:    corev3.ApiVersion_V3,
+				ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+			},
+		}},
+		// 1 s, the default, shows an end late; 0 loses 403 and 413 answers to
+		// HTTP/1.1 clients that are still uploading.
+		DelayedCloseTimeout:   millis(100),
+		RequestHeadersTimeout: seconds(10),
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			MaxHeadersCount:              wrapperspb.UInt32(100),
+			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
+		},
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+			MaxConcurrentStreams:        wrapperspb.UInt32(100),
+			InitialStreamWindowSize:     wrapperspb.UInt32(64 << 10),
+			InitialConnectionWindowSize: wrapperspb.UInt32(1 << 20),
+		},
+		UseRemoteAddress:              on,
+		NormalizePath:                 on,
+		MergeSlashes:                  true,
+		PathWithEscapedSlashesAction:  hcmv3.HttpConnectionManager_REJECT_REQUEST,
+		AlwaysSetRequestIdInResponse:  true,
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{b.earlyMutation()},
+		AccessLog:                     []*accesslogv3.AccessLog{b.actionLog()},
+		LocalReplyConfig:              b.localReplies(a),
+		HttpFilters: []*hcmv3.HttpFilter{
+			{Name: extExtAuthz, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(extAuthz())}},
+			{Name: extRouter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&routerv3.Router{SuppressEnvoyHeaders: true})}},
+		},
+	}
+}
+
+// strippedPrefixes and strippedHeaders go from a request before anything reads
+// it: whatever claims to come from Mayfly or Envoy comes from the caller.
+func strippedPrefixes() []string { return []string{"x-envoy-", "x-mayfly-"} }
+func strippedHeaders() []string  { return []string{"x-forwarded-client-cert"} }
+
+func (b *builder) earlyMutation() *corev3.TypedExtensionConfig {
+	var ms []*mutationv3.HeaderMutation
+	for _, p := range strippedPrefixes() {
+		ms = append(ms, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
+			KeyMatcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p}},
+		}}})
+	}
+	for _, h := range strippedHeaders() {
+		ms = append(ms, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: h}})
+	}
+	return &corev3.TypedExtensionConfig{Name: extEarlyMutation, TypedConfig: b.any(&earlyv3.HeaderMutation{Mutations: ms})}
+}
+
+// extAuthz asks the sidecar about every request that has a route. Buffering of
+// bodies is set here and switched off per virtual host, because Envoy 1.40 ignores
+// pack_as_bytes where it is set per route.
+func extAuthz() *authzv3.ExtAuthz {
+	on := wrapperspb.Bool(true)
+	return &authzv3.ExtAuthz{
+		TransportApiVersion: corev3.ApiVersion_V3,
+		Services:            &authzv3.ExtAuthz_GrpcService{GrpcService: sidecarService(seconds(5))},
+		StatusOnError:       &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+		WithRequestBody:     &authzv3.BufferSettings{MaxRequestBytes: MaxBody, PackAsBytes: true},
+		ValidateMutations:   true,
+		EncodeRawHeaders:    true,
+
+		IncludePeerCertificate: true,
+		IncludeTlsSession:      true,
+		ClearRouteCache:        true,
+		ClearRouteCacheHeaders: []string{headerDeadline},
+		DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{
+			DisallowAll:     on,
+			DisallowIsError: on,
+			AllowExpression: &matcherv3.RegexMatcher{Regex: headersFromSidecar},
+		},
+		RouteMetadataContextNamespaces: []string{RouteMetadata},
+	}
+}

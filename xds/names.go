@@ -1,0 +1,57 @@
+package xds
+
+// Sockets in the run directory of a node. The sidecar listens on them before it
+// starts Envoy.
+const (
+	SocketSidecar = "sidecar.sock" // ext_authz and access logs, gRPC
+	SocketHop     = "hop.sock"     // the hop, HTTP/1.1
+)
+
+// Keys of node.metadata, which Envoy's bootstrap carries and Build needs.
+const (
+	MetaServicesAddress = "services_address" // IP:port of the services listener
+	MetaRunDir          = "run_dir"          // absolute folder of the sockets
+	MetaVersion         = "version"          // of the sidecar, for display
+)
+
+// Secrets that the sidecar serves by SDS.
+const (
+	SecretListener      = "listener"       // Envoy's own certificate and key
+	SecretClients       = "clients"        // trust bundles of callers
+	SecretUpstreamRoots = "upstream_roots" // roots for direct apps over https
+)
+
+// RouteMetadata is the namespace of the metadata that ext_authz is given with
+// each request: {app: <name>, hop: <bool>}.
+const RouteMetadata = "mayfly"
+
+// Log names of the two gRPC access logs.
+const (
+	LogAction     = "action" // one entry per HTTP request
+	LogConnection = "conn"   // connections refused before HTTP
+)
+
+// Names inside the generated configuration.
+const (
+	clusterSidecar   = "sidecar"
+	clusterHop       = "hop"
+	clusterAppPrefix = "app/"
+	clusterSDS       = "sidecar_sds" // static, in the bootstrap
+	listenerServices = "services"
+	routeServices    = "services"
+	vhostUnknown     = "unknown"
+)
+
+// Names of Envoy's filters and extensions in use.
+const (
+	extExtAuthz      = "envoy.filters.http.ext_authz"
+	extRouter        = "envoy.filters.http.router"
+	extHCM           = "envoy.filters.network.http_connection_manager"
+	extTLSInspector  = "envoy.filters.listener.tls_inspector"
+	extTLS           = "envoy.transport_sockets.tls"
+	extHTTPGRPCLog   = "envoy.access_loggers.http_grpc"
+	extTCPGRPCLog    = "envoy.access_loggers.tcp_grpc"
+	extCEL           = "envoy.access_loggers.extension_filters.cel"
+	extEarlyMutation = "envoy.http.early_header_mutation.header_mutation"
+	extHTTPOptions   = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+)

@@ -1,0 +1,126 @@
+package xds
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+)
+
+func (r *ruling) listener(l *listenerv3.Listener) {
+	at := "listener[" + l.GetName() + "]"
+	r.check(l.GetEnableReusePort() != nil && !l.GetEnableReusePort().GetValue(), "%s: reuse_port lets another process share the port", at)
+	r.check(l.GetAddress().GetSocketAddress() != nil, "%s: not a TCP address", at)
+	r.check(len(l.GetAccessLog()) > 0, "%s: refused connections are not logged", at)
+	seen := map[string]bool{}
+	for _, c := range l.GetFilterChains() {
+		in := at + "." + c.GetName()
+		names := c.GetFilterChainMatch().GetServerNames()
+		r.check(len(names) > 0, "%s: takes connections for any server name", in)
+		for _, n := range names {
+			r.check(!strings.Contains(n, "*"), "%s: takes %s", in, n)
+			r.check(!seen[n], "%s: %s belongs to two chains", in, n)
+			seen[n] = true
+		}
+		r.downstreamTLS(in, c.GetTransportSocket())
+		r.check(len(c.GetFilters()) == 1, "%s: want one network filter", in)
+		for _, f := range c.GetFilters() {
+			var m hcmv3.HttpConnectionManager
+			if !unpack(f.GetTypedConfig(), &m) {
+				r.check(false, "%s: %s is not the HTTP connection manager, connections would bypass ext_authz", in, f.GetName())
+				continue
+			}
+			r.manager(in, &m)
+		}
+	}
+}
+
+func (r *ruling) downstreamTLS(at string, s *corev3.TransportSocket) {
+	var tls tlsv3.DownstreamTlsContext
+	if s == nil || !unpack(s.GetTypedConfig(), &tls) {
+		r.check(false, "%s: no TLS", at)
+		return
+	}
+	r.check(tls.GetRequireClientCertificate().GetValue(), "%s: callers need no certificate", at)
+	r.check(tls.GetDisableStatelessSessionResumption() && tls.GetDisableStatefulSessionResumption(), "%s: sessions are resumed, and a resumed one is not validated", at)
+	common := tls.GetCommonTlsContext()
+	r.check(common.GetTlsParams().GetTlsMinimumProtocolVersion() == tlsv3.TlsParameters_TLSv1_3, "%s: older than TLS 1.3", at)
+	v := common.GetCombinedValidationContext()
+	r.check(v.GetValidationContextSdsSecretConfig().GetName() == SecretClients, "%s: callers' certificates are not checked against the trust bundles", at)
+	sans := v.GetDefaultValidationContext().GetMatchTypedSubjectAltNames()
+	r.check(len(sans) > 0, "%s: any trust domain may call", at)
+	for _, m := range sans {
+		p := m.GetMatcher().GetPrefix()
+		r.check(m.GetSanType() == tlsv3.SubjectAltNameMatcher_URI && strings.HasPrefix(p, "spiffe://") && len(p) > len("spiffe:///") && strings.HasSuffix(p, "/"),
+			"%s: name matcher %q does not end a trust domain", at, p)
+	}
+}
+
+func (r *ruling) manager(at string, m *hcmv3.HttpConnectionManager) {
+	r.check(r.routes[m.GetRds().GetRouteConfigName()], "%s: routes %q are not in the snapshot", at, m.GetRds().GetRouteConfigName())
+	r.check(m.GetUseRemoteAddress().GetValue(), "%s: trusts a caller's x-forwarded headers", at)
+	r.check(m.GetPathWithEscapedSlashesAction() == hcmv3.HttpConnectionManager_REJECT_REQUEST && m.GetNormalizePath().GetValue() && m.GetMergeSlashes(), "%s: the path may be read in two ways", at)
+	r.check(m.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction() == corev3.HttpProtocolOptions_REJECT_REQUEST, "%s: headers with underscores may be read in two ways", at)
+	close := m.GetDelayedCloseTimeout().AsDuration()
+	r.check(m.GetDelayedCloseTimeout() != nil && close > 0 && close <= 100*time.Millisecond, "%s: delayed_close_timeout is %s, want more than 0 and at most 100ms", at, close)
+	r.check(len(m.GetAccessLog()) > 0, "%s: outcomes are not logged", at)
+	r.earlyMutation(at, m.GetEarlyHeaderMutationExtensions())
+	r.localReplies(at, m.GetLocalReplyConfig())
+	r.httpFilters(at, m.GetHttpFilters())
+}
+
+// httpFilters wants ext_authz and then the router, nothing else: a filter between
+// them could change what was decided on, one before could answer unasked.
+func (r *ruling) httpFilters(at string, fs []*hcmv3.HttpFilter) {
+	if len(fs) != 2 {
+		r.check(false, "%s: want the filters ext_authz and router, got %d", at, len(fs))
+		return
+	}
+	var a authzv3.ExtAuthz
+	r.check(fs[0].GetName() == extExtAuthz && unpack(fs[0].GetTypedConfig(), &a), "%s: ext_authz is not the last filter before the router", at)
+	r.check(fs[1].GetName() == extRouter && unpack(fs[1].GetTypedConfig(), &routerv3.Router{}), "%s: the last filter is not the router", at)
+	r.check(a.GetGrpcService().GetEnvoyGrpc().GetClusterName() == clusterSidecar && r.clusters[clusterSidecar] != nil, "%s: ext_authz does not ask the sidecar", at)
+	wait := a.GetGrpcService().GetTimeout().AsDuration()
+	r.check(wait > 0 && wait <= 5*time.Second, "%s: ext_authz waits %s, want more than 0 and at most 5s", at, wait)
+	r.check(a.GetIncludePeerCertificate() && a.GetIncludeTlsSession(), "%s: ext_authz is not told the certificate and the server name", at)
+	r.check(a.GetEncodeRawHeaders(), "%s: ext_authz is not told headers as they came", at)
+	r.check(a.GetValidateMutations() && a.GetDecoderHeaderMutationRules().GetDisallowAll().GetValue() && a.GetDecoderHeaderMutationRules().GetDisallowIsError().GetValue(),
+		"%s: a deadline that Envoy does not take would be dropped unseen", at)
+	r.check(a.GetDecoderHeaderMutationRules().GetAllowExpression().GetRegex() == headersFromSidecar, "%s: ext_authz may set other headers", at)
+	r.check(a.GetClearRouteCache() && slices.Contains(a.GetClearRouteCacheHeaders(), headerDeadline), "%s: the deadline does not reach the route", at)
+	r.check(a.GetWithRequestBody().GetPackAsBytes() && a.GetWithRequestBody().GetMaxRequestBytes() == MaxBody, "%s: bodies are not shown as they came", at)
+	r.check(slices.Contains(a.GetRouteMetadataContextNamespaces(), RouteMetadata), "%s: ext_authz is not told the app", at)
+}
+
+func (r *ruling) earlyMutation(at string, es []*corev3.TypedExtensionConfig) {
+	var m earlyv3.HeaderMutation
+	if len(es) != 1 || !unpack(es[0].GetTypedConfig(), &m) {
+		r.check(false, "%s: a caller's own x-mayfly and x-envoy headers pass", at)
+		return
+	}
+	gone := map[string]bool{}
+	for _, e := range m.GetMutations() {
+		gone[e.GetRemove()] = true
+		gone[e.GetRemoveOnMatch().GetKeyMatcher().GetPrefix()] = true
+	}
+	for _, name := range append(strippedPrefixes(), strippedHeaders()...) {
+		r.check(gone[name], "%s: a caller's own %s passes", at, name)
+	}
+}
+
+func (r *ruling) localReplies(at string, c *hcmv3.LocalReplyConfig) {
+	n := len(c.GetMappers())
+	r.check(n > 1, "%s: Envoy's own refusals have no reason", at)
+	for i, m := range c.GetMappers() {
+		format := m.GetBodyFormatOverride().GetJsonFormat().String()
+		first := i == 0 && m.GetBodyFormatOverride() == nil
+		r.check(first || strings.Contains(format, "%STREAM_ID%"), "%s: refusal %d has no id", at, i)
+	}
+}

@@ -1,0 +1,65 @@
+package audit
+
+// Type names what a record says. The zero value is no type and is never written.
+type Type string
+
+// The types of control-log leaves, written by mayflyd in the transaction of the
+// state change that they tell of.
+const (
+	TypeRequestCreated   Type = "request.created"   // somebody asked for an entitlement
+	TypeOfferMade        Type = "offer.made"        // what is shown to whoever decides; its SHA-256
+	TypeApprovalGiven    Type = "approval.given"    // a person approved one Offer
+	TypeRequestApproved  Type = "request.approved"  // every step of the approval is done
+	TypeRequestDenied    Type = "request.denied"    // policy or a person said no
+	TypeRequestWithdrawn Type = "request.withdrawn" // the requester took it back
+	TypeRequestExpired   Type = "request.expired"   // nobody decided in time
+	TypeDecisionMade     Type = "decision.made"     // the decision with its stored inputs
+	TypeGrantCreated     Type = "grant.created"     // a grant with its times; body as GrantCreated
+	TypeGrantRevoked     Type = "grant.revoked"     // ended by somebody else's will
+	TypeGrantFinished    Type = "grant.finished"    // ended by its holder
+	TypeGrantEnded       Type = "grant.ended"       // its time has passed, written by the sweeper
+	TypeGrantReceipts    Type = "grant.receipts"    // how each instance took a revoke
+	TypeActionReserved   Type = "action.reserved"   // an intent acknowledged before the act; body Reserved
+	TypeSegmentAnchored  Type = "segment.anchored"  // a spool's segment accepted; body Anchor
+	TypePolicyApplied    Type = "policy.applied"    // a commit entered into force
+	TypePolicyRefused    Type = "policy.refused"    // a commit that did not, and why
+	TypeLogin            Type = "login"             // a person or workload opened a session
+	TypeAdministration   Type = "administration"    // any other act of an administrator
+	TypeInstanceStarted  Type = "instance.started"  // a sidecar process was first heard
+	TypeInstanceGone     Type = "instance.gone"     // a sidecar process left the list
+)
+
+// The types of spool records, written by a sidecar.
+const (
+	TypeSpoolStarted      Type = "spool.started"       // a process opened the spool; body SpoolStarted
+	TypeActionIntent      Type = "action.intent"       // an operation is about to be tried; body Intent
+	TypeActionOutcome     Type = "action.outcome"      // what came of it; body Outcome
+	TypeActionDenied      Type = "action.denied"       // refused; body Denied
+	TypeActionDeniedCount Type = "action.denied_count" // refusals of one second, counted; body DeniedCount
+)
+
+// Place says where records of a type stand.
+type Place uint8
+
+// The places. PlaceNone is that of an unknown type: nowhere.
+const (
+	PlaceNone Place = iota
+	PlaceLeaf
+	PlaceSpool
+)
+
+// Place returns where records of type t stand, PlaceNone if t is not known.
+func (t Type) Place() Place {
+	switch t {
+	case TypeRequestCreated, TypeOfferMade, TypeApprovalGiven, TypeRequestApproved,
+		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
+		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantEnded, TypeGrantReceipts,
+		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
+		TypeLogin, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
+		return PlaceLeaf
+	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
+		return PlaceSpool
+	default:
+		return PlaceNone
+	}
+}

@@ -1,0 +1,243 @@
+package api
+
+// Times are UTC with six fractional digits and Z. Durations are Go texts such
+// as 30m0s. Ids are the texts of contracts §1.
+
+// Ask is the body of POST /api/v1/requests.
+type Ask struct {
+	Entitlement string            `json:"entitlement"`
+	Params      map[string]string `json:"params,omitempty"`
+	Duration    string            `json:"duration,omitempty"` // empty: the entitlement's default
+	Reason      string            `json:"reason,omitempty"`
+	Denial      string            `json:"denial,omitempty"` // den_ id that it answers; fills what is empty above
+}
+
+// Request is one ask and where it stands.
+type Request struct {
+	ID          string            `json:"id"`
+	Revision    int               `json:"revision"`
+	State       string            `json:"state"` // pending, approved, denied, withdrawn, expired
+	Requester   Who               `json:"requester"`
+	Entitlement string            `json:"entitlement"`
+	App         string            `json:"app"`
+	Params      map[string]string `json:"params"`
+	Duration    string            `json:"duration"`
+	Reason      string            `json:"reason,omitempty"`
+	Code        string            `json:"code,omitempty"` // why denied
+	Sentence    string            `json:"sentence,omitempty"`
+	Policy      Policy            `json:"policy"`
+	Steps       []Step            `json:"steps,omitempty"`
+	Approvals   []Approval        `json:"approvals,omitempty"`
+	Offer       *Offer            `json:"offer,omitempty"`
+	Grant       string            `json:"grant,omitempty"`
+	CreatedAt   string            `json:"created_at"`
+	DecideBy    string            `json:"decide_by,omitempty"`
+	DecidedAt   string            `json:"decided_at,omitempty"`
+}
+
+// Who names a principal to people.
+type Who struct {
+	Principal string `json:"principal"`
+	Person    string `json:"person,omitempty"`
+	Name      string `json:"name,omitempty"`
+}
+
+// Policy names the policy that decided.
+type Policy struct {
+	Commit string `json:"commit"`
+	Digest string `json:"digest"`
+	Engine string `json:"engine,omitempty"`
+}
+
+// Step is one round of approvals.
+type Step struct {
+	Any    []string `json:"any"`
+	Count  int      `json:"count"`
+	Within string   `json:"within"`
+	Given  int      `json:"given"` // distinct persons so far
+}
+
+// Approval is one person's word.
+type Approval struct {
+	ID       string `json:"id"`
+	Step     int    `json:"step"`
+	Approver Who    `json:"approver"`
+	Approves bool   `json:"approves"`
+	Reason   string `json:"reason,omitempty"`
+	At       string `json:"at"`
+}
+
+// Offer is exactly what approvers decide on: Bytes is the canonical JSON, SHA256
+// the digest that an approval is given on. Fronts render from Bytes only.
+type Offer struct {
+	ID     string `json:"id"`
+	SHA256 string `json:"sha256"`
+	Bytes  string `json:"bytes"`
+}
+
+// Verdict is the body of approve and deny.
+type Verdict struct {
+	OfferSHA256 string `json:"offer_sha256"`
+	Reason      string `json:"reason,omitempty"`
+}
+
+// Because is the body of revoke, finish and withdraw.
+type Because struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// Grant is access in force or past.
+type Grant struct {
+	ID          string   `json:"id"`
+	Request     string   `json:"request"`
+	State       string   `json:"state"` // scheduled, active, ended, revoked
+	Holder      Who      `json:"holder"`
+	Entitlement string   `json:"entitlement"`
+	App         string   `json:"app"`
+	Class       string   `json:"class"`
+	Operations  []string `json:"operations"` // each with its constraints, in words
+	NotBefore   string   `json:"not_before"`
+	NotAfter    string   `json:"not_after"`
+	EndedAt     string   `json:"ended_at,omitempty"`
+	EndedBy     string   `json:"ended_by,omitempty"` // reason code
+}
+
+// Receipts says which instances have heard of a grant's end.
+type Receipts struct {
+	Grant    string    `json:"grant"`
+	Revision int64     `json:"revision"`
+	Complete bool      `json:"complete"` // every instance acked or closed
+	Waits    []Receipt `json:"waits"`
+}
+
+// Receipt is one instance's.
+type Receipt struct {
+	Instance    string `json:"instance"`
+	State       string `json:"state"` // acked, closed, waiting
+	Until       string `json:"until"` // when it is closed whatever it says: its lease has run out by then
+	AckedAt     string `json:"acked_at,omitempty"`
+	LastAllowed string `json:"last_allowed_at,omitempty"`
+	LastAction  string `json:"last_action,omitempty"`
+	BoundedAt   string `json:"bounded_at,omitempty"`
+}
+
+// Node is one running sidecar, or a registered one that does not run.
+type Node struct {
+	Sidecar     string            `json:"sidecar"`
+	Instance    string            `json:"instance,omitempty"` // empty: registered, not running
+	Environment string            `json:"environment"`
+	Apps        []string          `json:"apps"`
+	Version     string            `json:"version,omitempty"`
+	State       string            `json:"state"` // fresh, stale, absent, gone
+	Revision    int64             `json:"revision"`
+	Head        int64             `json:"head"`
+	LastPong    string            `json:"last_pong,omitempty"`
+	Nack        string            `json:"nack,omitempty"`       // newest refusal of a resource
+	Envoy       string            `json:"envoy,omitempty"`      // connected, or absent
+	EnvoyNack   string            `json:"envoy_nack,omitempty"` // newest refusal of a configuration
+	Catalogues  map[string]string `json:"catalogues,omitempty"`
+	Differs     []string          `json:"catalogue_differs,omitempty"` // kinds whose catalogue is not mayflyd's
+}
+
+// Trace is the chain from request to action, in order of time.
+type Trace struct {
+	ID      string  `json:"id"` // what was asked for
+	Request string  `json:"request,omitempty"`
+	Grant   string  `json:"grant,omitempty"`
+	Entries []Entry `json:"entries"`
+	Missing string  `json:"missing,omitempty"` // what is known not to be there yet
+}
+
+// Entry is one record of a trace.
+type Entry struct {
+	Time   string            `json:"time"`
+	Type   string            `json:"type"`
+	Place  string            `json:"place"` // leaf 17, or spl_… 5
+	Node   string            `json:"node"`
+	Who    string            `json:"who,omitempty"`
+	Text   string            `json:"text"`
+	Detail map[string]string `json:"detail,omitempty"`
+}
+
+// Explanation says why something was decided, from what was stored then.
+type Explanation struct {
+	ID      string   `json:"id"`
+	Outcome string   `json:"outcome"`
+	Code    string   `json:"code,omitempty"`
+	Policy  Policy   `json:"policy"`
+	Rules   []Rule   `json:"rules"`
+	Inputs  string   `json:"inputs"` // canonical JSON of what policy was asked
+	Next    []string `json:"next,omitempty"`
+}
+
+// Rule is one that was tried, in order.
+type Rule struct {
+	Rule   string `json:"rule"`
+	Result string `json:"result"`
+	Text   string `json:"text"`
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+}
+
+// Entitlement is one that can be asked for.
+type Entitlement struct {
+	Name       string            `json:"name"`
+	App        string            `json:"app"`
+	Owner      string            `json:"owner"`
+	Class      string            `json:"class"`
+	Max        string            `json:"max"`
+	Default    string            `json:"default"`
+	Operations []string          `json:"operations"`
+	Params     map[string]string `json:"params,omitempty"` // name to what it takes
+	MayAsk     bool              `json:"may_ask"`
+}
+
+// Whoami is who the caller is to mayflyd.
+type Whoami struct {
+	Principal string   `json:"principal"`
+	Person    string   `json:"person,omitempty"`
+	Name      string   `json:"name,omitempty"`
+	Groups    []string `json:"groups,omitempty"`
+	Ends      string   `json:"session_ends,omitempty"`
+	Policy    Policy   `json:"policy"`
+	Dev       bool     `json:"dev"` // unsigned policy is accepted
+}
+
+// Page is one page of a list. Cursor, if not empty, asks for the next one.
+type Page[T any] struct {
+	Items  []T    `json:"items"`
+	Cursor string `json:"cursor,omitempty"`
+}
+
+// Problem is an RFC 9457 problem document; every error of the API is one.
+type Problem struct {
+	Type    string   `json:"type"`
+	Title   string   `json:"title"`
+	Status  int      `json:"status"`
+	Detail  string   `json:"detail,omitempty"`
+	Code    string   `json:"code"`
+	Next    string   `json:"next,omitempty"`
+	Allowed []string `json:"allowed,omitempty"`
+}
+
+// Error returns the detail and the code.
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return p.Title + " (" + p.Code + ")"
+	}
+	return p.Detail + " (" + p.Code + ")"
+}
+
+// CodeExchange is the body of POST /cli/token: the code that the browser brought
+// to the loopback port, and the PKCE verifier (RFC 7636) of the login's challenge.
+type CodeExchange struct {
+	Code     string `json:"code"`
+	Verifier string `json:"verifier"`
+}
+
+// NewSession is its answer. Secret is shown once and kept in a 0600 file.
+type NewSession struct {
+	Secret string `json:"secret"`
+	Ends   string `json:"ends"`
+	Whoami Whoami `json:"whoami"`
+}

@@ -87,11 +87,16 @@ func (s *Snapshot) cached() (*cache.Snapshot, versions, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		vs[typ] = v
+		if typ != resource.RouteType || len(list) > 0 {
+			vs[typ] = v // nobody asks for routes when no listener needs them
+		}
 		out.Resources[cache.GetResponseType(typ)] = cache.NewResources(v, list)
 	}
 	if err := out.Consistent(); err != nil {
 		return nil, nil, fmt.Errorf("the configuration does not hold together: %w", err)
+	}
+	if err := out.ConstructVersionMap(); err != nil {
+		return nil, nil, err
 	}
 	return out, vs, nil
 }

@@ -1,0 +1,98 @@
+package xds
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	"github.com/mayflyproxy/mayfly/identity"
+)
+
+// forgetAfter is when an instance that is gone leaves the list (contracts §2).
+const forgetAfter = 24 * time.Hour
+
+// Status is how far one instance's Envoy has come. It is a copy.
+type Status struct {
+	Node      Node
+	Listener  identity.Principal // who opened the stream
+	Connected bool
+	Since     time.Time // of the newest connection, or of its end
+	Version   string    // of the configuration that it should have; "" if none could be made
+	Applied   string    // of the newest configuration that it has taken whole; "" if none yet
+	NACK      string    // Envoy's words for the newest refusal, "" once it takes a configuration again
+	NACKAt    time.Time
+	Problem   string // why the newest configuration was not sent, e.g. the lint's finding
+	ProblemAt time.Time
+}
+
+// InSync reports whether the node has all that it should have.
+func (s Status) InSync() bool {
+	return s.Connected && s.Version != "" && s.Applied == s.Version && s.NACK == "" && s.Problem == ""
+}
+
+// nodeState is what the server keeps of one instance, under the server's mutex.
+type nodeState struct {
+	Status
+	wanted versions
+	acked  versions
+	routes map[string]string // version of each route configuration, as go-control-plane counts them
+	stream *stream           // nil when gone
+}
+
+// answered notes that Envoy took a version, or why it did not.
+func (n *nodeState) answered(typ, version, nack string, now time.Time) {
+	if nack != "" {
+		n.NACK, n.NACKAt = clip(typeName(typ)+": "+nack), now
+		return
+	}
+	n.acked[typ] = version
+	n.settle()
+}
+
+// settle takes the version as applied once each of its types was acknowledged.
+func (n *nodeState) settle() {
+	for typ, want := range n.wanted {
+		if n.acked[typ] != want {
+			return
+		}
+	}
+	if n.Version != "" {
+		n.Applied, n.NACK, n.NACKAt = n.Version, "", time.Time{}
+	}
+}
+
+func typeName(typ string) string {
+	switch typ {
+	case resource.ListenerType:
+		return "listeners"
+	case resource.RouteType:
+		return "routes"
+	case resource.ClusterType:
+		return "clusters"
+	default:
+		return "unknown"
+	}
+}
+
+// Statuses lists every instance that is connected or was within a day, by id.
+func (s *Server) Statuses() []Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget()
+	out := make([]Status, 0, len(s.nodes))
+	for _, n := range s.nodes {
+		out = append(out, n.Status)
+	}
+	slices.SortFunc(out, func(a, b Status) int { return strings.Compare(a.Node.ID, b.Node.ID) })
+	return out
+}
+
+func (s *Server) forget() {
+	for id, n := range s.nodes {
+		if n.stream == nil && s.cfg.Now().Sub(n.Since) > forgetAfter {
+			delete(s.nodes, id)
+		}
+	}
+}

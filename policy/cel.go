@@ -1,0 +1,5 @@
+package policy
+
+type condition struct{}
+type rule struct{}
+type Subject struct{}

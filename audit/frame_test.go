@@ -135,9 +135,11 @@ func mustFrame(t testing.TB, prev audit.Hash, record []byte) []byte {
 	return b
 }
 
+const spoolA = "spl_0000000000000000000000000A"
+
 func segment(t testing.TB, prev audit.Hash, first uint64, frames []byte) audit.Segment {
 	t.Helper()
-	s, err := audit.NewSegment("spl_1", prev, first, frames)
+	s, err := audit.NewSegment(spoolA, prev, first, frames)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +177,7 @@ func TestCheckSegment(t *testing.T) {
 		"a longer end":  func(s *audit.Segment) { s.Last++ },
 		"a shorter end": func(s *audit.Segment) { s.Last-- },
 		"no spool":      func(s *audit.Segment) { s.Spool = "" },
+		"a path":        func(s *audit.Segment) { s.Spool = "spl_/../../../../../../etc/x" },
 		"no frames":     func(s *audit.Segment) { s.Frames = nil },
 		"a cut frame":   func(s *audit.Segment) { s.Frames = s.Frames[:len(s.Frames)-1] },
 		"a flipped bit": func(s *audit.Segment) { s.Frames = bytes.Clone(s.Frames); s.Frames[100] ^= 1 },
@@ -186,7 +189,7 @@ func TestCheckSegment(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := audit.NewSegment("spl_1", audit.Hash{}, 1, frames[starts[1]:]); err == nil {
+	if _, err := audit.NewSegment(spoolA, audit.Hash{}, 1, frames[starts[1]:]); err == nil {
 		t.Error("a segment was made with a broken chain")
 	}
 }

@@ -146,7 +146,7 @@ func (r Record) Map() (map[string]any, error) {
 }
 
 func (r Record) check() error {
-	if !validRecordID(r.ID) {
+	if !validID("rec_", r.ID) {
 		return fmt.Errorf("id %.40q: want rec_ and 26 characters", r.ID)
 	}
 	if r.Type.Place() == PlaceNone {
@@ -166,8 +166,9 @@ func (r Record) check() error {
 
 func validField(s string) bool { return len(s) <= maxField && utf8.ValidString(s) }
 
-func validRecordID(s string) bool {
-	const prefix, alphabet = "rec_", "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+// validID reports whether s is an id of contracts §1 with that prefix.
+func validID(prefix, s string) bool {
+	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	rest, ok := strings.CutPrefix(s, prefix)
 	if !ok || len(rest) != 26 || rest[0] > '7' {
 		return false

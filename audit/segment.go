@@ -11,7 +11,7 @@ const MaxSegmentRecords = 4096
 // Segment is a run of a spool's frames as a sidecar ships it and mayflyd anchors
 // it. Everything but Spool and Frames can be, and is, computed again.
 type Segment struct {
-	Spool     string
+	Spool     string // spl_ id
 	First     uint64 // seq of the first frame, ≥ 1
 	Last      uint64 // seq of the last frame, included
 	Frames    []byte // the frames as they stand in the spool
@@ -74,8 +74,8 @@ func NewSegment(spool string, prev Hash, first uint64, frames []byte) (Segment, 
 		s.ChainHead = f.SHA256()
 		b = b[f.Size:]
 	}
-	if spool == "" || first == 0 || len(leaves) == 0 || len(leaves) > MaxSegmentRecords {
-		return Segment{}, fmt.Errorf("segment of spool %q from seq %d with %d records: want 1 to %d, from seq 1 on",
+	if !validID("spl_", spool) || first == 0 || len(leaves) == 0 || len(leaves) > MaxSegmentRecords {
+		return Segment{}, fmt.Errorf("segment of spool %.40q from seq %d with %d records: want a spl_ id, 1 to %d records, from seq 1 on",
 			spool, first, len(leaves), MaxSegmentRecords)
 	}
 	s.Last = first + uint64(len(leaves)) - 1
@@ -89,8 +89,8 @@ func NewSegment(spool string, prev Hash, first uint64, frames []byte) (Segment, 
 // where s tells something else than its frames, a plain error.
 func CheckSegment(prevHead Hash, nextSeq uint64, s Segment) ([]Entry, error) {
 	switch {
-	case s.Spool == "" || s.First == 0 || s.Last < s.First || s.Last-s.First >= MaxSegmentRecords:
-		return nil, fmt.Errorf("segment of spool %q, seq %d to %d: not a segment", s.Spool, s.First, s.Last)
+	case !validID("spl_", s.Spool) || s.First == 0 || s.Last < s.First || s.Last-s.First >= MaxSegmentRecords:
+		return nil, fmt.Errorf("segment of spool %.40q, seq %d to %d: not a segment", s.Spool, s.First, s.Last)
 	case s.Last < nextSeq:
 		return nil, fmt.Errorf("spool %s, seq %d to %d: %w", s.Spool, s.First, s.Last, ErrDuplicate)
 	case s.First != nextSeq:

@@ -1,5 +1,5 @@
-// Package audittest owns an in-memory control log and spool makers for tests of
-// this and other packages. No product binary links it.
+// Package audittest owns an in-memory control log for tests of audit and of the
+// packages that append to it. No product binary links it.
 package audittest
 
 import (

@@ -98,6 +98,35 @@ func WorkloadAPI(t testing.TB, ca *dev.CA, entries ...dev.Entry) (api *dev.Workl
 	return api, addresses
 }
 
+// ClientID is the relying party that IdP knows: public, with the callbacks
+// http(s)://127.0.0.1/callback on any port.
+const ClientID = "mayfly"
+
+// IdP serves users, or alice, bob and carol without groups, until the test ends.
+func IdP(t testing.TB, users ...dev.User) *dev.IdP {
+	t.Helper()
+	if len(users) == 0 {
+		users = dev.People(nil)
+	}
+	return StartIdP(t, dev.IdPConfig{Users: users, Clients: []dev.Client{{
+		ID: ClientID, Redirects: []string{"http://127.0.0.1/callback", "https://127.0.0.1/callback"},
+	}}})
+}
+
+// StartIdP serves c until the test ends.
+func StartIdP(t testing.TB, c dev.IdPConfig) *dev.IdP {
+	t.Helper()
+	p, err := dev.NewIdP(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, p.Serve)
+	return p
+}
+
 // Run runs a source until the test ends and waits for its first SVID.
 func Run(t testing.TB, s *spiffe.Source) *spiffe.Source {
 	t.Helper()

@@ -301,6 +301,7 @@ type Subscribe struct {
 	Epoch         int64                  `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`      // highest applied; 0 and 0 if it holds nothing
 	Revision      int64                  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	Catalogues    map[string]string      `protobuf:"bytes,6,rep,name=catalogues,proto3" json:"catalogues,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // kind to digest of its operations
+	Apps          []string               `protobuf:"bytes,7,rep,name=apps,proto3" json:"apps,omitempty"`                                                                                       // as its snapshot said; if it fronts others now, it gets a snapshot
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +374,13 @@ func (x *Subscribe) GetRevision() int64 {
 func (x *Subscribe) GetCatalogues() map[string]string {
 	if x != nil {
 		return x.Catalogues
+	}
+	return nil
+}
+
+func (x *Subscribe) GetApps() []string {
+	if x != nil {
+		return x.Apps
 	}
 	return nil
 }
@@ -523,6 +531,7 @@ type Pong struct {
 	TimeUs        int64                  `protobuf:"varint,4,opt,name=time_us,json=timeUs,proto3" json:"time_us,omitempty"`             // the control plane's clock in that transaction
 	Checkpoint    []byte                 `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                    // signed note
 	CompleteTo    int64                  `protobuf:"varint,6,opt,name=complete_to,json=completeTo,proto3" json:"complete_to,omitempty"` // every delta of this stream up to here was sent before
+	Deltas        uint64                 `protobuf:"varint,7,opt,name=deltas,proto3" json:"deltas,omitempty"`                           // how many were sent on this stream so far; fewer received: resync
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -595,6 +604,13 @@ func (x *Pong) GetCheckpoint() []byte {
 func (x *Pong) GetCompleteTo() int64 {
 	if x != nil {
 		return x.CompleteTo
+	}
+	return 0
+}
+
+func (x *Pong) GetDeltas() uint64 {
+	if x != nil {
+		return x.Deltas
 	}
 	return 0
 }
@@ -770,6 +786,7 @@ type SnapshotPart struct {
 	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	Resources     []*Resource            `protobuf:"bytes,3,rep,name=resources,proto3" json:"resources,omitempty"`
 	Last          bool                   `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	Apps          []string               `protobuf:"bytes,5,rep,name=apps,proto3" json:"apps,omitempty"` // in the last part: the apps that the instance fronts, sorted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -830,6 +847,13 @@ func (x *SnapshotPart) GetLast() bool {
 		return x.Last
 	}
 	return false
+}
+
+func (x *SnapshotPart) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
 }
 
 // Delta takes an instance from the revision before to this one.
@@ -1992,7 +2016,7 @@ const file_feed_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\v2\x1c.mayfly.feed.v1.SnapshotPartH\x00R\bsnapshot\x12-\n" +
 	"\x05delta\x18\x02 \x01(\v2\x15.mayfly.feed.v1.DeltaH\x00R\x05delta\x12*\n" +
 	"\x04pong\x18\x03 \x01(\v2\x14.mayfly.feed.v1.PongH\x00R\x04pongB\t\n" +
-	"\amessage\"\x95\x02\n" +
+	"\amessage\"\xa9\x02\n" +
 	"\tSubscribe\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -2001,7 +2025,8 @@ const file_feed_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12I\n" +
 	"\n" +
 	"catalogues\x18\x06 \x03(\v2).mayfly.feed.v1.Subscribe.CataloguesEntryR\n" +
-	"catalogues\x1a=\n" +
+	"catalogues\x12\x12\n" +
+	"\x04apps\x18\a \x03(\tR\x04apps\x1a=\n" +
 	"\x0fCataloguesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +
@@ -2015,7 +2040,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x05spool\x18\x01 \x01(\tR\x05spool\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
-	"chain_head\x18\x03 \x01(\fR\tchainHead\"\xa0\x01\n" +
+	"chain_head\x18\x03 \x01(\fR\tchainHead\"\xb8\x01\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x12\n" +
@@ -2025,7 +2050,8 @@ const file_feed_proto_rawDesc = "" +
 	"checkpoint\x18\x05 \x01(\fR\n" +
 	"checkpoint\x12\x1f\n" +
 	"\vcomplete_to\x18\x06 \x01(\x03R\n" +
-	"completeTo\"\xc0\x01\n" +
+	"completeTo\x12\x16\n" +
+	"\x06deltas\x18\a \x01(\x04R\x06deltas\"\xc0\x01\n" +
 	"\x03Ack\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12&\n" +
@@ -2041,12 +2067,13 @@ const file_feed_proto_rawDesc = "" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06detail\x18\x05 \x01(\tR\x06detail\"\x8c\x01\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"\xa0\x01\n" +
 	"\fSnapshotPart\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x126\n" +
 	"\tresources\x18\x03 \x03(\v2\x18.mayfly.feed.v1.ResourceR\tresources\x12\x12\n" +
-	"\x04last\x18\x04 \x01(\bR\x04last\"\xa6\x01\n" +
+	"\x04last\x18\x04 \x01(\bR\x04last\x12\x12\n" +
+	"\x04apps\x18\x05 \x03(\tR\x04apps\"\xa6\x01\n" +
 	"\x05Delta\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x126\n" +

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -11,23 +12,12 @@ type Position struct {
 	Revision int64
 }
 
+// Newest is after every position that there can be.
+func Newest() Position { return Position{math.MaxInt64, math.MaxInt64} }
+
 // Before reports whether p is before q.
 func (p Position) Before(q Position) bool {
 	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Revision < q.Revision
-}
-
-// Instance is one running process of a sidecar: <SPIFFE ID>#<32 hex digits>.
-type Instance struct {
-	Sidecar string // SPIFFE ID, proven by the peer's certificate
-	Run     string // 128 random bits of this process, in hex
-}
-
-// String returns the text form, "" for the zero value.
-func (i Instance) String() string {
-	if i.Sidecar == "" {
-		return ""
-	}
-	return i.Sidecar + "#" + i.Run
 }
 
 // Snapshot is everything that one instance holds at a position.
@@ -39,8 +29,11 @@ type Snapshot struct {
 // Change is what one verb changed, as the verb's transaction stored it. Encoded
 // once, it is shared by all streams.
 type Change struct {
-	At        Position
-	App       string // instances that do not front it skip the change
+	At Position
+	// App says whom it concerns: instances that do not front it skip the change.
+	// Empty: which apps an instance fronts may have changed (nodes: in policy), so
+	// every instance joins again, and gets a snapshot if it fronts others now.
+	App       string
 	Resources []*Resource
 	Removals  []*Removal
 }
@@ -74,9 +67,11 @@ type Refusal struct {
 	Nack     *Nack
 }
 
-// Source is what a Server tells from. Its methods are called concurrently. A
-// Source that cannot answer returns an error; the server then tells nothing, and
-// every lease runs out.
+// Source is what a Server tells from. Its methods are called concurrently and
+// return when their context ends. A Source that cannot answer returns an error;
+// the server then tells nothing, and every lease runs out. An error made by
+// google.golang.org/grpc/status reaches the instance as it is; any other becomes
+// Unavailable and its text stays here.
 type Source interface {
 	// Join admits an instance that the peer may speak for, records its start, and
 	// returns the names of the apps that it fronts. An instance that policy does
@@ -85,10 +80,12 @@ type Source interface {
 	// Leave says that the instance's stream is gone. Its lease is not touched.
 	Leave(ctx context.Context, i Instance)
 	// Snapshot reads all that an instance with these apps holds, in one transaction.
+	// No apps: the position alone.
 	Snapshot(ctx context.Context, apps []string) (Snapshot, error)
 	// Changes reads the changes after one position up to and with another, in
-	// order. If some of them are no longer kept, ok is false and the caller takes
-	// a snapshot.
+	// order: a change that commits later never has a lower position. If some of
+	// them are no longer kept, ok is false and the caller takes a snapshot. upto
+	// may be Newest.
 	Changes(ctx context.Context, after, upto Position) (changes []Change, ok bool, err error)
 	// Beat stores last_pong for each instance and reads head and clock, in one
 	// write transaction (contracts §2). The pulse counts only if err is nil.
@@ -104,7 +101,10 @@ type Source interface {
 }
 
 // Sink is what a Client fills: the sidecar's table, lease and clock. Its methods
-// are called by one goroutine at a time.
+// are called by one goroutine at a time. A Sink asks Unsupported about every
+// resource, holds none that it refuses, nor an older one under the same kind and
+// id, and returns its Nack; the Client does not keep a session with one that
+// does not.
 type Sink interface {
 	// Position is the highest position that was ever applied, and Holding is
 	// false until a complete snapshot is in.

@@ -1,0 +1,260 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+const partBytes = 256 << 10 // of resources in one SnapshotPart
+
+// stream is one Sync call. Its reader takes what the instance says; its writer
+// owns what it is told. Either, or the Server, ends it with a status; then the
+// call returns and both goroutines with it.
+type stream struct {
+	server *Server
+	rpc    grpc.BidiStreamingServer[SyncRequest, SyncResponse]
+	ctx    context.Context // of this call, ended with the status as its cause
+	cancel context.CancelCauseFunc
+	hello  chan *Subscribe
+	queue  chan told
+
+	// Set by the writer before it joins, read by the teller after.
+	instance Instance
+	apps     []string
+
+	// Owned by the writer.
+	skip   Position // changes up to here are in what was already sent
+	deltas uint64
+}
+
+// told is one thing to send: a change, in the encoding that all streams share,
+// or a Pong.
+type told struct {
+	at    Position
+	delta *SyncResponse
+	pong  *Pong
+}
+
+func newStream(s *Server, rpc grpc.BidiStreamingServer[SyncRequest, SyncResponse]) *stream {
+	ctx, cancel := context.WithCancelCause(rpc.Context())
+	return &stream{server: s, rpc: rpc, ctx: ctx, cancel: cancel, hello: make(chan *Subscribe, 1), queue: make(chan told, s.queue)}
+}
+
+// end ends the call; only the first status counts.
+func (st *stream) end(code codes.Code, text string) { st.cancel(status.Error(code, text)) }
+
+// push queues m. An instance that does not keep up is dropped, never waited for.
+func (st *stream) push(m told) {
+	select {
+	case st.queue <- m:
+	default:
+		st.end(codes.ResourceExhausted, "the instance does not keep up")
+	}
+}
+
+// read takes messages until the stream ends. It never waits for the Source.
+func (st *stream) read() {
+	for first := true; ; first = false {
+		m, err := st.rpc.Recv()
+		if err != nil {
+			st.cancel(err)
+			return
+		}
+		if err := st.take(m, first); err != nil {
+			st.cancel(err)
+			return
+		}
+	}
+}
+
+func (st *stream) take(m *SyncRequest, first bool) error {
+	sub := m.GetSubscribe()
+	if first != (sub != nil) {
+		return status.Error(codes.InvalidArgument, "a stream begins with one subscribe")
+	}
+	if first {
+		i, err := st.server.speaker(st.ctx, sub.GetInstance())
+		if err != nil {
+			return err
+		}
+		st.instance = i
+		st.hello <- sub
+		return nil
+	}
+	if _, err := st.server.speaker(st.ctx, st.instance.String()); err != nil {
+		return err
+	}
+	switch x := m.GetMessage().(type) {
+	case *SyncRequest_Ping:
+		return st.server.pinged(st, x.Ping)
+	case *SyncRequest_Ack:
+		st.server.acked(st.instance, x.Ack)
+	case *SyncRequest_Nack:
+		st.server.refused(st.instance, x.Nack)
+	}
+	return nil // a message of a newer instance
+}
+
+// write joins and then tells, until the stream ends.
+func (st *stream) write() {
+	err := st.tell()
+	st.cancel(err)
+	if st.server.forget(st) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(st.ctx), sourceLimit)
+		defer cancel()
+		st.server.source.Leave(ctx, st.instance)
+	}
+}
+
+func (st *stream) tell() error {
+	select {
+	case <-st.ctx.Done():
+		return context.Cause(st.ctx)
+	case sub := <-st.hello:
+		if err := st.begin(sub); err != nil {
+			return err
+		}
+	}
+	for {
+		select {
+		case <-st.ctx.Done():
+			return context.Cause(st.ctx)
+		case m := <-st.queue:
+			if err := st.send(m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// begin admits the instance and brings it to the server's tail.
+func (st *stream) begin(sub *Subscribe) error {
+	s := st.server
+	apps, err := s.source.Join(st.ctx, st.instance, sub)
+	if err != nil {
+		return s.face(err, "join", st.instance)
+	}
+	st.apps = slices.Compact(slices.Sorted(slices.Values(apps)))
+	from, err := s.follow(st)
+	if err != nil {
+		return s.face(err, "join", st.instance)
+	}
+	s.log.Info("instance joined", "instance", st.instance.String(), "version", sub.GetVersion(), "apps", st.apps)
+	resumed, err := st.resume(sub, from)
+	if err != nil || resumed {
+		return err
+	}
+	return st.snapshot()
+}
+
+// resume sends what happened after the position that the instance holds, if it
+// holds one, fronts the same apps, and the changes are still kept.
+func (st *stream) resume(sub *Subscribe, from Position) (bool, error) {
+	held := Position{sub.GetEpoch(), sub.GetRevision()}
+	if held == (Position{}) || !slices.Equal(sub.GetApps(), st.apps) || held.Epoch != from.Epoch || from.Before(held) {
+		return false, nil
+	}
+	changes, ok, err := st.server.source.Changes(st.ctx, held, from)
+	if err != nil {
+		return false, st.server.face(err, "changes", st.instance)
+	}
+	if !ok || slices.ContainsFunc(changes, func(c Change) bool { return c.App == "" }) {
+		return false, nil
+	}
+	st.skip = held
+	for _, c := range changes {
+		m, err := encode(c)
+		if err != nil {
+			return false, err
+		}
+		if !st.fronts(c.App) {
+			continue
+		}
+		if err := st.send(m); err != nil {
+			return false, err
+		}
+	}
+	st.skip = from
+	return true, nil
+}
+
+// snapshot sends all that the instance holds, in parts.
+func (st *stream) snapshot() error {
+	snap, err := st.server.source.Snapshot(st.ctx, st.apps)
+	if err != nil {
+		return st.server.face(err, "snapshot", st.instance)
+	}
+	part, size := &SnapshotPart{Epoch: snap.At.Epoch, Revision: snap.At.Revision}, 0
+	for _, r := range snap.Resources {
+		n := proto.Size(r)
+		if size > 0 && size+n > partBytes {
+			if err := st.sendPart(part); err != nil {
+				return err
+			}
+			part, size = &SnapshotPart{Epoch: snap.At.Epoch, Revision: snap.At.Revision}, 0
+		}
+		part.Resources, size = append(part.Resources, r), size+n
+	}
+	part.Last, part.Apps = true, st.apps
+	st.skip = snap.At
+	return st.sendPart(part)
+}
+
+func (st *stream) sendPart(p *SnapshotPart) error {
+	return st.rpc.Send(&SyncResponse{Message: &SyncResponse_Snapshot{Snapshot: p}})
+}
+
+// send sends one change that is new to the instance, or a Pong.
+func (st *stream) send(m told) error {
+	if m.pong != nil {
+		m.pong.Deltas = st.deltas
+		return st.rpc.Send(&SyncResponse{Message: &SyncResponse_Pong{Pong: m.pong}})
+	}
+	if !st.skip.Before(m.at) {
+		return nil
+	}
+	st.skip = m.at
+	st.deltas++
+	return st.rpc.Send(m.delta)
+}
+
+func (st *stream) fronts(app string) bool {
+	_, ok := slices.BinarySearch(st.apps, app)
+	return ok
+}
+
+// encode writes a change once. The bytes stand in a response as if they were
+// fields not known here, so that sending it to many streams only copies them.
+func encode(c Change) (told, error) {
+	raw, err := proto.Marshal(&SyncResponse{Message: &SyncResponse_Delta{Delta: &Delta{
+		Epoch: c.At.Epoch, Revision: c.At.Revision, Resources: c.Resources, Removals: c.Removals,
+	}}})
+	if err != nil {
+		return told{}, fmt.Errorf("change %d: %w", c.At.Revision, err)
+	}
+	m := &SyncResponse{}
+	m.ProtoReflect().SetUnknown(raw)
+	return told{at: c.At, delta: m}, nil
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// TimeOf reads a time of the feed; 0 is the zero time.
+func TimeOf(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

@@ -1,0 +1,87 @@
+package feed
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+// The kinds of resource, as Removal and Nack write them.
+const (
+	KindApp   = "app"
+	KindGrant = "grant"
+)
+
+// KindOf returns the kind of r, "" for one that this binary does not know.
+func KindOf(r *Resource) string {
+	switch r.GetResource().(type) {
+	case *Resource_App:
+		return KindApp
+	case *Resource_Grant:
+		return KindGrant
+	default:
+		return ""
+	}
+}
+
+// Unsupported returns the refusal of a resource that a binary with this reader
+// must not hold: it asks for a newer one, or carries anything that this binary
+// does not know (contracts §3). Nil: nothing against it so far.
+func Unsupported(r *Resource, reader uint32) *Nack {
+	switch {
+	case r.GetMinReader() > reader:
+		return Refuse(r, grant.UnsupportedGrant, fmt.Sprintf("it needs reader %d, this is %d", r.GetMinReader(), reader))
+	case KindOf(r) == "":
+		return Refuse(r, grant.UnsupportedGrant, "a kind of resource that this binary does not know")
+	case unknown(r.ProtoReflect()):
+		return Refuse(r, grant.UnsupportedGrant, "a field that this binary does not know")
+	}
+	return nil
+}
+
+// Refuse returns the Nack of r with a reason and words for operators.
+func Refuse(r *Resource, reason grant.Reason, detail string) *Nack {
+	return &Nack{Kind: KindOf(r), Id: r.GetId(), Reason: string(reason), Detail: detail}
+}
+
+// unknown reports whether m, or any message in it, has a field that this
+// binary's protobuf does not have.
+func unknown(m protoreflect.Message) bool {
+	if len(m.GetUnknown()) > 0 {
+		return true
+	}
+	found := false
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		found = unknownIn(f, v)
+		return !found
+	})
+	return found
+}
+
+func unknownIn(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	switch {
+	case f.IsMap():
+		if f.MapValue().Message() == nil {
+			return false
+		}
+		found := false
+		v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+			found = unknown(v.Message())
+			return !found
+		})
+		return found
+	case f.Message() == nil:
+		return false
+	case f.IsList():
+		for i := range v.List().Len() {
+			if unknown(v.List().Get(i).Message()) {
+				return true
+			}
+		}
+		return false
+	default:
+		return unknown(v.Message())
+	}
+}

@@ -31,7 +31,7 @@ type Storage interface {
 // Append writes r as the next leaf and returns its index, which becomes r.Seq.
 // The type must be one of a leaf.
 func Append(ctx context.Context, s Storage, r Record) (int64, error) {
-	if r.Type.Place() != PlaceLeaf {
+	if r.Type.Where() != WhereLeaf {
 		return 0, fmt.Errorf("append leaf: type %.40q does not belong in the control log", r.Type)
 	}
 	index, err := s.Size(ctx)

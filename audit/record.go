@@ -149,7 +149,7 @@ func (r Record) check() error {
 	if !validID("rec_", r.ID) {
 		return fmt.Errorf("id %.40q: want rec_ and 26 characters", r.ID)
 	}
-	if r.Type.Place() == PlaceNone {
+	if r.Type.Where() == WhereNone {
 		return fmt.Errorf("type %.40q is not known", r.Type)
 	}
 	if _, err := ParseStamp(Stamp(r.Time)); err != nil {

@@ -38,28 +38,28 @@ const (
 	TypeActionDeniedCount Type = "action.denied_count" // refusals of one second, counted; body DeniedCount
 )
 
-// Place says where records of a type stand.
-type Place uint8
+// Where says where records of a type stand.
+type Where uint8
 
-// The places. PlaceNone is that of an unknown type: nowhere.
+// The values of Where. WhereNone is that of an unknown type: nowhere.
 const (
-	PlaceNone Place = iota
-	PlaceLeaf
-	PlaceSpool
+	WhereNone Where = iota
+	WhereLeaf
+	WhereSpool
 )
 
-// Place returns where records of type t stand, PlaceNone if t is not known.
-func (t Type) Place() Place {
+// Where returns where records of type t stand, WhereNone if t is not known.
+func (t Type) Where() Where {
 	switch t {
 	case TypeRequestCreated, TypeOfferMade, TypeApprovalGiven, TypeRequestApproved,
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
 		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantEnded, TypeGrantReceipts,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
 		TypeLogin, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
-		return PlaceLeaf
+		return WhereLeaf
 	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
-		return PlaceSpool
+		return WhereSpool
 	default:
-		return PlaceNone
+		return WhereNone
 	}
 }

@@ -72,7 +72,7 @@ func (t Tail) entry(f Frame) (Entry, error) {
 	if err != nil {
 		return Entry{}, t.corrupt("%v", err)
 	}
-	if r.Type.Place() != PlaceSpool {
+	if r.Type.Where() != WhereSpool {
 		return Entry{}, t.corrupt("type %s does not belong in a spool", r.Type)
 	}
 	if r.Seq != t.Next {

@@ -1,0 +1,248 @@
+package audit
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// actionCheck pairs grants, intents, reservations and outcomes.
+type actionCheck struct {
+	grants   map[string]grantTimes
+	reserved []reservation
+	intents  map[string]*intentSeen // by action
+	order    []*intentSeen
+	anchored map[string]uint64 // spool → last anchored seq
+	damaged  map[string]bool   // spools with frames that were not read
+}
+
+type grantTimes struct {
+	notBefore, notAfter time.Time
+	ended               time.Time // of the leaf that ended it by hand, zero if none did
+}
+
+type reservation struct {
+	Reserved
+	leaf int64
+}
+
+type intentSeen struct {
+	Intent
+	spool    string
+	seq      uint64
+	frame    Hash
+	at       time.Time
+	outcome  *Outcome
+	reserved bool
+}
+
+func newActionCheck() *actionCheck {
+	return &actionCheck{
+		grants: map[string]grantTimes{}, intents: map[string]*intentSeen{},
+		anchored: map[string]uint64{}, damaged: map[string]bool{},
+	}
+}
+
+// leaf takes a leaf; the error is one of form.
+func (c *actionCheck) leaf(index int64, r Record) error {
+	switch r.Type {
+	case TypeGrantCreated:
+		return c.grantCreated(r)
+	case TypeGrantRevoked, TypeGrantFinished:
+		return c.grantEnded(r)
+	case TypeActionReserved:
+		var b Reserved
+		if err := r.Into(&b); err != nil {
+			return err
+		}
+		c.reserved = append(c.reserved, reservation{b, index})
+	}
+	return nil
+}
+
+func (c *actionCheck) grantCreated(r Record) error {
+	var g GrantCreated
+	if err := rawBody(r, &g); err != nil {
+		return err
+	}
+	if _, twice := c.grants[g.Grant]; g.Grant == "" || twice || g.NotAfter.IsZero() {
+		return fmt.Errorf("grant %.40q: want a new one, with not_after", g.Grant)
+	}
+	c.grants[g.Grant] = grantTimes{notBefore: g.NotBefore.Time, notAfter: g.NotAfter.Time}
+	return nil
+}
+
+func (c *actionCheck) grantEnded(r Record) error {
+	var b struct {
+		Grant string `json:"grant"`
+	}
+	if err := rawBody(r, &b); err != nil {
+		return err
+	}
+	if g, ok := c.grants[b.Grant]; ok {
+		g.ended = r.Time
+		c.grants[b.Grant] = g
+	}
+	return nil
+}
+
+// frame takes a spool's record; the error is one of form.
+func (c *actionCheck) frame(v *verification, spool string, f spoolFrame) error {
+	r := f.rec
+	switch r.Type {
+	case TypeActionIntent:
+		return c.intent(v, spool, f)
+	case TypeActionOutcome:
+		return c.outcome(v, spool, r)
+	case TypeActionDenied:
+		return r.Into(new(Denied))
+	case TypeActionDeniedCount:
+		return r.Into(new(DeniedCount))
+	case TypeSpoolStarted:
+		var b SpoolStarted
+		if err := r.Into(&b); err != nil {
+			return err
+		}
+		if b.Spool != spool {
+			return fmt.Errorf("was written into spool %.40q", b.Spool)
+		}
+		return nil
+	default:
+		return fmt.Errorf("type %s does not belong in a spool", r.Type)
+	}
+}
+
+func (c *actionCheck) intent(v *verification, spool string, f spoolFrame) error {
+	i := &intentSeen{spool: spool, seq: f.rec.Seq, frame: f.sha, at: f.rec.Time}
+	if err := f.rec.Into(&i.Intent); err != nil {
+		return err
+	}
+	if i.Action == "" || i.Grant == "" || !knownClass(i.Class) {
+		return fmt.Errorf("action %.40q, grant %.40q, class %.20q: want all three", i.Action, i.Grant, i.Class)
+	}
+	v.report.Actions++
+	if before, ok := c.intents[i.Action]; ok {
+		v.problem(i.place(), ReasonIntent, "action %s has an intent already, in spool %s seq %d", i.Action, before.spool, before.seq)
+		return nil
+	}
+	c.intents[i.Action] = i
+	c.order = append(c.order, i)
+	return nil
+}
+
+func (c *actionCheck) outcome(v *verification, spool string, r Record) error {
+	var o Outcome
+	if err := r.Into(&o); err != nil {
+		return err
+	}
+	if o.Result != ResultSent && o.Result != ResultNotSent && o.Result != ResultUnknown {
+		return fmt.Errorf("result %.20q: want sent, not_sent or unknown", o.Result)
+	}
+	place := framePlace(spool, r.Seq, r.Seq)
+	i, ok := c.intents[o.Action]
+	switch {
+	case !ok && c.damaged[spool]:
+		v.unchecked("outcomes whose intent stands in a damaged frame")
+	case !ok || i.spool != spool:
+		v.problem(place, ReasonIntent, "outcome of action %.40s, which has no intent before it in this spool", o.Action)
+	case i.outcome != nil:
+		v.problem(place, ReasonIntent, "action %s has an outcome already", o.Action)
+	default:
+		i.outcome = &o
+	}
+	return nil
+}
+
+func (c *actionCheck) lost(spool string) { c.damaged[spool] = true }
+
+func (c *actionCheck) anchoredTo(spool string, last uint64) { c.anchored[spool] = last }
+
+// finish does what needs every leaf and frame.
+func (c *actionCheck) finish(v *verification) {
+	for _, r := range c.reserved {
+		c.pair(v, r)
+	}
+	for _, i := range c.order {
+		c.acknowledged(v, i)
+		c.inTime(v, i)
+		if i.outcome == nil {
+			v.note(i.place(), ReasonOpen, "action %s has no outcome yet", i.Action)
+		}
+	}
+	if len(c.damaged) > 0 {
+		v.unchecked(fmt.Sprintf("reservations, intents and outcomes in the damaged frames of %d spools", len(slices.Collect(maps.Keys(c.damaged)))))
+	}
+}
+
+// pair finds the one intent that a reservation acknowledged.
+func (c *actionCheck) pair(v *verification, r reservation) {
+	place := leafPlace(r.leaf, r.leaf)
+	i, ok := c.intents[r.Action]
+	switch {
+	case !ok && r.Seq > c.anchored[r.Spool]:
+		v.note(place, ReasonPending, "action %s: seq %d of spool %s is not anchored yet", r.Action, r.Seq, r.Spool)
+	case !ok && (c.damaged[r.Spool] || !v.whole): // its frame is named, or its anchor is
+	case !ok:
+		v.problem(place, ReasonReservation, "action %s has no intent in spool %s", r.Action, r.Spool)
+	case i.spool != r.Spool || i.seq != r.Seq || i.frame != r.Frame:
+		v.problem(place, ReasonReservation, "action %s was reserved as spool %s seq %d, SHA-256 %s: its intent is spool %s seq %d, SHA-256 %s",
+			r.Action, r.Spool, r.Seq, r.Frame, i.spool, i.seq, i.frame)
+	case i.Grant != r.Grant || i.Class != r.Class:
+		v.problem(place, ReasonReservation, "action %s was reserved as %s under %s: its intent says %s under %s", r.Action, r.Class, r.Grant, i.Class, i.Grant)
+	case i.reserved:
+		v.problem(place, ReasonReservation, "action %s was reserved already", r.Action)
+	}
+	if ok {
+		i.reserved = true
+	}
+}
+
+// acknowledged checks that an intent that had to wait for its reservation, and
+// was or may have been sent, has one. One that a restart closed may have died
+// before it asked.
+func (c *actionCheck) acknowledged(v *verification, i *intentSeen) {
+	if i.Class == "read" || i.Class == "write" || i.reserved || !v.whole || i.outcome == nil {
+		return
+	}
+	if o := i.outcome; o.Result == ResultSent || o.Result == ResultUnknown && o.Reason != ReasonRestart {
+		v.problem(i.place(), ReasonReservation, "action %s of class %s is %s, and no entry reserves it", i.Action, i.Class, o.Result)
+	}
+}
+
+// inTime checks an intent against the times of its grant.
+func (c *actionCheck) inTime(v *verification, i *intentSeen) {
+	g, ok := c.grants[i.Grant]
+	switch {
+	case !ok && !v.whole:
+	case !ok:
+		v.problem(i.place(), ReasonGrant, "action %s is under grant %.40s, which no entry created", i.Action, i.Grant)
+	case !i.at.Before(g.notAfter):
+		v.problem(i.place(), ReasonGrant, "action %s at %s: grant %s ended at %s", i.Action, Stamp(i.at), i.Grant, Stamp(g.notAfter))
+	case i.at.Before(g.notBefore):
+		v.problem(i.place(), ReasonGrant, "action %s at %s: grant %s began at %s", i.Action, Stamp(i.at), i.Grant, Stamp(g.notBefore))
+	case !g.ended.IsZero() && i.at.After(g.ended):
+		v.note(i.place(), ReasonAfterEnd, "action %s at %s: grant %s was ended at %s", i.Action, Stamp(i.at), i.Grant, Stamp(g.ended))
+	}
+}
+
+func (i *intentSeen) place() Place { return framePlace(i.spool, i.seq, i.seq) }
+
+func knownClass(s string) bool {
+	switch s {
+	case "read", "write", "money", "secret", "admin":
+		return true
+	default:
+		return false
+	}
+}
+
+// rawBody reads a decoded record's body into v, letting other keys be.
+func rawBody(r Record, v any) error {
+	raw, _ := r.Body.(json.RawMessage)
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	return nil
+}

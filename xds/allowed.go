@@ -15,6 +15,7 @@ import (
 // have. A test keeps the list free of fields that Build never sets.
 func allowed() map[string]string {
 	return map[string]string{
+		"envoy.config.core.v3.AggregatedConfigSource":                                                     "",
 		"envoy.config.accesslog.v3.AccessLog":                                                             "filter name typed_config",
 		"envoy.config.accesslog.v3.AccessLogFilter":                                                       "extension_filter or_filter response_flag_filter",
 		"envoy.config.accesslog.v3.ExtensionFilter":                                                       "name typed_config",

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -16,8 +17,9 @@ const maxLine = 4 << 10 // bytes of one log line that are kept
 type lineLog struct {
 	log *slog.Logger
 
-	mu   sync.Mutex
-	rest []byte
+	mu    sync.Mutex
+	rest  []byte
+	level slog.Level // of the newest line that named one
 }
 
 // Write never fails, so that Envoy never blocks on its own log.
@@ -50,15 +52,23 @@ func (l *lineLog) emit() {
 	if text == "" {
 		return
 	}
-	level, rest, _ := strings.Cut(text, " ")
-	switch level {
-	case "info", "debug", "trace":
-		l.log.Info("envoy", "line", rest)
+	word, rest, _ := strings.Cut(text, " ")
+	if level, ok := levelOf(word); ok {
+		l.level, text = level, rest
+	} // else the line goes on with the entry before it
+	l.log.Log(context.Background(), l.level, "envoy", "line", text)
+}
+
+// levelOf lowers Envoy's info by one: it lists its hundreds of extensions there.
+func levelOf(word string) (slog.Level, bool) {
+	switch word {
+	case "trace", "debug", "info":
+		return slog.LevelDebug, true
 	case "warning":
-		l.log.Warn("envoy", "line", rest)
+		return slog.LevelWarn, true
 	case "error", "critical":
-		l.log.Error("envoy", "line", rest)
+		return slog.LevelError, true
 	default:
-		l.log.Warn("envoy", "line", text)
+		return 0, false
 	}
 }

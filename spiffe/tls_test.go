@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
@@ -210,6 +213,13 @@ func TestAConnectionOutlivesItsSVIDButNotTheCheck(t *testing.T) {
 	}
 	if _, err := v.PeerFromState(tls.ConnectionState{}, time.Now()); spiffe.ReasonOf(err) != spiffe.ReasonNone {
 		t.Errorf("no certificate: %v", err)
+	}
+	call := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: state}})
+	if got, err := v.PeerFromContext(call, time.Now()); err != nil || got != p {
+		t.Errorf("gRPC call: %+v, %v", got, err)
+	}
+	if _, err := v.PeerFromContext(call, p.NotAfter); spiffe.ReasonOf(err) != spiffe.ReasonExpired {
+		t.Errorf("gRPC call after its end: %v", err)
 	}
 	if _, err := v.PeerFromContext(context.Background(), time.Now()); spiffe.ReasonOf(err) != spiffe.ReasonNone {
 		t.Errorf("no peer: %v", err)

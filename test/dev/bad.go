@@ -69,6 +69,7 @@ func (ca *CA) Bad(id spiffeid.ID) ([]Bad, error) {
 		{"may sign revocation lists", spiffe.ReasonKeyUsage, ca, Template{ID: id, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCRLSign}},
 		{"no digitalSignature", spiffe.ReasonKeyUsage, ca, Template{ID: id, KeyUsage: x509.KeyUsageKeyAgreement}},
 		{"no key usage", spiffe.ReasonKeyUsage, ca, Template{ID: id, NoKeyUsage: true}},
+		{"key usage not critical", spiffe.ReasonKeyUsage, ca, Template{ID: id, LaxKeyUsage: true}},
 		{"server only", spiffe.ReasonExtKeyUsage, ca, Template{ID: id, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}},
 	} {
 		cert, err := c.from.Mint(c.t)

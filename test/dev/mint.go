@@ -30,6 +30,7 @@ type Template struct {
 	CA          bool
 	KeyUsage    x509.KeyUsage // 0 means digitalSignature
 	NoKeyUsage  bool
+	LaxKeyUsage bool               // digitalSignature, but not marked critical
 	ExtKeyUsage []x509.ExtKeyUsage // nil means clientAuth and serverAuth
 }
 
@@ -106,7 +107,9 @@ func (t Template) certificate(now time.Time) (*x509.Certificate, error) {
 	if !t.NotAfter.IsZero() {
 		c.NotAfter = t.NotAfter
 	}
-	if c.KeyUsage == 0 && !t.NoKeyUsage {
+	if t.LaxKeyUsage {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 15}, Value: []byte{0x03, 0x02, 0x07, 0x80}})
+	} else if c.KeyUsage == 0 && !t.NoKeyUsage {
 		c.KeyUsage = x509.KeyUsageDigitalSignature
 	}
 	if c.ExtKeyUsage == nil {
@@ -116,7 +119,7 @@ func (t Template) certificate(now time.Time) (*x509.Certificate, error) {
 	if err != nil || san == nil {
 		return c, err
 	}
-	c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san}}
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san})
 	return c, nil
 }
 

@@ -76,7 +76,7 @@ func decodeSegment(s string) (string, error) {
 			out = append(out, s[i])
 			continue
 		}
-		b, ok := hexByte(s[i+1:])
+		b, ok := HexByte(s[i+1:])
 		if !ok {
 			return "", grant.Deny(grant.Malformed, "the path has a broken percent-encoding")
 		}
@@ -106,8 +106,8 @@ func unreserved(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-._~", b) >= 0
 }
 
-// hexByte reads two hexadecimal digits at the beginning of s.
-func hexByte(s string) (byte, bool) {
+// HexByte reads the two hexadecimal digits at the beginning of s.
+func HexByte(s string) (byte, bool) {
 	if len(s) < 2 {
 		return 0, false
 	}

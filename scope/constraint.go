@@ -12,7 +12,7 @@ type Comparison string
 const (
 	Is    Comparison = "is"    // equal to the one value
 	In    Comparison = "in"    // equal to one of the values
-	Max   Comparison = "max"   // a number not above the value; money only in its currency
+	Max   Comparison = "max"   // a number not above the value; money only in its currency; no amount below zero
 	Min   Comparison = "min"   // a number not below the value; money only in its currency
 	Under Comparison = "under" // a path equal to the value or below it, by whole segments
 )
@@ -75,6 +75,9 @@ func (c Constraint) Satisfied(v Value) bool {
 		}
 		return false
 	case Max:
+		if v.typ != TypeInteger && v.num < 0 { // a negative amount moves money the other way
+			return false
+		}
 		return sameUnit(v, c.Values[0]) && v.num <= c.Values[0].num
 	case Min:
 		return sameUnit(v, c.Values[0]) && v.num >= c.Values[0].num

@@ -28,6 +28,8 @@ type Case struct {
 const (
 	caseMark = "=== "
 	wantMark = "-- want --"
+
+	attributeMark = "- "
 )
 
 // Read returns the cases of all .txt files in dir.
@@ -140,12 +142,16 @@ func (c *Case) readExpectation(key, value string) (err error) {
 	case "sentence":
 		c.Sentence = value
 	default:
+		name, ok := strings.CutPrefix(key, attributeMark)
+		if !ok {
+			return fmt.Errorf("unknown expectation %q", key)
+		}
 		word, text, _ := strings.Cut(value, " ")
 		typ, parseErr := scope.ParseType(word)
 		if parseErr != nil {
-			return fmt.Errorf("attribute %s: %w", key, parseErr)
+			return fmt.Errorf("attribute %s: %w", name, parseErr)
 		}
-		c.Operation.Attributes[key], err = scope.ParseValue(typ, text)
+		c.Operation.Attributes[name], err = scope.ParseValue(typ, text)
 	}
 	return err
 }

@@ -16,8 +16,8 @@
 //	operation: refunds.create
 //	class: money
 //	resource: ch_1
-//	charge: string ch_1
-//	amount: minor_units 4200
+//	- charge: string ch_1
+//	- amount: minor_units 4200
 //
 // All attributes are listed. A refusal is written "reason: malformed", with
 // "sentence: …" for words that it must contain.

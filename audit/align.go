@@ -5,13 +5,6 @@ import "slices"
 // span is a run of entries, both ends included.
 type span struct{ first, last int64 }
 
-func areIs(s span) string {
-	if s.first == s.last {
-		return "is"
-	}
-	return "are"
-}
-
 // alignment is how lines differ from the entries that should stand there.
 type alignment struct {
 	at      []int // entry → line, -1 if it is nowhere

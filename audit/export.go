@@ -69,7 +69,7 @@ func Export(ctx context.Context, dir string, c ExportConfig) error {
 	if err := prepareDir(dir); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	e := exporter{dir: dir, source: c.Source}
+	e := exporter{dir: dir, source: c.Source, written: map[string]uint64{}}
 	for first := int64(0); first < head.Size; first += leavesPerFile {
 		if err := e.leaves(ctx, first, min(first+leavesPerFile, head.Size)); err != nil {
 			return fmt.Errorf("export: leaves from %d: %w", first, err)
@@ -100,8 +100,9 @@ func prepareDir(dir string) error {
 }
 
 type exporter struct {
-	dir    string
-	source ExportSource
+	dir     string
+	source  ExportSource
+	written map[string]uint64 // spool → last seq in its file
 }
 
 func (e exporter) leaves(ctx context.Context, from, to int64) error {
@@ -130,20 +131,22 @@ func (e exporter) leaves(ctx context.Context, from, to int64) error {
 	return e.write(leavesFile(from, hashesExt), hashes.Bytes())
 }
 
-// segment writes the frames that leaf anchors, if it anchors any.
+// segment writes the frames that leaf anchors, if it anchors the next ones of a
+// spool.
 func (e exporter) segment(ctx context.Context, leaf []byte) error {
 	r, err := Decode(leaf)
 	if err != nil || r.Type != TypeSegmentAnchored {
 		return nil // Verify names what is wrong with a leaf
 	}
 	var a Anchor
-	if err := r.Into(&a); err != nil || !validID("spl_", a.Spool) {
+	if err := r.Into(&a); err != nil || !validID("spl_", a.Spool) || a.First != e.written[a.Spool]+1 {
 		return nil
 	}
 	frames, err := e.source.Frames(ctx, a.Spool, a.First, a.Last)
 	if err != nil {
 		return fmt.Errorf("frames %d to %d of spool %s: %w", a.First, a.Last, a.Spool, err)
 	}
+	e.written[a.Spool] = a.Last
 	var hashes bytes.Buffer
 	for b := frames; len(b) > 0; {
 		f, err := NextFrame(b)

@@ -31,7 +31,16 @@ type Problem struct {
 }
 
 // String returns a line for people.
-func (p Problem) String() string { return fmt.Sprintf("%s: %s: %s", p.Place, p.Reason, p.Detail) }
+func (p Problem) String() string {
+	switch {
+	case p.Reason == ReasonMissing && p.Place.First == p.Place.Last:
+		return fmt.Sprintf("%s is missing: %s", p.Place, p.Detail)
+	case p.Reason == ReasonMissing:
+		return fmt.Sprintf("%s are missing: %s", p.Place, p.Detail)
+	default:
+		return fmt.Sprintf("%s: %s: %s", p.Place, p.Reason, p.Detail)
+	}
+}
 
 // Place says where: entries of the control log, frames of a spool, or a file.
 type Place struct {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -21,10 +22,7 @@ func (v *verification) leaves() {
 	v.report.Leaves = int64(len(found))
 	at, proven := v.place(found, index)
 	v.whole = v.whole || proven != nil && !slices.Contains(at, -1)
-	if proven == nil {
-		proven = hashesOf(found)
-	}
-	v.checkKept(proven)
+	v.checkKept(hashesOf(found), proven)
 	for entry, line := range at {
 		if line >= 0 {
 			v.leaf(int64(entry), found[line])
@@ -132,8 +130,12 @@ func (v *verification) reportAligned(a alignment, changed string) {
 	for _, r := range a.changed {
 		v.problem(leafPlace(r.first, r.last), ReasonChanged, "%s", changed)
 	}
+	missing := "no line says that it is this entry"
+	if v.signed {
+		missing = fmt.Sprintf("the checkpoint signs %d entries", v.report.Checkpoint.Size)
+	}
 	for _, r := range a.missing {
-		v.problem(leafPlace(r.first, r.last), ReasonMissing, "%s missing", areIs(r))
+		v.problem(leafPlace(r.first, r.last), ReasonMissing, "%s", missing)
 	}
 	for _, i := range a.moved {
 		v.problem(leafPlace(i, i), ReasonOrder, "stands at another place")
@@ -173,20 +175,20 @@ func (v *verification) unproven(hashes, index []Hash, a alignment) {
 		merkleRoot(hashes), v.report.Checkpoint.Root)
 }
 
-// checkKept compares the log with the checkpoints kept from before.
-func (v *verification) checkKept(hashes []Hash) {
-	n := int64(len(hashes))
+// checkKept compares the log with the checkpoints kept from before: what is
+// proven of it, or what was found if the export's own checkpoint proves nothing.
+func (v *verification) checkKept(found, proven []Hash) {
+	n := int64(len(found))
 	if v.signed {
-		n = min(n, v.report.Checkpoint.Size)
+		found, n = proven, v.report.Checkpoint.Size
 	}
 	for _, k := range v.keptHeads {
 		switch {
-		case k.Size > n && v.signed && k.Size <= v.report.Checkpoint.Size:
-			// reported as missing against the export's own checkpoint
 		case k.Size > n:
 			v.whole = false
-			v.problem(leafPlace(n, k.Size-1), ReasonMissing, "missing: a kept checkpoint signs %d entries", k.Size)
-		case merkleRoot(hashes[:k.Size]) != k.Root:
+			v.problem(leafPlace(n, k.Size-1), ReasonMissing, "a kept checkpoint signs %d entries", k.Size)
+		case k.Size > int64(len(found)): // nothing is proven, and that is reported
+		case merkleRoot(found[:k.Size]) != k.Root:
 			v.whole = false
 			v.problem(leafPlace(0, k.Size-1), ReasonDiverged, "not the history that a kept checkpoint of %d entries signs", k.Size)
 		}

@@ -153,7 +153,7 @@ func (s *spoolCheck) segment(a anchored) {
 		leaves = append(leaves, f.leaf)
 	}
 	for _, m := range spans(missing) {
-		s.problem(uint64(m.first), uint64(m.last), ReasonMissing, "%s missing: entry %d anchors seq %d to %d", areIs(m), a.leaf, a.First, a.Last)
+		s.problem(uint64(m.first), uint64(m.last), ReasonMissing, "entry %d anchors seq %d to %d", a.leaf, a.First, a.Last)
 	}
 	rooted := merkleRoot(leaves) == a.Root
 	index := s.indexOf(a)

@@ -1,0 +1,181 @@
+package audit_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+)
+
+func TestP5_VerifyPairsIntentsReservationsAndOutcomes(t *testing.T) {
+	type row struct {
+		name  string
+		write func(w *world)
+		want  audit.Reason // of the only problem, "" for none
+		note  audit.Reason // of the only note
+	}
+	good := func(w *world, action, class string) { w.intent(spoolA, action, "grt_1", class, true) }
+	for _, tc := range []row{
+		{"a reserved action that was sent", func(w *world) { good(w, "act_1", "money"); w.outcome(spoolA, "act_1", audit.ResultSent) }, "", ""},
+		{"a read needs no reservation", func(w *world) {
+			w.intent(spoolA, "act_1", "grt_1", "read", false)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, "", ""},
+		{"money sent without a reservation", func(w *world) {
+			w.intent(spoolA, "act_1", "grt_1", "money", false)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonReservation, ""},
+		{"a secret perhaps sent without a reservation", func(w *world) {
+			w.intent(spoolA, "act_1", "grt_1", "secret", false)
+			w.outcome(spoolA, "act_1", audit.ResultUnknown)
+		}, audit.ReasonReservation, ""},
+		{"killed before it could reserve", func(w *world) {
+			w.intent(spoolA, "act_1", "grt_1", "admin", false)
+			w.frame(spoolA, audit.TypeActionOutcome, audit.Outcome{Action: "act_1", Result: audit.ResultUnknown, Reason: audit.ReasonRestart})
+		}, "", ""},
+		{"refused a reservation, not sent", func(w *world) {
+			w.intent(spoolA, "act_1", "grt_1", "money", false)
+			w.outcome(spoolA, "act_1", audit.ResultNotSent)
+		}, "", ""},
+		{"still running", func(w *world) { good(w, "act_1", "money") }, "", audit.ReasonOpen},
+		{"an outcome without an intent", func(w *world) { w.outcome(spoolA, "act_1", audit.ResultSent) }, audit.ReasonIntent, ""},
+		{"an outcome in another spool", func(w *world) {
+			good(w, "act_1", "money")
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+			w.outcome(spoolB, "act_1", audit.ResultSent)
+		}, audit.ReasonIntent, ""},
+		{"two outcomes", func(w *world) {
+			good(w, "act_1", "money")
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonIntent, ""},
+		{"an action of two intents", func(w *world) {
+			good(w, "act_1", "money")
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+			w.intent(spoolB, "act_1", "grt_1", "money", false)
+		}, audit.ReasonIntent, ""},
+		{"reserved twice", func(w *world) {
+			seq, sha := w.frame(spoolA, audit.TypeActionIntent, intent("act_1", "grt_1", "money"))
+			for range 2 {
+				w.leaf(audit.TypeActionReserved, audit.Reserved{Action: "act_1", Grant: "grt_1", Class: "money", Spool: spoolA, Seq: seq, Frame: sha})
+			}
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonReservation, ""},
+		{"reserved with another frame", func(w *world) {
+			seq, _ := w.frame(spoolA, audit.TypeActionIntent, intent("act_1", "grt_1", "money"))
+			w.leaf(audit.TypeActionReserved, audit.Reserved{Action: "act_1", Grant: "grt_1", Class: "money", Spool: spoolA, Seq: seq, Frame: audit.Hash{1}})
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonReservation, ""},
+		{"reserved under another grant", func(w *world) {
+			seq, sha := w.frame(spoolA, audit.TypeActionIntent, intent("act_1", "grt_1", "money"))
+			w.leaf(audit.TypeActionReserved, audit.Reserved{Action: "act_1", Grant: "grt_2", Class: "money", Spool: spoolA, Seq: seq, Frame: sha})
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonReservation, ""},
+		{"reserved, and the frame is another record", func(w *world) {
+			w.leaf(audit.TypeActionReserved, audit.Reserved{Action: "act_1", Grant: "grt_1", Class: "money", Spool: spoolA, Seq: 1})
+		}, audit.ReasonReservation, ""},
+		{"reserved, and not shipped yet", func(w *world) {
+			w.leaf(audit.TypeActionReserved, audit.Reserved{Action: "act_1", Grant: "grt_1", Class: "money", Spool: spoolA, Seq: 99})
+		}, "", audit.ReasonPending},
+		{"after the grant's end", func(w *world) {
+			w.grant("grt_2", w.now.Add(time.Millisecond))
+			w.now = w.now.Add(-time.Millisecond) // the intent's time is exactly not_after
+			w.intent(spoolA, "act_1", "grt_2", "read", false)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonGrant, ""},
+		{"in the last microsecond", func(w *world) {
+			w.grant("grt_2", w.now.Add(2*time.Millisecond+time.Microsecond))
+			w.intent(spoolA, "act_1", "grt_2", "read", false)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, "", ""},
+		{"before the grant's beginning", func(w *world) {
+			w.leaf(audit.TypeGrantCreated, audit.GrantCreated{Grant: "grt_2", NotBefore: audit.At(w.now.Add(time.Minute)), NotAfter: audit.At(w.now.Add(time.Hour))})
+			w.intent(spoolA, "act_1", "grt_2", "read", false)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonGrant, ""},
+		{"under a grant that nobody made", func(w *world) {
+			w.intent(spoolA, "act_1", "grt_9", "read", false)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonGrant, ""},
+		{"after a revoke", func(w *world) {
+			w.leaf(audit.TypeGrantRevoked, map[string]any{"grant": "grt_1"})
+			w.intent(spoolA, "act_1", "grt_1", "read", false)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, "", audit.ReasonAfterEnd},
+		{"a grant without an end", func(w *world) { w.leaf(audit.TypeGrantCreated, map[string]any{"grant": "grt_2"}) }, audit.ReasonForm, ""},
+		{"an intent without a class", func(w *world) { w.intent(spoolA, "act_1", "grt_1", "", false) }, audit.ReasonForm, ""},
+		{"an intent with a key more", func(w *world) {
+			w.frame(spoolA, audit.TypeActionIntent, map[string]any{"action": "act_1", "grant": "grt_1", "class": "read", "more": "x"})
+		}, audit.ReasonForm, ""},
+		{"a result that is none", func(w *world) { good(w, "act_1", "money"); w.outcome(spoolA, "act_1", "maybe") }, audit.ReasonForm, audit.ReasonOpen},
+		{"a spool that says it is another", func(w *world) { w.frame(spoolA, audit.TypeSpoolStarted, audit.SpoolStarted{Spool: spoolB}) }, audit.ReasonForm, ""},
+		{"a denial", func(w *world) {
+			w.frame(spoolA, audit.TypeActionDenied, audit.Denied{Denial: "den_1", Code: "no_grant"})
+		}, "", ""},
+		{"an outcome of a denied action", func(w *world) {
+			w.frame(spoolA, audit.TypeActionDenied, audit.Denied{Denial: "den_1", Code: "no_grant", Try: audit.Try{Action: "act_1"}})
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonIntent, ""},
+		{"an anchor twice", func(w *world) {
+			w.frame(spoolA, audit.TypeSpoolStarted, audit.SpoolStarted{Spool: spoolA})
+			w.ship(spoolA)
+			r, err := audit.Decode(w.Leaves[len(w.Leaves)-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.leaf(audit.TypeSegmentAnchored, r.Body)
+		}, audit.ReasonAnchor, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.grant("grt_1", w.now.Add(time.Hour))
+			w.frame(spoolA, audit.TypeSpoolStarted, audit.SpoolStarted{Spool: spoolA})
+			w.frame(spoolB, audit.TypeSpoolStarted, audit.SpoolStarted{Spool: spoolB})
+			tc.write(w)
+			for _, spool := range []string{spoolA, spoolB} {
+				if s := w.spools[spool]; s.shipped < len(s.starts) {
+					w.ship(spool)
+				}
+			}
+			r := w.verify(w.export(), w.checkpoint())
+			if only(r.Problems) != tc.want || only(r.Notes) != tc.note {
+				t.Fatalf("want problem %q, note %q:\n%s", tc.want, tc.note, describe(r))
+			}
+		})
+	}
+}
+
+// only returns the reason of the only problem, "" for none.
+func only(p []audit.Problem) audit.Reason {
+	switch len(p) {
+	case 0:
+		return ""
+	case 1:
+		return p[0].Reason
+	default:
+		return "several"
+	}
+}
+
+func TestP9_VerifyTrustsOnlyTheGivenKey(t *testing.T) {
+	w, forger := filled(t, 20), filled(t, 20)
+	dir := forger.export()
+	if r, err := audit.Verify(dir, audit.VerifyOptions{}); err != nil || !r.OK() || r.KeyGiven {
+		t.Fatalf("an export vouches for itself, and the report says so: %+v %v", r, err)
+	}
+	if r := w.verify(dir); r.OK() || r.Problems[0].Reason != audit.ReasonSignature {
+		t.Fatal(describe(r))
+	}
+	if r := w.verify(w.export(), forger.checkpoint()); only(r.Problems) != audit.ReasonSignature {
+		t.Fatalf("a kept checkpoint of another: %s", describe(r))
+	}
+	if _, err := audit.Verify(dir, audit.VerifyOptions{Key: "x"}); err == nil {
+		t.Error("a key that is none was taken")
+	}
+	if _, err := audit.Verify(dir+"/none", audit.VerifyOptions{}); err == nil {
+		t.Error("no folder was verified")
+	}
+	if err := audit.Export(t.Context(), dir, audit.ExportConfig{Source: w, Key: w.key, Checkpoint: w.checkpoint()}); err == nil {
+		t.Error("an export was written over another")
+	}
+}

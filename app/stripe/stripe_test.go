@@ -63,7 +63,7 @@ func TestP2_NoOperationTakesAFieldThatItDoesNotHave(t *testing.T) {
 		}
 		for _, extra := range extras {
 			if op.upload {
-				continue // see TestUploads
+				continue // see testdata
 			}
 			r := synthesise(op, false)
 			if op.method == "POST" {

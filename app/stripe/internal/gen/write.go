@@ -77,15 +77,16 @@ func (op *operation) nestedTexts() []string {
 // both. Below the first level every scalar is a plain string: nothing is decided
 // on it.
 func (w *writer) ref(n *node, below bool) string {
+	composite := n.items != nil || n.values != nil || n.object
 	var text string
 	switch {
-	case n.scalar == 0:
+	case n.scalar == 0, n.scalar == letterUnset && composite: // every composite can be unset
 	case below || n.scalar == letterUnset:
 		text = string(rune(letterString))
 	default:
 		text = string(rune(n.scalar))
 	}
-	if n.items == nil && n.values == nil && !n.object {
+	if !composite {
 		return text
 	}
 	return text + fmt.Sprintf("#%d", w.number(n))

@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/identity"
+)
+
+const (
+	maxStale         = 5 * time.Minute // contracts §2: compiled in, whatever the feed says
+	defaultMaxStream = 60 * time.Second
+)
+
+// App is a protected app as the feed tells it. It is never changed once it is in
+// the table.
+type App struct {
+	Name        string
+	Kind        string
+	Hosts       []string // lower case, without port
+	Upstream    *url.URL // scheme and host
+	StaleAfter  time.Duration
+	MaxStream   time.Duration // the longest that a direct request may last
+	Catalogue   string        // digest that the grants were expanded against
+	Credentials []Credential
+	Asks        []Ask
+}
+
+// Credential names the secret that operations are done with.
+type Credential struct {
+	Operations []string
+	Secret     string
+}
+
+// Ask is an entitlement that covers some of the app's operations.
+type Ask struct {
+	Entitlement string
+	Operations  []string
+	Bindings    []Binding
+	Required    []string
+	Kinds       []string // of principals that may ask at all
+}
+
+// Binding says which parameter bounds an attribute of an operation.
+type Binding struct {
+	Operation, Attribute, Op, Param string
+}
+
+// Secret returns the name of the secret that an operation is done with.
+func (a *App) Secret(operation string) (name string, ok bool) {
+	for _, c := range a.Credentials {
+		if slices.Contains(c.Operations, operation) {
+			return c.Secret, true
+		}
+	}
+	return "", false
+}
+
+// covering returns the entitlement with the fewest operations, then the smallest
+// name, that covers an operation and that such a principal may ask for.
+func (a *App) covering(operation string, kind identity.Kind) (Ask, bool) {
+	var best Ask
+	found := false
+	for _, ask := range a.Asks {
+		if !slices.Contains(ask.Operations, operation) || !slices.Contains(ask.Kinds, kind.String()) {
+			continue
+		}
+		if n, m := len(ask.Operations), len(best.Operations); !found || n < m || n == m && ask.Entitlement < best.Entitlement {
+			best, found = ask, true
+		}
+	}
+	return best, found
+}
+
+// newApp reads what the feed says; an error says why the app may not be held.
+func newApp(r *feed.Resource) (*App, error) {
+	m := r.GetApp()
+	a := &App{
+		Name: m.GetName(), Kind: m.GetKind(), Hosts: slices.Clone(m.GetHosts()), Catalogue: m.GetCatalogue(),
+		StaleAfter: time.Duration(m.GetStaleAfterUs()) * time.Microsecond,
+		MaxStream:  time.Duration(m.GetMaxStreamUs()) * time.Microsecond,
+	}
+	if a.MaxStream == 0 {
+		a.MaxStream = defaultMaxStream
+	}
+	upstream, err := readUpstream(m.GetUpstream())
+	if err != nil {
+		return nil, err
+	}
+	a.Upstream = upstream
+	for _, c := range m.GetCredentials() {
+		a.Credentials = append(a.Credentials, Credential{slices.Clone(c.GetOperations()), c.GetSecret()})
+	}
+	for _, ask := range m.GetAsks() {
+		a.Asks = append(a.Asks, newAsk(ask))
+	}
+	return a, a.check(r.GetId())
+}
+
+func newAsk(m *feed.Ask) Ask {
+	ask := Ask{
+		Entitlement: m.GetEntitlement(), Operations: slices.Clone(m.GetOperations()),
+		Required: slices.Clone(m.GetRequired()), Kinds: slices.Clone(m.GetKinds()),
+	}
+	for _, b := range m.GetBindings() {
+		ask.Bindings = append(ask.Bindings, Binding{b.GetOperation(), b.GetAttribute(), b.GetOp(), b.GetParam()})
+	}
+	return ask
+}
+
+func readUpstream(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, fmt.Errorf("upstream: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("upstream %q: want http or https, and a host", s)
+	}
+	return u, nil
+}
+
+func (a *App) check(id string) error {
+	switch {
+	case a.Name == "" || a.Kind == "" || len(a.Hosts) == 0:
+		return fmt.Errorf("app %q is not whole", a.Name)
+	case id != a.Name:
+		return fmt.Errorf("app %q under the id %q", a.Name, id)
+	case a.StaleAfter <= 0 || a.StaleAfter > maxStale:
+		return fmt.Errorf("stale_after of %s: want at most %s", a.StaleAfter, maxStale)
+	case a.MaxStream < 0:
+		return fmt.Errorf("max_stream of %s", a.MaxStream)
+	}
+	for _, h := range a.Hosts {
+		if h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, ":/ ") {
+			return fmt.Errorf("host %q: want lower case, without port", h)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/scope"
+)
+
+// Find returns the grant under which p may do op at now: the presented one if
+// there is one, else of those that cover the whole operation the one that ends
+// last, on a tie the one with the smallest id (contracts §4). Otherwise the
+// error is a Denial of the nearest miss, with the smallest entitlement that
+// would cover op and the command that asks for it.
+func (t *Table) Find(p identity.Principal, op scope.Operation, now time.Time, presented grant.GrantID) (grant.Grant, error) {
+	s := t.state.Load()
+	if err := t.fresh(s, op.App); err != nil {
+		return grant.Grant{}, err
+	}
+	if p.IsZero() {
+		return grant.Grant{}, grant.Deny(grant.NoIdentity, "nobody was proven")
+	}
+	list, _ := s.lists.get(holder{op.App, p})
+	if !presented.IsZero() {
+		list = only(list, presented)
+	}
+	best := nearest{denial: grant.Deny(grant.NoGrant, "nothing is granted that covers %s", op)}
+	for _, h := range list {
+		err := h.permits(p, op, now)
+		if err == nil {
+			return h.grant, nil
+		}
+		best.take(h, op, err)
+	}
+	return grant.Grant{}, advise(s.apps[op.App], p, op, best.denial)
+}
+
+func (h *held) permits(p identity.Principal, op scope.Operation, now time.Time) error {
+	if err := h.inForce(now); err != nil {
+		return err
+	}
+	return h.grant.Permits(p, op, now)
+}
+
+func only(list []*held, id grant.GrantID) []*held {
+	for _, h := range list {
+		if h.grant.ID == id {
+			return []*held{h}
+		}
+	}
+	return nil
+}
+
+// nearest keeps the refusal that came closest to a yes.
+type nearest struct {
+	denial *grant.Denial
+	rank   int
+}
+
+// The ranks of a miss: a constraint, then the operation, then what would have
+// covered it in its time, then what this gateway does not understand.
+const (
+	missUnsupported = iota + 1
+	missPast
+	missNotYet
+	missOperation
+	missConstraint
+)
+
+// take keeps err if it is nearer than what came before. Of two that are equally
+// near the first one stays: the one ending last.
+func (n *nearest) take(h *held, op scope.Operation, err error) {
+	d := grant.Of(err)
+	if r := rank(h, op, d); r > n.rank {
+		n.denial, n.rank = d, r
+	}
+}
+
+func rank(h *held, op scope.Operation, d *grant.Denial) int {
+	var miss *scope.Miss
+	switch {
+	case h.unsupported:
+		return missUnsupported
+	case errors.As(d, &miss) && miss.Kind == scope.MissConstraint:
+		return missConstraint
+	case errors.As(d, &miss):
+		return missOperation
+	case h.grant.Scope.Covers(op) != nil:
+		return 0 // over, and it would not have covered this either
+	case d.Reason == grant.NotYet:
+		return missNotYet
+	default:
+		return missPast
+	}
+}

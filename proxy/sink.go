@@ -1,0 +1,233 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+var _ feed.Sink = (*Table)(nil)
+
+// Position implements feed.Sink.
+func (t *Table) Position() (feed.Position, bool) {
+	s := t.state.Load()
+	return s.at, s.filled
+}
+
+// Describe implements feed.Sink.
+func (t *Table) Describe(p *feed.Ping) { t.describe(p) }
+
+// Swap implements feed.Sink: the snapshot takes the place of everything held.
+func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*feed.Nack, error) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	old := t.state.Load()
+	if snap.At.Before(old.at) {
+		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
+	}
+	d := &draft{state: newState(), now: t.clock.Now(), fresh: true, grown: true}
+	d.at, d.filled = snap.At, true
+	nacks := t.putAll(d, snap.Resources)
+	d.inherit(old)
+	nacks = append(nacks, t.clashes(d, snap.Resources)...)
+	slices.SortFunc(d.past, func(a, b *held) int { return a.until.Compare(b.until) })
+	t.past = nil
+	r, err := t.install(ctx, d)
+	return r, nacks, err
+}
+
+// Apply implements feed.Sink.
+func (t *Table) Apply(ctx context.Context, m *feed.Delta) (feed.Receipt, []*feed.Nack, error) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	old := t.state.Load()
+	at := feed.Position{Epoch: m.GetEpoch(), Revision: m.GetRevision()}
+	if !old.filled || !old.at.Before(at) {
+		return feed.Receipt{}, nil, fmt.Errorf("delta %d.%d does not follow %d.%d", at.Epoch, at.Revision, old.at.Epoch, old.at.Revision)
+	}
+	d := old.edit(t.clock.Now())
+	d.at = at
+	for _, r := range m.GetRemovals() {
+		d.remove(r)
+	}
+	nacks := t.putAll(d, m.GetResources())
+	nacks = append(nacks, t.clashes(d, m.GetResources())...)
+	r, err := t.install(ctx, d)
+	return r, nacks, err
+}
+
+// Advance implements feed.Sink.
+func (t *Table) Advance(at feed.Position) error {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	old := t.state.Load()
+	if !old.filled || at.Before(old.at) || at.Epoch != old.at.Epoch {
+		return fmt.Errorf("no advance from %d.%d to %d.%d", old.at.Epoch, old.at.Revision, at.Epoch, at.Revision)
+	}
+	d := old.edit(t.clock.Now())
+	d.at = at
+	t.forget(d)
+	t.state.Store(d.state)
+	return nil
+}
+
+// Ponged implements feed.Sink: the clock first, so that a fresh lease never goes
+// with an old time.
+func (t *Table) Ponged(sent time.Duration, p *feed.Pong) error {
+	head := feed.Position{Epoch: p.GetEpoch(), Revision: p.GetHead()}
+	if at, filled := t.Position(); !filled || at.Before(head) {
+		return fmt.Errorf("pong of %d.%d, applied is %d.%d", head.Epoch, head.Revision, at.Epoch, at.Revision)
+	}
+	known := t.clock.suspected()
+	if err := t.clock.Accept(sent, feed.TimeOf(p.GetTimeUs())); err != nil {
+		if d := grant.Of(err); !known {
+			t.raise(Alarm{At: t.clock.Now(), Reason: d.Reason, Text: d.Sentence})
+		}
+		return nil // the lease is not renewed
+	}
+	t.lease.Renew(sent)
+	return nil
+}
+
+// putAll takes resources in, and returns the refusals of those that it does not.
+func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
+	var nacks []*feed.Nack
+	for _, r := range resources {
+		n := feed.Unsupported(r, Reader)
+		if n == nil {
+			n = t.putOne(d, r)
+		}
+		if n == nil {
+			continue
+		}
+		nacks = append(nacks, n)
+		switch n.GetKind() {
+		case feed.KindApp:
+			d.dropApp(r.GetId())
+			d.dropApp(r.GetApp().GetName())
+		case feed.KindGrant:
+			d.refuse(r)
+		}
+	}
+	return nacks
+}
+
+func (t *Table) putOne(d *draft, r *feed.Resource) *feed.Nack {
+	if feed.KindOf(r) == feed.KindGrant {
+		g, err := newGrant(r)
+		if err != nil {
+			return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
+		}
+		d.put(&held{grant: g, life: newLife()})
+		return nil
+	}
+	a, err := newApp(r)
+	if err != nil {
+		return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
+	}
+	if err := t.admit(a); err != nil {
+		return feed.Refuse(r, grant.ReasonOf(err), err.Error())
+	}
+	d.putApp(a)
+	return nil
+}
+
+func (d *draft) remove(m *feed.Removal) {
+	if m.GetKind() == feed.KindApp {
+		d.dropApp(m.GetId())
+		return
+	}
+	var id grant.GrantID
+	if id.UnmarshalText([]byte(m.GetId())) == nil {
+		d.end(id, grant.Reason(m.GetReason()), feed.TimeOf(m.GetAtUs()))
+	}
+}
+
+// inherit carries over what happened to grants under the older state, and what
+// was already past. What is missing now has ended.
+func (d *draft) inherit(old *state) {
+	old.byID.all(func(id grant.GrantID, was *held) bool {
+		now, ok := d.byID.get(id)
+		switch {
+		case was.past && !ok && d.now.Before(was.until):
+			d.put(was)
+		case !was.past && !ok:
+			d.lose(was)
+		case !was.past && !now.past && same(was.grant, now.grant):
+			now.life = was.life // nobody else has this draft yet
+		case !was.past:
+			d.removed = append(d.removed, was.life)
+		}
+		return true
+	})
+}
+
+// lose makes a grant past that a snapshot no longer has.
+func (d *draft) lose(was *held) {
+	why, at := grant.Revoked, d.now
+	if !d.now.Before(was.grant.NotAfter) {
+		why, at = grant.Ended, was.grant.NotAfter
+	}
+	d.removed = append(d.removed, was.life)
+	d.put(&held{grant: ended(was.grant, why, at), life: was.life, past: true, until: d.keep()})
+}
+
+// clashes indexes the apps by host, and refuses those that came now with a host
+// that another app claims too.
+func (t *Table) clashes(d *draft, resources []*feed.Resource) []*feed.Nack {
+	if !d.grown {
+		return nil
+	}
+	clash := d.index()
+	if len(clash) == 0 {
+		return nil
+	}
+	var nacks []*feed.Nack
+	for _, r := range resources {
+		if host, ok := clash[r.GetApp().GetName()]; ok {
+			nacks = append(nacks, feed.Refuse(r, grant.UnsupportedGrant, fmt.Sprintf("host %s is claimed by two apps", host)))
+			d.dropApp(r.GetApp().GetName())
+		}
+	}
+	d.index()
+	return nacks
+}
+
+// install makes d visible, waits until nothing decided under the older state is
+// on its way, and then says what had been let through under what d removed.
+func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
+	t.past = append(t.past, d.past...)
+	t.forget(d)
+	t.state.Store(d.state)
+	for _, l := range d.removed {
+		close(l.gone)
+	}
+	if err := t.generations.Swap(ctx); err != nil {
+		return feed.Receipt{}, err
+	}
+	var p passing
+	for _, l := range d.removed {
+		p = p.merge(l.noted())
+	}
+	r := feed.Receipt{At: d.at, LastAllowed: p.last, LastAction: p.action.String()}
+	if p.bound.After(d.now) {
+		r.Bounded = p.bound
+	}
+	return r, nil
+}
+
+// forget drops past grants whose time is over, and the oldest of too many.
+func (t *Table) forget(d *draft) {
+	n := 0
+	for n < len(t.past) && (len(t.past)-n > maxPast || !d.now.Before(t.past[n].until)) {
+		if h, ok := d.byID.get(t.past[n].grant.ID); ok && h == t.past[n] {
+			d.drop(h)
+		}
+		n++
+	}
+	t.past = t.past[n:]
+}

@@ -1,0 +1,263 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+// answerLimit is how long an answer handed to gRPC may take to reach Envoy:
+// ext_authz's timeout (contracts §4).
+const answerLimit = 5 * time.Second
+
+// Alarm is something that a correct control plane never causes.
+type Alarm struct {
+	At     time.Time // t
+	Reason grant.Reason
+	Text   string
+}
+
+// TableConfig configures a Table.
+type TableConfig struct {
+	// Clock is the sidecar's time. Required; its Run is the caller's.
+	Clock *Clock
+	// Admit says whether the local configuration can serve an app: an error, best a
+	// Denial, refuses it (NACK), and the app is not held. Nil admits all.
+	Admit func(*App) error
+	// Describe fills in what a Ping tells of the spools. Nil: nothing.
+	Describe func(*feed.Ping)
+	// Alarm is told of alarms, to be recorded. It must not block. Nil: the log only.
+	Alarm func(Alarm)
+	// Log is for operators; nil discards.
+	Log *slog.Logger
+}
+
+// Table is the sidecar's memory of who may do what: apps and grants as the feed
+// told them, the lease, and the generations. It is the feed's Sink. Readers take
+// no lock that a change holds, and see a change whole or not at all; all methods
+// but the Sink's are safe for concurrent use. The zero value is not usable: make
+// it with NewTable. Until a complete snapshot and a Pong, everything is stale.
+type Table struct {
+	clock       *Clock
+	lease       Lease
+	generations *Generations
+	admit       func(*App) error
+	describe    func(*feed.Ping)
+	alarm       func(Alarm)
+	log         *slog.Logger
+
+	state atomic.Pointer[state]
+
+	writing sync.Mutex // held by the Sink's methods
+	past    []*held    // in the order in which they are forgotten
+}
+
+// NewTable checks c.
+func NewTable(c TableConfig) (*Table, error) {
+	if c.Clock == nil {
+		return nil, errors.New("table: Clock is required")
+	}
+	if c.Admit == nil {
+		c.Admit = func(*App) error { return nil }
+	}
+	if c.Describe == nil {
+		c.Describe = func(*feed.Ping) {}
+	}
+	if c.Alarm == nil {
+		c.Alarm = func(Alarm) {}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	t := &Table{clock: c.Clock, generations: NewGenerations(), admit: c.Admit, describe: c.Describe, alarm: c.Alarm, log: c.Log}
+	t.state.Store(newState())
+	return t, nil
+}
+
+// Now returns t (contracts §1); the zero time before it is known.
+func (t *Table) Now() time.Time { return t.clock.Now() }
+
+// App returns the app with that name.
+func (t *Table) App(name string) (*App, bool) {
+	a, ok := t.state.Load().apps[name]
+	return a, ok
+}
+
+// AppByHost returns the app that answers to a host, given in lower case and
+// without port.
+func (t *Table) AppByHost(host string) (*App, bool) {
+	a := t.state.Load().hosts[host]
+	return a, a != nil
+}
+
+// Apps returns all apps, by name.
+func (t *Table) Apps() []*App {
+	s := t.state.Load()
+	out := make([]*App, 0, len(s.apps))
+	for _, a := range s.apps {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(a, b *App) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Fresh returns nil while the app may be decided about: a Denial stale, clock or
+// unknown_app says why not.
+func (t *Table) Fresh(app string) error { return t.fresh(t.state.Load(), app) }
+
+func (t *Table) fresh(s *state, app string) error {
+	if err := t.ready(s); err != nil {
+		return err
+	}
+	a, ok := s.apps[app]
+	if !ok {
+		return grant.Deny(grant.UnknownApp, "this gateway fronts no app %q", app)
+	}
+	return t.lease.Check(t.clock.Boot(), a.StaleAfter)
+}
+
+// Ready returns nil once anything at all may be decided: a complete snapshot is
+// in and the clock is trusted. Before that a host without an app is stale, not
+// unknown.
+func (t *Table) Ready() error { return t.ready(t.state.Load()) }
+
+func (t *Table) ready(s *state) error {
+	if !s.filled {
+		return grant.Deny(grant.Stale, "the gateway has not yet been told what is granted")
+	}
+	return t.clock.Trusted()
+}
+
+// Freshness returns how long ago the newest answered Ping was sent; ok is false
+// if none was.
+func (t *Table) Freshness() (age time.Duration, ok bool) { return t.lease.Age(t.clock.Boot()) }
+
+// Enter begins a short section: a last look and the act that it allows, with no
+// wait in between (contracts §2). The caller leaves it.
+func (t *Table) Enter() Section { return t.generations.Enter() }
+
+// Look is a last look: nil if the grant is still held, in force at now, and the
+// table fresh; else a Denial with its own reason. No other grant is considered.
+func (t *Table) Look(id grant.GrantID, now time.Time) error {
+	_, err := t.look(id, now)
+	return err
+}
+
+func (t *Table) look(id grant.GrantID, now time.Time) (*held, error) {
+	s := t.state.Load()
+	if err := t.ready(s); err != nil {
+		return nil, err
+	}
+	h, ok := s.byID.get(id)
+	if !ok {
+		return nil, grant.Deny(grant.NoGrant, "grant %s is not in force here", id)
+	}
+	if err := t.fresh(s, h.grant.Scope.App); err != nil {
+		return nil, err
+	}
+	return h, h.inForce(now)
+}
+
+// inForce is grant.InForce, and never yes for a past grant.
+func (h *held) inForce(now time.Time) error {
+	if h.unsupported {
+		return grant.Deny(grant.UnsupportedGrant, "grant %s needs a newer gateway", h.grant.ID)
+	}
+	err := h.grant.InForce(now)
+	if err == nil && h.past {
+		return grant.Deny(grant.Ended, "grant %s is no longer held", h.grant.ID)
+	}
+	return err
+}
+
+// LastLook runs act inside a section if the grant is still in force, and keeps
+// for receipts that action was let through: deadline is when Envoy ends it if it
+// goes to a direct app, zero if it goes through the hop. The error is a Denial of
+// the look, and act did not run, or act's own, as it is (tell them apart by
+// whether act ran). act hands over an answer or starts a write, and waits for
+// nothing else.
+func (t *Table) LastLook(id grant.GrantID, action grant.ActionID, deadline time.Time, act func() error) error {
+	section := t.Enter()
+	defer section.Leave()
+	now := t.clock.Now()
+	h, err := t.look(id, now)
+	if err != nil {
+		return err
+	}
+	h.pass(now, action, deadline)
+	return act()
+}
+
+// NotePassed is the noting of LastLook, for a caller that entered, looked and
+// acts by itself. It is called inside the section.
+func (t *Table) NotePassed(id grant.GrantID, action grant.ActionID, deadline time.Time) {
+	if h, ok := t.state.Load().byID.get(id); ok {
+		h.pass(t.clock.Now(), action, deadline)
+	}
+}
+
+func (h *held) pass(now time.Time, action grant.ActionID, deadline time.Time) {
+	p := passing{last: now, action: action}
+	if !deadline.IsZero() {
+		p.bound = deadline.Add(answerLimit)
+	}
+	h.life.note(p)
+}
+
+// Gone returns a channel that is closed when the grant is no longer held as it
+// is now: removed, or changed. It does not close at the grant's end, which needs
+// no message: the caller's timer does that. A grant that is not held is gone.
+func (t *Table) Gone(id grant.GrantID) <-chan struct{} {
+	if h, ok := t.state.Load().byID.get(id); ok && !h.past {
+		return h.life.gone
+	}
+	gone := make(chan struct{})
+	close(gone)
+	return gone
+}
+
+// Status is what an operator sees of the table.
+type Status struct {
+	At     feed.Position
+	Filled bool
+	Apps   int
+	Grants int
+	Past   int           // remembered for refusals only
+	Age    time.Duration // freshness; meaningless if not Heard
+	Heard  bool
+	Clock  error // nil: trusted
+}
+
+// Status returns what an operator sees of the table.
+func (t *Table) Status() Status {
+	s := t.state.Load()
+	age, heard := t.Freshness()
+	return Status{
+		At: s.at, Filled: s.filled, Apps: len(s.apps), Grants: s.live, Past: s.byID.size - s.live,
+		Age: age, Heard: heard, Clock: t.clock.Trusted(),
+	}
+}
+
+// ResetClock forgets the time and believes the next Pong's: an operator's
+// decision, told as an alarm so that it is recorded.
+func (t *Table) ResetClock() error {
+	was := t.clock.Now()
+	if err := t.clock.Reset(); err != nil {
+		return err
+	}
+	t.raise(Alarm{At: was, Reason: grant.Clock, Text: "the clock was reset by an operator"})
+	return nil
+}
+
+func (t *Table) raise(a Alarm) {
+	t.log.LogAttrs(context.Background(), slog.LevelError, "alarm", slog.String("reason", string(a.Reason)), slog.String("text", a.Text))
+	t.alarm(a)
+}

@@ -20,15 +20,7 @@ var ErrLint = errors.New("refused by the configuration lint")
 // is left. All findings are reported, each with its path.
 func Lint(s *Snapshot) error {
 	w := &walker{allowed: allowedFields()}
-	for _, l := range s.Listeners {
-		w.message("listener["+l.GetName()+"]", l)
-	}
-	for _, r := range s.Routes {
-		w.message("route["+r.GetName()+"]", r)
-	}
-	for _, c := range s.Clusters {
-		w.message("cluster["+c.GetName()+"]", c)
-	}
+	w.snapshot(s)
 	found := append(w.found, rules(s)...)
 	if len(found) == 0 {
 		return nil
@@ -40,7 +32,19 @@ func Lint(s *Snapshot) error {
 type walker struct {
 	allowed fieldList
 	found   []string
-	used    map[protoreflect.FullName]bool // filled for the test of the list, if not nil
+	seen    map[string]bool // fields that were set; nil: not kept
+}
+
+func (w *walker) snapshot(s *Snapshot) {
+	for _, l := range s.Listeners {
+		w.message("listener["+l.GetName()+"]", l)
+	}
+	for _, r := range s.Routes {
+		w.message("route["+r.GetName()+"]", r)
+	}
+	for _, c := range s.Clusters {
+		w.message("cluster["+c.GetName()+"]", c)
+	}
 }
 
 func (w *walker) message(path string, m proto.Message) {
@@ -71,8 +75,8 @@ func (w *walker) message(path string, m proto.Message) {
 }
 
 func (w *walker) field(path string, f protoreflect.FieldDescriptor, v protoreflect.Value) {
-	if w.used != nil {
-		w.used[f.FullName()] = true
+	if w.seen != nil {
+		w.seen[string(f.FullName())] = true
 	}
 	if !w.allowed[f.ContainingMessage().FullName()][f.Name()] {
 		w.found = append(w.found, fmt.Sprintf("%s: %s is not an allowed field", path, f.FullName()))

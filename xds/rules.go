@@ -124,6 +124,8 @@ func (r *ruling) perFilter(at string, config map[string]*anypb.Any) {
 
 func (r *ruling) cluster(c *clusterv3.Cluster) {
 	at := "cluster[" + c.GetName() + "]"
+	kind := c.GetType()
+	r.check(kind == clusterv3.Cluster_STATIC || kind == clusterv3.Cluster_STRICT_DNS, "%s: endpoints by %s", at, kind)
 	r.check(c.GetConnectTimeout().AsDuration() > 0, "%s: no connect timeout", at)
 	for _, group := range c.GetLoadAssignment().GetEndpoints() {
 		for _, e := range group.GetLbEndpoints() {

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// config is the one YAML file of the sidecar. Unknown keys are errors. Each
+// field is explained in docs/configuration.md, which a test holds against it.
+type config struct {
+	ControlPlane  controlPlane            `yaml:"control_plane"`
+	Identity      identityConfig          `yaml:"identity"`
+	TrustDomains  []string                `yaml:"trust_domains"`
+	RunDir        string                  `yaml:"run_dir"`
+	StateDir      string                  `yaml:"state_dir"`
+	Services      netip.AddrPort          `yaml:"services"`
+	Health        netip.AddrPort          `yaml:"health"`
+	Envoy         envoyConfig             `yaml:"envoy"`
+	Secrets       map[string]secretConfig `yaml:"secrets"`
+	UpstreamRoots string                  `yaml:"upstream_roots"`
+	SpoolBytes    int64                   `yaml:"spool_bytes"`
+	SendActionID  bool                    `yaml:"send_action_id"`
+}
+
+type controlPlane struct {
+	Address string `yaml:"address"`
+	ID      string `yaml:"id"`
+}
+
+type identityConfig struct {
+	WorkloadAPI string     `yaml:"workload_api"` // unix:///…
+	Sidecar     svidConfig `yaml:"sidecar"`
+	Listener    svidConfig `yaml:"listener"`
+}
+
+// svidConfig names one SVID: from the Workload API by its ID, or from files.
+type svidConfig struct {
+	ID     string `yaml:"id"`
+	Cert   string `yaml:"cert"`
+	Key    string `yaml:"key"`
+	Bundle string `yaml:"bundle"`
+}
+
+type envoyConfig struct {
+	Path        string `yaml:"path"`
+	Concurrency int    `yaml:"concurrency"`
+}
+
+type secretConfig struct {
+	File  string   `yaml:"file"`
+	Apps  []string `yaml:"apps"`
+	Hosts []string `yaml:"hosts"`
+}
+
+// defaultSpoolBytes is the room of a spool whose size is not given.
+const defaultSpoolBytes = 1 << 30
+
+// loadConfig reads path and checks what can be checked without starting anything.
+// Relative paths in it are relative to its folder.
+func loadConfig(path string, dev bool) (config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return config{}, err
+	}
+	var c config
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil {
+		return config{}, fmt.Errorf("%s:\n%w", path, err)
+	}
+	c.resolve(filepath.Dir(path))
+	if c.SpoolBytes == 0 {
+		c.SpoolBytes = defaultSpoolBytes
+	}
+	if err := c.check(dev); err != nil {
+		return config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c *config) resolve(dir string) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		abs = dir
+	}
+	paths := []*string{&c.RunDir, &c.StateDir, &c.UpstreamRoots}
+	for _, s := range []*svidConfig{&c.Identity.Sidecar, &c.Identity.Listener} {
+		paths = append(paths, &s.Cert, &s.Key, &s.Bundle)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(abs, *p)
+		}
+	}
+	for name, s := range c.Secrets {
+		if s.File != "" && !filepath.IsAbs(s.File) {
+			s.File = filepath.Join(abs, s.File)
+			c.Secrets[name] = s
+		}
+	}
+}
+
+func (c *config) check(dev bool) error {
+	var errs []error
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	need(c.ControlPlane.Address != "", "control_plane.address: want host:port of mayflyd's door for nodes")
+	_, err := spiffeid.FromString(c.ControlPlane.ID)
+	need(err == nil, "control_plane.id: want mayflyd's SPIFFE ID")
+	need(len(c.TrustDomains) > 0, "trust_domains: want at least one, or nobody could call")
+	for _, td := range c.TrustDomains {
+		_, err := spiffeid.TrustDomainFromString(td)
+		need(err == nil, "trust_domains: %q is not a trust domain", td)
+	}
+	need(c.RunDir != "" && c.StateDir != "", "run_dir and state_dir: want two folders")
+	need(c.Services.IsValid() && c.Services.Port() != 0, "services: want IP:port of the listener for workloads")
+	need(!c.Health.IsValid() || c.Health.Addr().IsLoopback(), "health: want a loopback address")
+	need(c.SpoolBytes >= 1<<20, "spool_bytes: want at least 1048576")
+	need(!c.SendActionID || dev, "send_action_id is for tests, with --dev")
+	need(!dev || c.Services.Addr().IsLoopback(), "services: --dev listens on loopback only")
+	for name, s := range map[string]svidConfig{"sidecar": c.Identity.Sidecar, "listener": c.Identity.Listener} {
+		if err := s.check(c.Identity.WorkloadAPI); err != nil {
+			errs = append(errs, fmt.Errorf("identity.%s: %w", name, err))
+		}
+	}
+	for name, s := range c.Secrets {
+		need(s.File != "" && len(s.Apps) > 0 && len(s.Hosts) > 0, "secrets.%s: want file, apps and hosts: a secret goes only where this file says", name)
+	}
+	return errors.Join(errs...)
+}
+
+func (s svidConfig) check(workloadAPI string) error {
+	if _, err := spiffeid.FromString(s.ID); err != nil {
+		return errors.New("id: want a SPIFFE ID")
+	}
+	files := s.Cert != "" || s.Key != "" || s.Bundle != ""
+	switch {
+	case files && (s.Cert == "" || s.Key == "" || s.Bundle == ""):
+		return errors.New("want cert, key and bundle, or none of them")
+	case !files && workloadAPI == "":
+		return errors.New("want cert, key and bundle, or identity.workload_api")
+	}
+	return nil
+}
+
+// roots reads the roots of upstreams; nil means the system's.
+func (c *config) roots() (pool *x509.CertPool, pem []byte, err error) {
+	if c.UpstreamRoots == "" {
+		return nil, nil, nil
+	}
+	pem, err = os.ReadFile(c.UpstreamRoots)
+	if err != nil {
+		return nil, nil, fmt.Errorf("upstream_roots: %w", err)
+	}
+	pool = x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, nil, fmt.Errorf("upstream_roots: %s holds no certificate", c.UpstreamRoots)
+	}
+	return pool, pem, nil
+}

@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/mayflyproxy/mayfly/app"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+// ActionHeader carries the action id to direct apps and to the hop. The caller's
+// own is removed before anything runs, the upstream's answer's on the way back.
+const ActionHeader = "X-Mayfly-Action"
+
+// Keys of the metadata that ext_authz attaches to a request; the access log
+// brings them back.
+const (
+	metaAction = "action"
+	metaDenial = "denial"
+	metaReason = "reason"
+)
+
+// allowed tells Envoy to forward. Only value is used: Envoy 1.40 writes a
+// raw_value as an empty header, and an empty grpc-timeout would mean no deadline.
+func allowed(a Action, start, now time.Time) *authv3.CheckResponse {
+	headers := []*corev3.HeaderValueOption{set(ActionHeader, a.ID.String())}
+	ok := &authv3.OkHttpResponse{}
+	if !a.Hop {
+		headers = append(headers, set("grpc-timeout", deadlineText(a.Deadline, start, now)))
+	}
+	ok.Headers = headers
+	return &authv3.CheckResponse{
+		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
+		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
+		DynamicMetadata: metadata(map[string]string{metaAction: a.ID.String()}),
+	}
+}
+
+// deadlineText is the time from the stream's start to the deadline, as Envoy
+// counts it: what the decision took is added, and it is never 0, which some
+// versions read as unlimited.
+func deadlineText(deadline, start, now time.Time) string {
+	spent := max(now.Sub(start), 0)
+	if start.IsZero() {
+		spent = 0
+	}
+	ms := max((deadline.Sub(now) + spent).Milliseconds(), 1)
+	return strconv.FormatInt(ms, 10) + "m"
+}
+
+// refused tells Envoy to answer r itself.
+func refused(r app.Response, d *grant.Denial, denialShown bool) *authv3.CheckResponse {
+	var headers []*corev3.HeaderValueOption
+	for name, values := range r.Header {
+		for _, v := range values {
+			headers = append(headers, set(name, v))
+		}
+	}
+	meta := map[string]string{metaReason: string(d.Reason)}
+	if denialShown {
+		meta[metaDenial] = d.ID.String()
+	}
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode(r.Status)}, Headers: headers, Body: string(r.Body),
+		}},
+		DynamicMetadata: metadata(meta),
+	}
+}
+
+// grpcRefusal is a denial as a gRPC client understands it: trailers only.
+func grpcRefusal(d *grant.Denial) app.Response {
+	h := app.DenialHeader(d, "application/grpc")
+	h.Set("Grpc-Status", strconv.FormatUint(uint64(d.Info().GRPC), 10))
+	h.Set("Grpc-Message", percentEncode(d.Error()))
+	return app.Response{Status: http.StatusOK, Header: h}
+}
+
+// percentEncode writes a grpc-message (gRPC over HTTP2, "Percent-Encoded").
+func percentEncode(s string) string {
+	const hexDigits = "0123456789ABCDEF"
+	out := make([]byte, 0, len(s))
+	for i := range len(s) {
+		if b := s[i]; b >= 0x20 && b <= 0x7e && b != '%' {
+			out = append(out, b)
+		} else {
+			out = append(out, '%', hexDigits[b>>4], hexDigits[b&15])
+		}
+	}
+	return string(out)
+}
+
+func set(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+func metadata(values map[string]string) *structpb.Struct {
+	fields := make(map[string]*structpb.Value, len(values))
+	for k, v := range values {
+		fields[k] = structpb.NewStringValue(v)
+	}
+	return &structpb.Struct{Fields: fields}
+}

@@ -1,0 +1,295 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/mayflyproxy/mayfly/app"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/scope"
+	"github.com/mayflyproxy/mayfly/spiffe"
+)
+
+// DecideWithin is Check's own limit: shorter than Envoy's ext_authz timeout of
+// 5 s, so that a slow disk or control plane is a denial with its reason.
+const DecideWithin = 4500 * time.Millisecond
+
+// Peers proves who is at the other end; *spiffe.Verifier is one.
+type Peers interface {
+	VerifyEscapedPEM(text string, now time.Time) (spiffe.Peer, error)
+}
+
+// CheckerConfig configures a Checker. All fields but Log are required.
+type CheckerConfig struct {
+	Table     *Table
+	Kinds     map[string]app.Kind // by name
+	Peers     Peers
+	Journal   Journal
+	Reserver  Reserver
+	Actions   *Actions
+	Minter    *grant.Minter
+	RecordKey audit.PersonKey // makes the HMACs of attribute values that the record does not keep
+	Log       *slog.Logger    // nil discards
+}
+
+// Checker is Envoy's external authorization service: it decides every request.
+// Every step can only say no. It is safe for concurrent use.
+type Checker struct {
+	authv3.UnimplementedAuthorizationServer
+	c CheckerConfig
+}
+
+// NewChecker checks c.
+func NewChecker(c CheckerConfig) (*Checker, error) {
+	if c.Table == nil || c.Kinds == nil || c.Peers == nil || c.Journal == nil || c.Reserver == nil || c.Actions == nil || c.Minter == nil || c.RecordKey.IsZero() {
+		return nil, errors.New("checker: a required field of CheckerConfig is missing")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Checker{c: c}, nil
+}
+
+// ruling is one request on its way to a decision: what is known of it so far.
+type ruling struct {
+	r      *Request
+	app    *App
+	kind   app.Kind
+	spec   scope.Spec
+	peer   spiffe.Peer
+	op     scope.Operation
+	grant  grant.Grant
+	action Action
+	mark   Mark
+	class  scope.Class
+	// written is whether the intent is on the spool: a no from here on has an outcome.
+	written bool
+	// misdirected is whether the TLS server name is another host's.
+	misdirected bool
+}
+
+// Check implements envoy.service.auth.v3.Authorization.
+func (c *Checker) Check(ctx context.Context, m *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, DecideWithin)
+	defer cancel()
+	v := &ruling{}
+	if err := c.decide(ctx, v, m); err != nil {
+		return c.refuse(ctx, v, grant.Of(err)), nil
+	}
+	return c.handOver(ctx, v), nil
+}
+
+// decide goes through the steps of design §5 up to the intent.
+func (c *Checker) decide(ctx context.Context, v *ruling, m *authv3.CheckRequest) error {
+	var unread *grant.Denial
+	v.r, unread = readRequest(m)
+	now := c.c.Table.Now()
+	for _, step := range []func(*ruling, time.Time) error{
+		c.identify,
+		func(*ruling, time.Time) error {
+			if unread != nil {
+				return unread
+			}
+			return nil
+		},
+		c.findApp, c.classify, c.findGrant,
+	} {
+		if err := step(v, now); err != nil {
+			return err
+		}
+	}
+	return c.commit(ctx, v)
+}
+
+// identify turns the peer's certificate into a principal, on each request: a
+// connection outlives its SVID.
+func (c *Checker) identify(v *ruling, now time.Time) error {
+	if err := c.c.Table.Ready(); err != nil {
+		return err
+	}
+	peer, err := c.c.Peers.VerifyEscapedPEM(v.r.Certificate, now)
+	switch {
+	case err == nil:
+		v.peer = peer
+		return nil
+	case v.r.Certificate == "":
+		return grant.Deny(grant.NoIdentity, "the caller showed no certificate").Because(err)
+	default:
+		return grant.Deny(grant.BadCertificate, "the caller's certificate was refused: %s", spiffe.ReasonOf(err)).Because(err)
+	}
+}
+
+// findApp joins server name, host, route and table: all must mean one app.
+func (c *Checker) findApp(v *ruling, _ time.Time) error {
+	if !sameHost(v.r.SNI, v.r.HTTP.Authority) {
+		v.misdirected = true
+		return grant.Deny(grant.ConflictingHeaders, "the TLS server name is not the request's host")
+	}
+	a, ok := c.c.Table.AppByHost(hostOf(v.r.HTTP.Authority))
+	if !ok || v.r.App != a.Name {
+		return grant.Deny(grant.UnknownApp, "no app answers to this host")
+	}
+	v.app = a
+	if v.kind, ok = c.c.Kinds[a.Kind]; !ok {
+		return grant.Deny(grant.UnknownApp, "this gateway does not know apps of kind %s", a.Kind)
+	}
+	return c.c.Table.Fresh(a.Name)
+}
+
+func (c *Checker) classify(v *ruling, _ time.Time) error {
+	op, err := v.kind.Classify(&v.r.HTTP)
+	if err != nil {
+		return err
+	}
+	spec, ok := v.kind.Catalogue().Lookup(op.Name)
+	if !ok || op.App != v.app.Name {
+		return grant.Deny(grant.UnknownOperation, "the catalogue has no operation %s", op.Name)
+	}
+	op.Class = spec.Class
+	v.op, v.spec, v.class = op, spec, spec.Class
+	return nil
+}
+
+func (c *Checker) findGrant(v *ruling, now time.Time) error {
+	g, err := c.c.Table.Find(v.peer.Principal, v.op, now, grant.GrantID{})
+	if err != nil {
+		return err
+	}
+	v.grant, v.class = g, v.spec.Class.Stricter(g.Class)
+	secret := ""
+	if _, hop := v.kind.(app.Credentialed); hop != v.r.Hop {
+		return grant.Deny(grant.Internal, "the route does not fit the kind of app")
+	} else if hop {
+		var ok bool
+		if secret, ok = v.app.Secret(v.op.Name); !ok {
+			return grant.Deny(grant.CredentialUnavailable, "policy names no credential for %s", v.op.Name)
+		}
+	}
+	body, hasBody := v.r.BodyHash()
+	v.action = Action{
+		ID: c.c.Minter.NewActionID(now), Grant: g.ID, App: v.app.Name, Operation: v.op, Secret: secret,
+		Method: v.r.HTTP.Method, Authority: v.r.HTTP.Authority, Path: v.r.HTTP.Path, Body: body, HasBody: hasBody,
+		Hop: v.r.Hop, Decided: now, Deadline: earlier(g.NotAfter, now.Add(v.app.MaxStream)),
+	}
+	return nil
+}
+
+// commit writes the intent and, where the class asks for it, has it acknowledged.
+func (c *Checker) commit(ctx context.Context, v *ruling) error {
+	mark, err := c.c.Journal.Intent(ctx, audit.Intent{Grant: v.grant.ID.String(), Try: c.try(v)}, v.class.Writes())
+	if err != nil {
+		return unavailable(ctx, err, "the intent cannot be written")
+	}
+	v.mark, v.written = mark, true
+	if !v.class.Acknowledged() {
+		return nil
+	}
+	if err := c.c.Reserver.Reserve(ctx, v.action, v.class.String(), amountOf(v.op), mark); err != nil {
+		return unavailable(ctx, err, "the control plane did not acknowledge the intent")
+	}
+	return nil
+}
+
+// unavailable keeps a denial as it is and makes record_unavailable of the rest.
+func unavailable(ctx context.Context, err error, sentence string) error {
+	var d *grant.Denial
+	if errors.As(err, &d) {
+		return d
+	}
+	if ctx.Err() != nil {
+		sentence += " in time"
+	}
+	return grant.Deny(grant.RecordUnavailable, "%s", sentence).Because(err)
+}
+
+// handOver is the last look and the answer: nothing waits in between.
+func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse {
+	bound := v.action.Deadline
+	if v.action.Hop {
+		bound = time.Time{} // the hop looks again, and cuts
+	}
+	var answer *authv3.CheckResponse
+	err := c.c.Actions.Put(v.action)
+	if err == nil {
+		err = c.c.Table.LastLook(v.grant.ID, v.action.ID, bound, func() error {
+			if err := ctx.Err(); err != nil {
+				return grant.Deny(grant.Timeout, "the decision took too long").Because(err)
+			}
+			answer = allowed(v.action, v.r.Start, c.c.Table.Now())
+			return nil
+		})
+	}
+	if err != nil {
+		return c.refuse(ctx, v, grant.Of(err))
+	}
+	return answer
+}
+
+// refuse records a no and says it in the caller's own protocol. Nobody who
+// proved nothing is told more than the reason.
+func (c *Checker) refuse(ctx context.Context, v *ruling, d *grant.Denial) *authv3.CheckResponse {
+	if cause := errors.Unwrap(d); cause != nil {
+		c.c.Log.LogAttrs(ctx, slog.LevelInfo, "request denied", slog.String("reason", string(d.Reason)), slog.Any("error", cause))
+	}
+	out := *d
+	shown := c.record(v, &out)
+	if !shown {
+		out.ID = grant.DenialID{}
+	}
+	if v.peer.Principal.IsZero() {
+		out.Entitlement, out.Next = "", ""
+	} else if shown && out.Entitlement != "" {
+		out.Next = strings.TrimSpace(out.Next + "\nmayfly request --from-denial " + out.ID.String())
+	}
+	resp := c.shape(v, &out)
+	if v.misdirected {
+		resp.Status = http.StatusMisdirectedRequest // RFC 9110 §15.5.20
+	}
+	return refused(resp, &out, shown)
+}
+
+func (c *Checker) shape(v *ruling, d *grant.Denial) app.Response {
+	switch {
+	case v.r != nil && v.r.GRPC:
+		return grpcRefusal(d)
+	case v.kind != nil:
+		return v.kind.Refuse(d)
+	default:
+		return app.Problem(d)
+	}
+}
+
+// record writes the denial, or the outcome of an intent that was already
+// written. It reports whether the denial's id leads anywhere.
+func (c *Checker) record(v *ruling, d *grant.Denial) bool {
+	if v.written {
+		c.c.Actions.Close(v.action.ID)
+		if err := c.c.Journal.Outcome(audit.Outcome{Action: v.action.ID.String(), Result: audit.ResultNotSent, Reason: string(d.Reason)}); err != nil {
+			c.c.Log.Error("outcome not written", "action", v.action.ID.String(), "error", err)
+		}
+	}
+	if v.peer.Principal.IsZero() {
+		c.c.Journal.Count(d.Reason)
+		return false
+	}
+	now := c.c.Table.Now()
+	if v.action.ID.IsZero() || v.written {
+		v.action.ID = c.c.Minter.NewActionID(now)
+	}
+	d.ID = c.c.Minter.NewDenialID(now)
+	return c.c.Journal.Denied(audit.Denied{Denial: d.ID.String(), Code: string(d.Reason), Try: c.try(v)})
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,38 @@
+package proxy
+
+import (
+	"context"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+// Mark is where an intent stands in the spool.
+type Mark struct {
+	Spool string // spl_ id
+	Seq   uint64
+	Frame audit.Hash // SHA-256 of the frame's payload
+}
+
+// Journal is the sidecar's record: the spool. Its methods are safe for
+// concurrent use.
+type Journal interface {
+	// Intent writes an intent before the act: on disk, fsynced, when it returns if
+	// durable, else written. An error means that the act does not happen.
+	Intent(ctx context.Context, i audit.Intent, durable bool) (Mark, error)
+	// Outcome writes what became of an intent. It has reserved room: it fails only
+	// with the disk.
+	Outcome(o audit.Outcome) error
+	// Denied writes a refusal of an authenticated peer, or counts it (contracts §5).
+	// recorded is false if it was only counted: its id then leads nowhere.
+	Denied(d audit.Denied) (recorded bool)
+	// Count counts a refusal of a peer that proved nothing.
+	Count(code grant.Reason)
+}
+
+// Reserver asks the control plane to acknowledge one intent of class money,
+// secret or admin. nil is yes; a *grant.Denial says why not; any other error is
+// no answer.
+type Reserver interface {
+	Reserve(ctx context.Context, a Action, class string, amount string, m Mark) error
+}

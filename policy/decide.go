@@ -1,13 +1,22 @@
 package policy
 
 import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/scope"
 )
 
 // MaxGroupAge is how old groups may be when they decide (contracts §7).
 const MaxGroupAge = 15 * time.Minute
+
+// MaxJustification is the longest justification, in bytes.
+const MaxJustification = 2000
 
 // Outcome is what policy says to a request. The zero value is no.
 type Outcome uint8
@@ -31,13 +40,33 @@ func (o Outcome) String() string {
 	}
 }
 
+// MarshalText writes the word.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
 // Requester is who asks, as proven when asking.
 type Requester struct {
 	Principal identity.Principal
-	Person    identity.Person
+	Person    identity.Person // zero: what the Set says
 	Groups    []identity.Group
 	GroupsAt  time.Time // when the source said so; zero: never
 	ACR       string    // how the login was proven; "" is not known
+}
+
+// groups returns the groups that may decide at now, and whether they are known.
+// A workload is in none.
+func (r Requester) groups(now time.Time) ([]identity.Group, bool) {
+	return freshGroups(r.Principal, r.Groups, r.GroupsAt, now)
+}
+
+func freshGroups(p identity.Principal, groups []identity.Group, at, now time.Time) ([]identity.Group, bool) {
+	if p.Kind() == identity.KindWorkload {
+		return nil, true
+	}
+	age := now.Sub(at)
+	if at.IsZero() || age > MaxGroupAge || age < -time.Minute {
+		return nil, false
+	}
+	return groups, true
 }
 
 // Input is everything that a decision depends on besides the Set.
@@ -64,6 +93,13 @@ const (
 	DenyNobodyApproves     = "nobody_approves"
 )
 
+func denyCodes() []string {
+	return []string{
+		DenyUnknownEntitlement, DenyNotEligible, DenyLoginAgain, DenyBeneficiary, DenyParam,
+		DenyDuration, DenyMaxDuration, DenyJustification, DenyNobodyApproves,
+	}
+}
+
 // Reason is one finding of a decision, with the line that it is from.
 type Reason struct {
 	Code string `json:"code"` // a Deny… code, or who, auto, steps for what let it through
@@ -87,5 +123,171 @@ type Decision struct {
 // Decide says whether, and after which approvals, a request may become a grant.
 // Every check runs, so that Reasons are whole; any that fails denies.
 func (s *Set) Decide(in Input) Decision {
-	return Decision{}
+	in = in.canonical(s)
+	d := &deciding{set: s, in: in, out: Decision{Inputs: s.snapshot(in)}}
+	e, ok := s.entitlements[in.Entitlement]
+	if !ok {
+		d.refuse(s.unknownEntitlement(in.Entitlement))
+		return d.out
+	}
+	d.e = e
+	d.checkWho()
+	d.checkBeneficiary()
+	values := d.checkParams()
+	d.checkDuration()
+	d.checkJustification()
+	if d.out.Code == "" {
+		d.approve(values)
+	}
+	if d.out.Outcome == Denied {
+		d.out.Duration = 0
+	} else {
+		d.out.Expansion = s.expand(e, values)
+	}
+	return d.out
 }
+
+// deciding is one run of Decide. Its outcome stays Denied until approve.
+type deciding struct {
+	set *Set
+	e   *Entitlement
+	in  Input
+	out Decision
+}
+
+func (d *deciding) note(code string, line int, format string, args ...any) {
+	d.out.Reasons = append(d.out.Reasons, Reason{Code: code, File: d.e.File, Line: line, Text: fmt.Sprintf(format, args...)})
+}
+
+func (d *deciding) deny(code string, line int, format string, args ...any) {
+	d.refuse(&Refusal{Code: code, Sentence: fmt.Sprintf(format, args...), File: d.e.File, Line: line})
+}
+
+func (d *deciding) refuse(r *Refusal) {
+	d.out.Reasons = append(d.out.Reasons, Reason{Code: r.Code, File: r.File, Line: r.Line, Text: r.Sentence})
+	if d.out.Code == "" {
+		d.out.Code, d.out.Sentence = r.Code, r.Sentence
+	}
+}
+
+func (d *deciding) checkWho() {
+	r := d.in.Requester
+	groups, fresh := r.groups(d.in.Now)
+	stale := false
+	for _, who := range d.e.Who {
+		if who.matches(r.Principal, r.Person, groups) {
+			d.note("who", d.e.lines.who, "%s may ask for %s", who, d.e.Name)
+			return
+		}
+		stale = stale || who.IsGroup() && !fresh && r.Principal.Kind() == identity.KindUser
+	}
+	if stale {
+		d.deny(DenyLoginAgain, d.e.lines.who, "the groups of %s are not known, or older than %s: log in again", r.Principal, durationText(MaxGroupAge))
+		return
+	}
+	names := make([]string, len(d.e.Who))
+	for i, who := range d.e.Who {
+		names[i] = who.String()
+	}
+	d.deny(DenyNotEligible, d.e.lines.who, "%s may not ask for %s, only %s", nameOf(r.Principal), d.e.Name, strings.Join(names, ", "))
+}
+
+// isWords reports whether text says anything at all.
+func isWords(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) })
+}
+
+func nameOf(p identity.Principal) string {
+	if p.IsZero() {
+		return "nobody"
+	}
+	return p.String()
+}
+
+func (d *deciding) checkBeneficiary() {
+	if d.in.Beneficiary != d.in.Requester.Principal || d.in.Beneficiary.IsZero() {
+		d.deny(DenyBeneficiary, d.e.lines.request, "%s is asked for by and for the same principal only", d.e.Name)
+	}
+}
+
+func (d *deciding) checkParams() map[string]scope.Value {
+	values, refusal := d.e.readParams(d.in.Params)
+	if refusal != nil {
+		d.refuse(refusal)
+	}
+	return values
+}
+
+func (d *deciding) checkDuration() {
+	length := d.in.Duration
+	if length == 0 {
+		length = d.e.Default
+	}
+	switch {
+	case length < time.Second || length%time.Second != 0:
+		d.deny(DenyDuration, d.e.lines.max, "duration %s: want whole seconds, from 1s to %s", length, durationText(d.e.Max))
+	case length > d.e.Max:
+		d.deny(DenyMaxDuration, d.e.lines.max, "duration %s is over the cap: %s allows at most %s", durationText(length), d.e.Name, durationText(d.e.Max))
+	default:
+		d.out.Duration = length
+	}
+}
+
+func (d *deciding) checkJustification() {
+	text := strings.TrimSpace(d.in.Justification)
+	switch {
+	case len(text) > MaxJustification:
+		d.deny(DenyJustification, d.e.lines.request, "the justification has %d bytes, want at most %d", len(text), MaxJustification)
+	case d.e.Justify && !isWords(text):
+		d.deny(DenyJustification, d.e.lines.request, "%s wants a justification in words", d.e.Name)
+	}
+}
+
+// approve runs after every check has passed.
+func (d *deciding) approve(values map[string]scope.Value) {
+	if d.e.Auto != "" {
+		ok, err := d.e.auto.holds(celValues(d.e, d.in, values, d.out.Duration))
+		if ok && err == nil {
+			d.note("auto", d.e.lines.auto, "approved by rule: %s", d.e.Auto)
+			d.out.Outcome, d.out.Sentence = Granted, "approved by rule: "+d.e.Auto
+			return
+		}
+		d.note("auto", d.e.lines.auto, "not approved by rule, which is %s: %s", why(err), d.e.Auto)
+	}
+	if len(d.e.Steps) == 0 {
+		d.deny(DenyNobodyApproves, d.e.lines.auto, "%s is approved by rule only, and the rule is not true: %s", d.e.Name, d.e.Auto)
+		return
+	}
+	for _, step := range d.e.Steps {
+		d.note("steps", d.e.lines.steps, "%s", step.Words())
+		d.out.Steps = append(d.out.Steps, step.clone())
+	}
+	d.out.Outcome, d.out.Sentence = NeedsApproval, "waits for "+d.e.Steps[0].Words()
+}
+
+func why(err error) string {
+	switch {
+	case err == nil:
+		return "false"
+	case errors.Is(err, errUnknown):
+		return "unknown (" + err.Error() + ")"
+	default:
+		return "an error (" + err.Error() + ")"
+	}
+}
+
+// Words says what a step waits for, for people.
+func (s Step) Words() string {
+	plural := "approval"
+	if s.Count > 1 {
+		plural = "approvals"
+	}
+	return fmt.Sprintf("%d %s of %s within %s", s.Count, plural, strings.Join(s.Any, ", "), durationText(s.Within))
+}
+
+func (s Step) clone() Step {
+	s.Any = append([]string{}, s.Any...)
+	return s
+}
+
+func quote(s string) string { return strconv.Quote(s) }

@@ -29,7 +29,8 @@ type Entitlement struct {
 
 	lines    lines
 	auto     *condition
-	expanded []rule // of Allow, sorted by operation
+	expanded []rule   // of Allow, sorted by operation
+	bound    []string // parameters that some constraint uses
 }
 
 // lines are where the parts that a decision names stand in the file.
@@ -48,6 +49,8 @@ type Bound struct {
 	Comparison scope.Comparison
 	Values     []Operand
 	Line       int
+
+	column int
 }
 
 // Operand is a literal, as written, or the name of a parameter.

@@ -1,6 +1,15 @@
 package policy
 
-import "github.com/mayflyproxy/mayfly/scope"
+import (
+	"errors"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/scope"
+)
 
 // Options are what Load needs besides the files.
 type Options struct {
@@ -17,9 +26,126 @@ type Options struct {
 	Dev bool
 }
 
+const (
+	mainFile         = "mayfly.yaml"
+	appsFolder       = "apps"
+	entitlementsRoot = "entitlements"
+)
+
 // Load reads and checks a policy whole. Paths are slash paths relative to the
 // policy folder. Its error is an Errors with everything that is wrong; no Set is
 // returned then.
 func Load(files map[string][]byte, o Options) (*Set, error) {
-	return nil, nil
+	if o.Catalogue == nil {
+		return nil, errors.New("policy: Options.Catalogue is required")
+	}
+	l := &loader{o: o, set: newSet(files, o.Commit), nodeIDs: map[identity.Principal]bool{}, seenApps: map[string]*node{}}
+	l.read(files)
+	l.crossCheck()
+	if len(l.errs) > 0 {
+		l.errs.sort()
+		return nil, l.errs
+	}
+	return l.set, nil
+}
+
+func newSet(files map[string][]byte, commit string) *Set {
+	kept := make(map[string][]byte, len(files))
+	for name, b := range files {
+		kept[name] = slices.Clone(b)
+	}
+	return &Set{
+		digest:       Digest(files),
+		commit:       commit,
+		files:        kept,
+		apps:         map[string]App{},
+		hosts:        map[string]string{},
+		catalogues:   map[string]*scope.Catalogue{},
+		entitlements: map[string]*Entitlement{},
+		people:       map[identity.Principal]identity.Person{},
+		accounts:     map[string][]identity.Principal{},
+	}
+}
+
+// read reads mayfly.yaml first, then apps, then entitlements: each needs the
+// names of the ones before.
+func (l *loader) read(files map[string][]byte) {
+	if len(files) > maxFiles {
+		l.failAt(0, 0, CodeFile, "the policy has %d files, want at most %d", len(files), maxFiles)
+		return
+	}
+	byKind := map[string][]string{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		l.file = name
+		byKind[l.sort(name)] = append(byKind[l.sort(name)], name)
+		if why := misplaced(name); why != "" {
+			l.failAt(0, 0, codeOfPlace(name), "%s", why)
+		}
+	}
+	if len(byKind[mainFile]) == 0 {
+		l.file = mainFile
+		l.failAt(0, 0, CodeFile, "the file is missing")
+	}
+	for _, step := range []struct {
+		kind string
+		read func(*node)
+	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}} {
+		for _, name := range byKind[step.kind] {
+			l.file = name
+			n, err := parse(name, files[name])
+			if err != nil {
+				l.errs = append(l.errs, err)
+				continue
+			}
+			step.read(n)
+		}
+	}
+}
+
+// sort says what noun a file holds, "" for none.
+func (l *loader) sort(name string) string {
+	switch {
+	case name == mainFile:
+		return mainFile
+	case path.Ext(name) != ".yaml":
+		return ""
+	case path.Dir(name) == appsFolder:
+		return appsFolder
+	case strings.HasPrefix(name, entitlementsRoot+"/"):
+		return entitlementsRoot
+	default:
+		return ""
+	}
+}
+
+// misplaced says why a file may not be where it is, "" if it may. Only prose and
+// Git's own files may lie beside policy: a file in a misspelt folder must not be
+// silently no policy.
+func misplaced(name string) string {
+	dir, base := path.Split(name)
+	switch {
+	case path.Clean(name) != name || strings.HasPrefix(name, "/") || strings.HasPrefix(name, ".."):
+		return "want a clean path relative to the policy folder"
+	case path.Ext(base) == ".md", base == "CODEOWNERS", base == ".gitignore", base == ".gitattributes":
+		return ""
+	case path.Ext(base) == ".yml":
+		return "want the ending .yaml"
+	case path.Ext(base) != ".yaml":
+		return "want .yaml files, or .md for prose"
+	case name == mainFile, dir == appsFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"):
+		return ""
+	case slices.Contains(laterFolders(), strings.SplitN(dir, "/", 2)[0]):
+		return "the folder " + strings.SplitN(dir, "/", 2)[0] + " is not supported yet"
+	default:
+		return "want mayfly.yaml, apps/<name>.yaml or entitlements/<name>.yaml"
+	}
+}
+
+func laterFolders() []string { return []string{"bundles", "exceptions", "personas"} }
+
+func codeOfPlace(name string) Code {
+	if strings.HasSuffix(misplaced(name), "not supported yet") {
+		return CodeUnsupported
+	}
+	return CodeFile
 }

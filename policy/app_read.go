@@ -1,0 +1,180 @@
+package policy
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/scope"
+)
+
+// Bounds of stale_after (design §7).
+const (
+	minStale       = 5 * time.Second
+	maxStale       = 5 * time.Minute
+	maxStaleStrict = 30 * time.Second // of apps whose entitlements reach money, secret or admin
+	defaultStale   = 15 * time.Second
+)
+
+func (l *loader) readApp(n *node) {
+	f := l.object(n, schema{
+		what:  "app",
+		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream"},
+		later: []string{"audience", "budget", "environment", "identity", "onward", "rate", "resolve", "session", "window"},
+	})
+	if f == nil {
+		return
+	}
+	a := App{File: l.file, Line: n.line}
+	at := f.need("app")
+	a.Name = l.name(at, "app", false)
+	if other, ok := l.seenApps[a.Name]; ok && a.Name != "" {
+		l.fail(at, CodeDuplicate, "app: %s is there twice, also on line %d of another file", a.Name, other.line)
+		return
+	}
+	l.seenApps[a.Name] = n
+	a.Owner = l.name(f.need("owner"), "owner", false)
+	l.readKind(&a, f.need("kind"))
+	a.Hosts = l.readHosts(f.need("hosts"), a.Name)
+	for _, c := range l.list(f.need("callers"), "callers") {
+		a.Callers = append(a.Callers, l.word(c, "callers", []string{"services"}, []string{"people", "clients"}))
+	}
+	a.Upstream = l.readUpstream(f.need("upstream"))
+	a.Credentials = l.readCredentials(f, a)
+	a.StaleAfter = defaultStale
+	if at := f.opt("stale_after"); at != nil {
+		a.StaleAfter = l.duration(at, "stale_after")
+		if a.StaleAfter != 0 && (a.StaleAfter < minStale || a.StaleAfter > maxStale) {
+			l.fail(at, CodeCap, "stale_after: %s, want 5s to 5m", durationText(a.StaleAfter))
+		}
+	}
+	l.word(f.opt("streams"), "streams", []string{"deadline"}, []string{"guard"})
+	if at := f.opt("max_stream"); at != nil {
+		if a.MaxStream = l.duration(at, "max_stream"); a.MaxStream > grant.MaxTerm {
+			l.fail(at, CodeCap, "max_stream: %s, want at most %s", durationText(a.MaxStream), durationText(grant.MaxTerm))
+		}
+	}
+	l.set.apps[a.Name] = a
+}
+
+func (l *loader) readKind(a *App, n *node) {
+	a.Kind = l.name(n, "kind", false)
+	if a.Kind == "" {
+		return
+	}
+	cat, ok := l.o.Catalogue(a.Kind)
+	switch {
+	case ok && cat != nil:
+		a.Catalogue = cat.Digest()
+		l.set.catalogues[a.Name] = cat
+	case slices.Contains([]string{"web", "openapi", "stripe", "aws", "mcp"}, a.Kind):
+		l.fail(n, CodeUnsupported, "kind: %s is not supported yet", a.Kind)
+	default:
+		l.fail(n, CodeUnknownName, "kind: no kind of app %q", a.Kind)
+	}
+}
+
+func (l *loader) readHosts(n *node, app string) []string {
+	hosts := l.texts(n, "hosts")
+	for i, h := range hosts {
+		switch other, taken := l.set.hosts[h]; {
+		case !validHost(h):
+			l.fail(n.items[min(i, len(n.items)-1)], CodeValue, "hosts: %q, want an exact DNS name in lower case, without port", h)
+		case taken:
+			l.fail(n, CodeDuplicate, "hosts: %s already belongs to %s", h, other)
+		default:
+			l.set.hosts[h] = app
+		}
+	}
+	return hosts
+}
+
+func validHost(h string) bool {
+	if len(h) > 253 {
+		return false
+	}
+	if _, err := netip.ParseAddr(h); err == nil {
+		return false
+	}
+	labels := strings.Split(h, ".")
+	return !slices.ContainsFunc(labels, func(s string) bool { return !validLabel(s) })
+}
+
+func (l *loader) readUpstream(n *node) *url.URL {
+	if n == nil {
+		return nil
+	}
+	f := l.object(n, schema{what: "upstream", known: []string{"url"}, later: []string{"timeout", "headers", "certificate", "protocol"}})
+	at := f.need("url")
+	text := l.text(at, "url")
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "" || u.Path != "" || u.Host == "" || !validPort(u) {
+		l.fail(at, CodeValue, "url: want scheme://host[:port] and nothing else")
+		return nil
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	switch {
+	case err != nil && !validHost(u.Hostname()):
+		l.fail(at, CodeValue, "url: %q, want a DNS name in lower case or an IP address", u.Hostname())
+	case u.Scheme == "https":
+	case u.Scheme != "http":
+		l.fail(at, CodeValue, "url: scheme %q, want https", u.Scheme)
+	case !l.o.Dev || err != nil || !addr.IsLoopback():
+		l.fail(at, CodeValue, "url: plain http goes only to a loopback address, and only with --dev")
+	}
+	return u
+}
+
+func validPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return u.Host == u.Hostname() || u.Host == "["+u.Hostname()+"]"
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && n > 0
+}
+
+// readCredentials expands the patterns. An operation that two lines give
+// different secrets is refused: the file would leave open which one is sent.
+func (l *loader) readCredentials(f *fields, a App) []Credential {
+	n := f.opt("credential")
+	needs := l.o.Credentialed != nil && a.Kind != "" && l.o.Credentialed(a.Kind)
+	switch {
+	case n == nil && needs:
+		l.fail(f.n, CodeMissing, "app: kind %s needs a credential", a.Kind)
+	case n != nil && l.o.Credentialed != nil && !needs && l.set.catalogues[a.Name] != nil:
+		l.fail(n, CodeValue, "credential: apps of kind %s are reached without one", a.Kind)
+	}
+	if n == nil {
+		return nil
+	}
+	var out []Credential
+	secretOf := map[string]string{}
+	for _, item := range l.list(n, "credential") {
+		c := l.readCredential(item, l.set.catalogues[a.Name])
+		for _, name := range c.Operations {
+			if other, ok := secretOf[name]; ok && other != c.Secret {
+				l.fail(item, CodeOverlap, "credential: %s would be done with %s or with %s: say which", name, other, c.Secret)
+				break
+			}
+			secretOf[name] = c.Secret
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func (l *loader) readCredential(n *node, cat *scope.Catalogue) Credential {
+	f := l.object(n, schema{what: "credential", known: []string{"operations", "secret"}, later: []string{"provision", "role", "session"}})
+	c := Credential{Patterns: l.texts(f.need("operations"), "operations"), Secret: l.name(f.need("secret"), "secret", false)}
+	if at := f.opt("operations"); cat != nil && at != nil {
+		c.Operations = l.expandPatterns(cat, c.Patterns, at)
+	}
+	return c
+}

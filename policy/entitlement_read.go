@@ -1,0 +1,201 @@
+package policy
+
+import (
+	"slices"
+
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/scope"
+)
+
+func (l *loader) readEntitlement(n *node) {
+	f := l.object(n, schema{
+		what:  "entitlement",
+		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "tests"},
+		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "idle_after", "includes", "onward", "persona", "renew", "review", "streams", "window"},
+	})
+	if f == nil {
+		return
+	}
+	e := &Entitlement{File: l.file, Line: n.line}
+	at := f.need("entitlement")
+	e.Name = l.name(at, "entitlement", true)
+	if other, ok := l.set.entitlements[e.Name]; ok && e.Name != "" {
+		l.fail(at, CodeDuplicate, "entitlement: %s already stands in %s", e.Name, other.File)
+		return
+	}
+	e.Owner = l.name(f.need("owner"), "owner", false)
+	l.readEntitlementApp(e, f.need("app"))
+	e.Params = l.readParams(f.opt("params"))
+	e.lines.params = lineOf(f.opt("params"), n)
+	l.readAllow(f.need("allow"), e)
+	l.checkParamsUsed(e)
+	l.readSensitivity(e, f.opt("sensitivity"))
+	l.readGrant(e, f.need("grant"))
+	l.readRequest(e, f.need("request"))
+	l.readApprove(e, f.need("approve"))
+	l.readTests(e, f.opt("tests"))
+	if e.Name != "" {
+		l.set.entitlements[e.Name] = e
+	}
+}
+
+func lineOf(n, or *node) int {
+	if n == nil {
+		return or.line
+	}
+	return n.line
+}
+
+// Param returns the declaration of a parameter.
+func (e *Entitlement) Param(name string) (Param, bool) {
+	i := slices.IndexFunc(e.Params, func(p Param) bool { return p.Name == name })
+	if i < 0 {
+		return Param{}, false
+	}
+	return e.Params[i], true
+}
+
+func (e *Entitlement) paramNames() []string {
+	var out []string
+	for _, p := range e.Params {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+// Operations returns the distinct operations that e allows, sorted.
+func (e *Entitlement) Operations() []string {
+	var out []string
+	for _, r := range e.expanded {
+		out = append(out, r.operation)
+	}
+	return slices.Compact(out)
+}
+
+func (l *loader) readEntitlementApp(e *Entitlement, n *node) {
+	name := l.text(n, "app")
+	if name == "" {
+		return
+	}
+	if _, ok := l.seenApps[name]; !ok {
+		l.fail(n, CodeUnknownName, "app: no app %q under apps/%s", name, didYouMean(name, keys(l.seenApps)))
+		return
+	}
+	e.App = name
+}
+
+// checkParamsUsed refuses a parameter that bounds nothing: approvers would read
+// it as a limit.
+func (l *loader) checkParamsUsed(e *Entitlement) {
+	if l.set.catalogues[e.App] == nil {
+		return // the constraints could not be read
+	}
+	for _, p := range e.Params {
+		if !slices.Contains(e.bound, p.Name) {
+			l.failAt(p.Line, 1, CodeConstraint, "param %s bounds nothing: use $%s in a where", p.Name, p.Name)
+		}
+	}
+}
+
+func (l *loader) readSensitivity(e *Entitlement, n *node) {
+	if text := l.text(n, "sensitivity"); text != "" {
+		var err error
+		if e.Sensitivity, err = scope.ParseClass(text); err != nil {
+			l.fail(n, CodeValue, "sensitivity: %v", err)
+		}
+	}
+	e.Class = max(e.Sensitivity, scope.ClassRead)
+	for _, r := range e.expanded {
+		spec, _ := l.set.catalogues[e.App].Lookup(r.operation)
+		e.Class = e.Class.Stricter(spec.Class)
+	}
+}
+
+func (l *loader) readGrant(e *Entitlement, n *node) {
+	if n == nil {
+		return
+	}
+	f := l.object(n, schema{what: "grant", known: []string{"max", "default"}, later: []string{"idle_after", "renew", "budget", "window"}})
+	at := f.need("max")
+	e.Max = l.duration(at, "grant.max")
+	e.lines.max = lineOf(at, n)
+	if limit := l.set.caps.Grant; limit > 0 && e.Max > limit {
+		l.fail(at, CodeCap, "grant.max: %s is over caps.grant, which is %s", durationText(e.Max), durationText(limit))
+	}
+	e.Default = e.Max
+	if at := f.opt("default"); at != nil {
+		if e.Default = l.duration(at, "grant.default"); e.Default > e.Max && e.Max > 0 {
+			l.fail(at, CodeCap, "grant.default: %s is over grant.max, which is %s", durationText(e.Default), durationText(e.Max))
+		}
+	}
+}
+
+func (l *loader) readRequest(e *Entitlement, n *node) {
+	if n == nil {
+		return
+	}
+	f := l.object(n, schema{what: "request", known: []string{"who", "for", "justification"}, later: []string{"acr", "ticket", "window"}})
+	at := f.need("who")
+	e.Who = l.subjects(at, "who")
+	e.lines.request, e.lines.who = n.line, lineOf(at, n)
+	for _, item := range l.list(f.opt("for"), "for") {
+		l.word(item, "for", []string{"self"}, []string{"others", "agents", "team", "reports"})
+	}
+	e.Justify = true
+	if at := f.opt("justification"); at != nil {
+		e.Justify = l.word(at, "justification", []string{"text", "none"}, []string{"ticket"}) != "none"
+	}
+}
+
+func (l *loader) readApprove(e *Entitlement, n *node) {
+	if n == nil {
+		return
+	}
+	f := l.object(n, schema{what: "approve", known: []string{"auto", "steps"}, later: []string{"break_glass", "delegate", "escalate", "webhook"}})
+	if f == nil {
+		return
+	}
+	e.lines.auto, e.lines.steps = lineOf(f.opt("auto"), n), lineOf(f.opt("steps"), n)
+	if at := f.opt("auto"); at != nil {
+		when := l.object(at, schema{what: "auto", known: []string{"when"}}).need("when")
+		if e.Auto = l.text(when, "when"); e.Auto != "" {
+			e.auto = l.compile(e, when)
+		}
+	}
+	if at := f.opt("steps"); at != nil {
+		for _, item := range l.list(at, "steps") {
+			e.Steps = append(e.Steps, l.readStep(item))
+		}
+	}
+	if !f.has("auto") && !f.has("steps") {
+		l.fail(n, CodeNobody, "approve: neither auto nor steps: nobody could ever approve")
+	}
+}
+
+func (l *loader) readStep(n *node) Step {
+	f := l.object(n, schema{what: "step", known: []string{"any", "count", "within"}, later: []string{"all", "escalate", "delegate", "owner"}})
+	at := f.need("any")
+	who := l.subjects(at, "any")
+	s := Step{Count: 1, Within: l.duration(f.need("within"), "within")}
+	if n := f.opt("count"); n != nil {
+		s.Count = l.integer(n, "count", 1, 20)
+	}
+	persons, groups := map[identity.Person]bool{}, false
+	for _, w := range who {
+		s.Any = append(s.Any, w.String())
+		switch {
+		case w.kind() == identity.KindWorkload:
+			l.fail(at, CodeValue, "any: %s is a workload, and only persons approve", w)
+		case w.IsGroup():
+			groups = true
+		case !w.person.IsZero():
+			persons[w.person] = true
+		default:
+			persons[l.set.PersonOf(w.principal)] = true
+		}
+	}
+	if !groups && len(who) > 0 && s.Count > len(persons) {
+		l.fail(n, CodeNobody, "step: %d approvals of %d persons: nobody could ever satisfy it", s.Count, len(persons))
+	}
+	return s
+}

@@ -1,0 +1,104 @@
+package access
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mayflyproxy/mayfly/feed"
+)
+
+// Beat stores last_pong for each instance and reads head, clock and the log's
+// tree in the same write transaction (contracts §2). It makes no revision. The
+// checkpoint is signed after the commit.
+func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error) {
+	ids := make([]feed.Instance, len(beats))
+	for i, b := range beats {
+		ids[i] = b.Instance
+	}
+	var out feed.Pulse
+	var seen tree
+	err := s.update(ctx, func(w *work) error {
+		head, err := w.tx.Head().Feed(ctx)
+		if err != nil {
+			return fmt.Errorf("head: %w", err)
+		}
+		if err := w.tx.Instances().SetLastPong(ctx, ids, w.now); err != nil {
+			return fmt.Errorf("last pong: %w", err)
+		}
+		out = feed.Pulse{Head: head, Time: w.now}
+		seen, err = readTree(ctx, w.tx.Log())
+		return err
+	})
+	if err != nil {
+		return feed.Pulse{}, err
+	}
+	if out.Checkpoint, err = s.sign(seen); err != nil {
+		return feed.Pulse{}, err
+	}
+	s.spools.heard(beats, out.Time)
+	return out, nil
+}
+
+// Acknowledge stores the highest receipt of each instance, and what it means for
+// the revocations that wait.
+func (s Source) Acknowledge(ctx context.Context, receipts []feed.Receipt) error {
+	if len(receipts) == 0 {
+		return nil
+	}
+	return s.update(ctx, func(w *work) error {
+		for _, r := range receipts {
+			if err := w.tx.Instances().SetAcked(ctx, r, w.now); err != nil {
+				return fmt.Errorf("receipt of %s: %w", r.Instance, err)
+			}
+			if err := w.tx.Revocations().Acked(ctx, r, w.now); err != nil {
+				return fmt.Errorf("receipt of %s: %w", r.Instance, err)
+			}
+		}
+		return w.settle(ctx)
+	})
+}
+
+// Refused notes a NACK: mayfly nodes shows the newest of each instance.
+func (s Source) Refused(ctx context.Context, r feed.Refusal) error {
+	n := r.Nack
+	return s.NoteNack(ctx, r.Instance, fmt.Sprintf("revision %d: %s %s: %s: %s",
+		n.GetRevision(), clip(n.GetKind()), clip(n.GetId()), clip(n.GetReason()), clipLong(n.GetDetail())))
+}
+
+// NoteNack notes that an instance, or the Envoy beside it, refused what it was
+// told, in words for mayfly nodes.
+func (s *Service) NoteNack(ctx context.Context, i feed.Instance, text string) error {
+	return s.update(ctx, func(w *work) error {
+		if err := w.tx.Instances().SetNack(ctx, i, clipLong(text), w.now); err != nil {
+			return fmt.Errorf("nack of %s: %w", i, err)
+		}
+		return nil
+	})
+}
+
+func clipLong(s string) string {
+	const limit = 2000
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}
+
+// peerOnly refuses an instance that policy does not list, for the unary calls.
+func (w *work) peerOnly(ctx context.Context, i feed.Instance) ([]string, error) {
+	if i == (feed.Instance{}) {
+		return nil, status.Error(codes.PermissionDenied, "no instance")
+	}
+	set, err := w.inForce(ctx, w.tx)
+	if err != nil {
+		return nil, err
+	}
+	node, err := nodeOf(set, i)
+	if err != nil {
+		return nil, err
+	}
+	return node.Apps, nil
+}

@@ -1,0 +1,105 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/policy"
+)
+
+// The kinds of resource on the feed.
+const (
+	kindApp   = "app"
+	kindGrant = "grant"
+)
+
+// pongMargin is added to stale_after when it is said by when an instance that
+// does not answer denies everything (contracts §2).
+const pongMargin = time.Second
+
+// grantEnded is the body of grant.revoked, grant.finished and grant.ended.
+type grantEnded struct {
+	Grant  string     `json:"grant"`
+	Reason string     `json:"reason"`
+	By     string     `json:"by,omitempty"` // pseudonym
+	At     audit.Time `json:"at"`
+}
+
+// end ends a live grant now: mark, leaf, feed removal, and the instances whose
+// word is awaited.
+func (w *work) end(ctx context.Context, set *policy.Set, g grant.Grant, t audit.Type, why grant.Reason, by identity.Principal) error {
+	at := w.now.Truncate(time.Microsecond)
+	body := grantEnded{Grant: g.ID.String(), Reason: string(why), At: audit.At(at)}
+	if !by.IsZero() {
+		name, err := w.pseudonym(ctx, by)
+		if err != nil {
+			return err
+		}
+		body.By = name
+	}
+	if err := w.mark(ctx, g.ID, t, why, at); err != nil {
+		return err
+	}
+	if _, err := w.leaf(ctx, t, g.ID.String(), body, g.ID.String()); err != nil {
+		return err
+	}
+	waits, err := w.waits(ctx, set, g.Scope.App)
+	if err != nil {
+		return err
+	}
+	w.remove(g.Scope.App, kindGrant, g.ID.String(), string(why))
+	w.revocations = append(w.revocations, Revocation{Grant: g.ID.String(), Started: w.now, Waits: waits})
+	return w.tell(ctx, EventEnded, g.ID.String())
+}
+
+func (w *work) mark(ctx context.Context, id grant.GrantID, t audit.Type, why grant.Reason, at time.Time) error {
+	var err error
+	if t == audit.TypeGrantFinished {
+		err = w.tx.Grants().MarkFinished(ctx, id, at)
+	} else {
+		err = w.tx.Grants().MarkRevoked(ctx, id, at, why)
+	}
+	if err != nil {
+		return fmt.Errorf("mark %s: %w", id, err)
+	}
+	if err := w.tx.Grants().MarkSwept(ctx, id); err != nil {
+		return fmt.Errorf("mark %s: %w", id, err)
+	}
+	return nil
+}
+
+// waits lists the instances that front app and whose lease may still run, with
+// the instant at which it cannot any more (contracts §2).
+func (w *work) waits(ctx context.Context, set *policy.Set, app string) ([]Wait, error) {
+	list, err := w.tx.Instances().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("instances: %w", err)
+	}
+	var out []Wait
+	for _, i := range list {
+		if !slices.Contains(i.Apps, app) || i.LastPong.IsZero() {
+			continue
+		}
+		until := i.LastPong.Add(max(i.StaleAfter, staleAfter(set, i.Apps)) + pongMargin)
+		if until.After(w.now) {
+			out = append(out, Wait{Instance: i.ID, LastPong: i.LastPong, Until: until})
+		}
+	}
+	return out, nil
+}
+
+// staleAfter is the largest of the apps'.
+func staleAfter(set *policy.Set, apps []string) time.Duration {
+	var out time.Duration
+	for _, name := range apps {
+		if a, ok := set.App(name); ok {
+			out = max(out, a.StaleAfter)
+		}
+	}
+	return out
+}

@@ -1,0 +1,142 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+)
+
+// Ingest stores one segment of a spool with its anchor, or says what it wants
+// instead. A duplicate is accepted again and changes nothing; a gap is answered
+// with the seq that is expected; another history, another owner or damaged
+// frames are refused for good.
+func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestRequest) (*feed.IngestResponse, error) {
+	var out *feed.IngestResponse
+	err := s.update(ctx, func(w *work) error {
+		if _, err := w.peerOnly(ctx, i); err != nil {
+			return err
+		}
+		var err error
+		out, err = w.ingest(ctx, i, r)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if out.GetAccepted() {
+		s.ingested.ring()
+	}
+	return out, nil
+}
+
+func (w *work) ingest(ctx context.Context, i feed.Instance, r *feed.IngestRequest) (*feed.IngestResponse, error) {
+	seg, err := segmentOf(r)
+	if err != nil {
+		return nil, err
+	}
+	next, chain, owner, err := w.tx.Spools().Head(ctx, seg.Spool)
+	if err != nil {
+		return nil, fmt.Errorf("spool %s: %w", seg.Spool, err)
+	}
+	if owner != "" && owner != i.Sidecar {
+		return nil, status.Errorf(codes.PermissionDenied, "spool %s belongs to another sidecar", seg.Spool)
+	}
+	entries, err := audit.CheckSegment(chain, next, seg)
+	var gap *audit.GapError
+	switch {
+	case errors.Is(err, audit.ErrDuplicate):
+		return &feed.IngestResponse{Accepted: true, NextSeq: next, ChainHead: chain[:]}, nil
+	case errors.As(err, &gap):
+		return &feed.IngestResponse{NextSeq: next, ChainHead: chain[:]}, nil
+	case err != nil:
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := w.anchor(ctx, i, seg, entries); err != nil {
+		return nil, err
+	}
+	return &feed.IngestResponse{Accepted: true, NextSeq: seg.Last + 1, ChainHead: seg.ChainHead[:]}, nil
+}
+
+// segmentOf reads a segment off the wire. What it claims of its frames is for
+// audit.CheckSegment to hold; the link to the frame before stands in the first.
+func segmentOf(r *feed.IngestRequest) (audit.Segment, error) {
+	bad := func(format string, args ...any) error { return status.Errorf(codes.InvalidArgument, format, args...) }
+	if len(r.GetRoot()) != len(audit.Hash{}) || len(r.GetChainHead()) != len(audit.Hash{}) {
+		return audit.Segment{}, bad("root and chain head are 32 bytes")
+	}
+	if _, err := parseSpoolID(r.GetSpool()); err != nil {
+		return audit.Segment{}, bad("%v", err)
+	}
+	first, err := audit.NextFrame(r.GetFrames())
+	if err != nil {
+		return audit.Segment{}, bad("segment: %v", err)
+	}
+	return audit.Segment{
+		Spool: r.GetSpool(), First: r.GetFirst(), Last: r.GetLast(), Frames: r.GetFrames(),
+		Root: audit.Hash(r.GetRoot()), ChainHead: audit.Hash(r.GetChainHead()), Prev: first.Prev(),
+	}, nil
+}
+
+// anchor appends the segment's leaf, stores it, and indexes the ids that its
+// records name.
+func (w *work) anchor(ctx context.Context, i feed.Instance, seg audit.Segment, entries []audit.Entry) error {
+	leaf, err := w.leaf(ctx, audit.TypeSegmentAnchored, seg.Spool, seg.Anchor())
+	if err != nil {
+		return err
+	}
+	err = w.tx.Spools().Append(ctx, StoredSegment{
+		Spool: seg.Spool, Sidecar: i.Sidecar, First: seg.First, Last: seg.Last, Frames: seg.Frames,
+		Root: seg.Root, ChainHead: seg.ChainHead, Leaf: leaf,
+	})
+	if err != nil {
+		return fmt.Errorf("segment: %w", err)
+	}
+	for _, e := range entries {
+		ids, err := idsOf(e.Record)
+		if err != nil {
+			return status.Error(codes.InvalidArgument, err.Error())
+		}
+		for _, id := range ids {
+			if err := w.tx.Spools().Index(ctx, id, Place{Spool: seg.Spool, Seq: e.Seq}); err != nil {
+				return fmt.Errorf("index %s: %w", id, err)
+			}
+		}
+	}
+	return nil
+}
+
+// idsOf returns the ids under which a spool's record is found again.
+func idsOf(r audit.Record) ([]string, error) {
+	switch r.Type {
+	case audit.TypeActionIntent:
+		var b audit.Intent
+		err := r.Into(&b)
+		return nonEmpty(b.Action, b.Grant), err
+	case audit.TypeActionDenied:
+		var b audit.Denied
+		err := r.Into(&b)
+		return nonEmpty(b.Action, b.Denial), err
+	case audit.TypeActionOutcome:
+		var b audit.Outcome
+		err := r.Into(&b)
+		return nonEmpty(b.Action), err
+	default:
+		return nil, nil
+	}
+}
+
+func nonEmpty(ids ...string) []string {
+	out := ids[:0]
+	for _, id := range ids {
+		if id != "" {
+			out = append(out, id)
+		}
+	}
+	return out
+}

@@ -1,0 +1,171 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+)
+
+// MaxSession is the longest that a login to the API may last.
+const MaxSession = 8 * time.Hour
+
+// SessionSecret is what the command keeps in its 0600 file: 256 random bits. It
+// prints, marshals and logs as "redacted"; only its SHA-256 is stored.
+type SessionSecret struct{ text string }
+
+// ParseSessionSecret takes the text as it came over the wire; whether a session
+// belongs to it is for Service.Session to say.
+func ParseSessionSecret(s string) SessionSecret { return SessionSecret{s} }
+
+// Reveal returns the secret text, for the answer to its owner only.
+func (s SessionSecret) Reveal() string { return s.text }
+
+// String hides the secret.
+func (s SessionSecret) String() string { return "redacted" }
+
+// GoString hides the secret.
+func (s SessionSecret) GoString() string { return "redacted" }
+
+// MarshalText hides the secret.
+func (s SessionSecret) MarshalText() ([]byte, error) { return []byte("redacted"), nil }
+
+// LogValue hides the secret.
+func (s SessionSecret) LogValue() slog.Value { return slog.StringValue("redacted") }
+
+func (s SessionSecret) hash() [32]byte { return sha256.Sum256([]byte(s.text)) }
+
+// Login is what the identity provider proved about a person.
+type Login struct {
+	Principal identity.Principal
+	Name      string
+	Email     string // only if the provider says that it is verified
+	Groups    []identity.Group
+	GroupsAt  time.Time // zero: now, the provider told them with this login
+	ACR       string
+	AuthTime  time.Time
+}
+
+// loginBody is the body of the leaf login.
+type loginBody struct {
+	Session   string     `json:"session"`
+	Principal string     `json:"principal"` // pseudonym
+	ACR       string     `json:"acr,omitempty"`
+	AuthTime  audit.Time `json:"auth_time,omitzero"`
+	Ends      audit.Time `json:"ends"`
+}
+
+// NewSession records a login and returns the session with its secret, which is
+// told once and never stored.
+func (s *Service) NewSession(ctx context.Context, l Login) (SessionSecret, Session, error) {
+	if l.Principal.Kind() != identity.KindUser {
+		return SessionSecret{}, Session{}, fault(CodeNotAPerson, "", "only a person has a session")
+	}
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
+	secret := SessionSecret{base64.RawURLEncoding.EncodeToString(raw[:])}
+	var out Session
+	err := s.update(ctx, func(w *work) error {
+		out = w.session(l, secret)
+		email := strings.ToLower(strings.TrimSpace(l.Email))
+		if err := w.tx.Persons().SetProfile(ctx, l.Principal, l.Name, email); err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
+		name, err := w.pseudonym(ctx, l.Principal)
+		if err != nil {
+			return err
+		}
+		if err := w.tx.Sessions().Insert(ctx, out); err != nil {
+			return fmt.Errorf("session: %w", err)
+		}
+		body := loginBody{Session: out.ID.String(), Principal: name, ACR: l.ACR, Ends: audit.At(out.EndsAt)}
+		if !l.AuthTime.IsZero() {
+			body.AuthTime = audit.At(l.AuthTime)
+		}
+		_, err = w.leaf(ctx, audit.TypeLogin, name, body, out.ID.String())
+		return err
+	})
+	if err != nil {
+		return SessionSecret{}, Session{}, err
+	}
+	return secret, out, nil
+}
+
+func (w *work) session(l Login, secret SessionSecret) Session {
+	groupsAt := l.GroupsAt
+	if groupsAt.IsZero() || groupsAt.After(w.now) {
+		groupsAt = w.now
+	}
+	return Session{
+		ID: w.minter.NewSessionID(w.now), Hash: secret.hash(), Principal: l.Principal,
+		Name: l.Name, Email: strings.ToLower(strings.TrimSpace(l.Email)), Groups: l.Groups, GroupsAt: groupsAt,
+		ACR: l.ACR, AuthTime: l.AuthTime, CreatedAt: w.now, EndsAt: w.now.Add(w.sessionLife),
+	}
+}
+
+// Session returns the live session of a secret; no_session otherwise.
+func (s *Service) Session(ctx context.Context, secret SessionSecret) (Session, error) {
+	var out Session
+	err := s.store.View(ctx, func(tx Tx) error {
+		got, err := tx.Sessions().ByHash(ctx, secret.hash())
+		if errors.Is(err, ErrNotFound) || err == nil && !got.Live(tx.Now()) {
+			return fault(CodeNoSession, "mayfly login", "there is no session, or it has ended")
+		}
+		out = got
+		return err
+	})
+	if err != nil {
+		return Session{}, err
+	}
+	return out, nil
+}
+
+// EndSession ends the caller's own session. Ending it twice is no error.
+func (s *Service) EndSession(ctx context.Context, id grant.SessionID) error {
+	return s.update(ctx, func(w *work) error {
+		if err := w.tx.Sessions().End(ctx, id, w.now); err != nil && !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("end session: %w", err)
+		}
+		return nil
+	})
+}
+
+// maxLogin is how long a login may be under way.
+const maxLogin = 10 * time.Minute
+
+// PutLogin keeps a login that is under way, by a key that only its browser or
+// command knows, for at most ten minutes.
+func (s *Service) PutLogin(ctx context.Context, key string, body []byte, life time.Duration) error {
+	return s.update(ctx, func(w *work) error {
+		return w.tx.Sessions().PutLogin(ctx, hashKey(key), body, w.now.Add(min(life, maxLogin)))
+	})
+}
+
+// TakeLogin returns a login that is under way, once; no_session otherwise.
+func (s *Service) TakeLogin(ctx context.Context, key string) ([]byte, error) {
+	var out []byte
+	err := s.update(ctx, func(w *work) error {
+		body, err := w.tx.Sessions().TakeLogin(ctx, hashKey(key), w.now)
+		if errors.Is(err, ErrNotFound) {
+			return fault(CodeNoSession, "mayfly login", "this login is not under way any more")
+		}
+		out = body
+		return err
+	})
+	return out, err
+}
+
+// hashKey keeps the key of a login under way out of the database.
+func hashKey(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}

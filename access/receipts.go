@@ -1,0 +1,115 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+)
+
+// RevocationView is a Revocation at one instant.
+type RevocationView struct {
+	Revocation
+	Now  time.Time
+	Done bool // every awaited instance acknowledged or cannot hold it any more
+}
+
+func viewRevocation(r Revocation, now time.Time) RevocationView {
+	return RevocationView{Revocation: r, Now: now, Done: settled(r, now)}
+}
+
+// settled reports whether nobody is awaited any more.
+func settled(r Revocation, now time.Time) bool {
+	for _, w := range r.Waits {
+		if w.Done(now) == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// grantReceipts is the body of the leaf grant.receipts, one for each early end.
+type grantReceipts struct {
+	Grant     string        `json:"grant"`
+	Epoch     string        `json:"epoch"`
+	Revision  string        `json:"revision"`
+	Instances []receiptBody `json:"instances"`
+	// More counts the instances beyond those listed, all of which acknowledged.
+	More string `json:"more,omitempty"`
+}
+
+type receiptBody struct {
+	Instance    string     `json:"instance"`
+	How         string     `json:"how"` // acked or closed
+	At          audit.Time `json:"at"`
+	LastAllowed audit.Time `json:"last_allowed_at,omitzero"`
+	LastAction  string     `json:"last_action,omitempty"`
+	Bounded     audit.Time `json:"bounded_at,omitzero"`
+}
+
+// maxReceipts keeps the leaf below the record's limit.
+const maxReceipts = 150
+
+// settle writes the leaf grant.receipts for each revocation that nobody is
+// awaited for any more, and closes it.
+func (w *work) settle(ctx context.Context) error {
+	open, err := w.tx.Revocations().Open(ctx)
+	if err != nil {
+		return fmt.Errorf("open revocations: %w", err)
+	}
+	for _, r := range open {
+		if !settled(r, w.now) {
+			continue
+		}
+		if _, err := w.leaf(ctx, audit.TypeGrantReceipts, r.Grant, receiptsOf(r, w.now), r.Grant); err != nil {
+			return err
+		}
+		id, err := parseGrantID(r.Grant)
+		if err != nil {
+			return err
+		}
+		if err := w.tx.Revocations().Close(ctx, id, w.now); err != nil {
+			return fmt.Errorf("close revocation of %s: %w", r.Grant, err)
+		}
+	}
+	return nil
+}
+
+func receiptsOf(r Revocation, now time.Time) grantReceipts {
+	body := grantReceipts{
+		Grant: r.Grant, Epoch: strconv.FormatInt(r.At.Epoch, 10), Revision: strconv.FormatInt(r.At.Revision, 10),
+		Instances: []receiptBody{},
+	}
+	acked, rest := []Wait{}, []Wait{}
+	for _, w := range r.Waits {
+		if w.AckedAt.IsZero() {
+			rest = append(rest, w)
+		} else {
+			acked = append(acked, w)
+		}
+	}
+	for i, w := range append(rest, acked...) { // who did not answer is named first
+		if i == maxReceipts {
+			body.More = strconv.Itoa(len(r.Waits) - maxReceipts)
+			break
+		}
+		body.Instances = append(body.Instances, receiptBodyOf(w, now))
+	}
+	return body
+}
+
+func receiptBodyOf(w Wait, now time.Time) receiptBody {
+	b := receiptBody{Instance: w.Instance.String(), How: w.Done(now), At: audit.At(w.Until), LastAction: w.LastAction}
+	if !w.AckedAt.IsZero() {
+		b.At = audit.At(w.AckedAt)
+	}
+	if !w.LastAllowed.IsZero() {
+		b.LastAllowed = audit.At(w.LastAllowed)
+	}
+	if !w.Bounded.IsZero() {
+		b.Bounded = audit.At(w.Bounded)
+	}
+	return b
+}

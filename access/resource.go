@@ -1,0 +1,61 @@
+package access
+
+import (
+	"maps"
+
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/scope"
+)
+
+// minReader is the oldest reader that understands the resources made here.
+const minReader = 1
+
+// grantResource turns a grant into what instances hold of it.
+func grantResource(g grant.Grant, params map[string]string, catalogue string) *feed.Resource {
+	rules := make([]*feed.Rule, len(g.Scope.Rules))
+	for i, r := range g.Scope.Rules {
+		rules[i] = &feed.Rule{Operation: r.Operation, Where: constraints(r.Where)}
+	}
+	return &feed.Resource{Id: g.ID.String(), MinReader: minReader, Resource: &feed.Resource_Grant{Grant: &feed.Grant{
+		Request: g.Request.String(), Principal: g.Principal.String(), Pseudonym: g.Pseudonym,
+		App: g.Scope.App, Entitlement: g.Entitlement, Rules: rules,
+		NotBeforeUs: g.NotBefore.UnixMicro(), NotAfterUs: g.NotAfter.UnixMicro(),
+		Class: g.Class.String(), Catalogue: catalogue, Params: maps.Clone(params),
+	}}}
+}
+
+func constraints(where []scope.Constraint) []*feed.Constraint {
+	out := make([]*feed.Constraint, len(where))
+	for i, c := range where {
+		values := make([]*feed.Value, len(c.Values))
+		for j, v := range c.Values {
+			values[j] = &feed.Value{Type: v.Type().String(), Value: v.String()}
+		}
+		out[i] = &feed.Constraint{Attribute: c.Attribute, Op: string(c.Comparison), Values: values}
+	}
+	return out
+}
+
+// appResource turns a policy app into the only app that a sidecar knows.
+func appResource(set *policy.Set, a policy.App) *feed.Resource {
+	app := &feed.App{
+		Name: a.Name, Kind: a.Kind, Hosts: a.Hosts,
+		StaleAfterUs: a.StaleAfter.Microseconds(), MaxStreamUs: a.MaxStream.Microseconds(), Catalogue: a.Catalogue,
+	}
+	if a.Upstream != nil {
+		app.Upstream = a.Upstream.String()
+	}
+	for _, c := range a.Credentials {
+		app.Credentials = append(app.Credentials, &feed.Credential{Operations: c.Operations, Secret: c.Secret})
+	}
+	for _, e := range set.Ask(a.Name) {
+		ask := &feed.Ask{Entitlement: e.Entitlement, Operations: e.Operations, Required: e.Required, Kinds: e.Kinds}
+		for _, b := range e.Bindings {
+			ask.Bindings = append(ask.Bindings, &feed.Binding{Operation: b.Operation, Attribute: b.Attribute, Op: string(b.Comparison), Param: b.Param})
+		}
+		app.Asks = append(app.Asks, ask)
+	}
+	return &feed.Resource{Id: a.Name, MinReader: minReader, Resource: &feed.Resource_App{App: app}}
+}

@@ -1,0 +1,83 @@
+package access
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/policy"
+)
+
+// Config is what a Service is made of.
+type Config struct {
+	Store  Store
+	Signer *audit.Signer // of checkpoints
+	Minter *grant.Minter
+	// Policy is how policies are loaded: the catalogues of the kinds of app, and
+	// what else this process checks. Its Commit is not used.
+	Policy policy.Options
+	// Wake is called after each commit that changed what instances hold; it must
+	// not block. Nil: nobody is woken.
+	Wake func()
+	// Published is called with each newly signed checkpoint, after the commit
+	// that it covers, in the order of their sizes. Nil: nobody is told.
+	Published func(signed []byte)
+	// SessionLife is how long a login lasts, at most MaxSession. Zero: MaxSession.
+	SessionLife time.Duration
+	Log         *slog.Logger // nil: none
+}
+
+// Service carries out the verbs. It is safe for concurrent use.
+type Service struct {
+	store       Store
+	signer      *audit.Signer
+	minter      *grant.Minter
+	options     policy.Options
+	wake        func()
+	published   func([]byte)
+	sessionLife time.Duration
+	log         *slog.Logger
+
+	policies policyCache
+	spools   spoolBook
+	ingested bell // rings when a segment was stored
+
+	signMu sync.Mutex // guards signed and the order of published
+	signed signedCheckpoint
+}
+
+// New checks a Config and returns the Service.
+func New(c Config) (*Service, error) {
+	switch {
+	case c.Store == nil:
+		return nil, errors.New("access: no store")
+	case c.Signer == nil:
+		return nil, errors.New("access: no signer of checkpoints")
+	case c.Minter == nil:
+		return nil, errors.New("access: no minter of ids")
+	case c.Policy.Catalogue == nil:
+		return nil, errors.New("access: no catalogues")
+	case c.SessionLife < 0 || c.SessionLife > MaxSession:
+		return nil, errors.New("access: a session lasts at most 8h")
+	}
+	s := &Service{
+		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
+		wake: c.Wake, published: c.Published, sessionLife: c.SessionLife, log: c.Log,
+	}
+	if s.wake == nil {
+		s.wake = func() {}
+	}
+	if s.published == nil {
+		s.published = func([]byte) {}
+	}
+	if s.sessionLife == 0 {
+		s.sessionLife = MaxSession
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s, nil
+}

@@ -1,0 +1,207 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/policy"
+)
+
+// Source answers the feed from the store: it is a feed.Source. Make it with
+// Service.Source.
+type Source struct {
+	*Service
+}
+
+var _ feed.Source = Source{}
+
+// Source returns what the feed's server tells from.
+func (s *Service) Source() Source { return Source{s} }
+
+// instanceStarted is the body of the leaf instance.started.
+type instanceStarted struct {
+	Instance    string            `json:"instance"`
+	Version     string            `json:"version,omitempty"`
+	Environment string            `json:"environment"`
+	Apps        []string          `json:"apps"`
+	Catalogues  map[string]string `json:"catalogues"`
+}
+
+// Join admits an instance of a sidecar that policy lists under nodes:, records
+// it when it is first heard, and returns the apps that it fronts.
+func (s Source) Join(ctx context.Context, i feed.Instance, sub *feed.Subscribe) ([]string, error) {
+	var apps []string
+	err := s.update(ctx, func(w *work) error {
+		set, err := w.inForce(ctx, w.tx)
+		if err != nil {
+			return err
+		}
+		node, err := nodeOf(set, i)
+		if err != nil {
+			return err
+		}
+		apps = node.Apps
+		return w.join(ctx, set, node, i, sub)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(apps), nil
+}
+
+// nodeOf returns the policy's node that an instance runs for.
+func nodeOf(set *policy.Set, i feed.Instance) (policy.Node, error) {
+	sidecar, err := identity.ParsePrincipal(i.Sidecar)
+	if err != nil {
+		return policy.Node{}, status.Error(codes.PermissionDenied, "the peer is not a workload")
+	}
+	node, ok := set.NodeOf(sidecar)
+	if !ok {
+		return policy.Node{}, status.Errorf(codes.PermissionDenied, "policy lists no node whose sidecar is %s", sidecar)
+	}
+	return node, nil
+}
+
+func (w *work) join(ctx context.Context, set *policy.Set, node policy.Node, i feed.Instance, sub *feed.Subscribe) error {
+	before, err := w.tx.Instances().Get(ctx, i)
+	known := err == nil
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("instance: %w", err)
+	}
+	now := Instance{
+		ID: i, Apps: node.Apps, Environment: node.Environment, Version: sub.GetVersion(), Catalogues: sub.GetCatalogues(),
+		JoinedAt: w.now, StaleAfter: staleAfter(set, node.Apps),
+	}
+	if known { // the lease that it may still hold is the one that was promised before
+		now.LastPong, now.StaleAfter = before.LastPong, max(before.StaleAfter, now.StaleAfter)
+	}
+	if err := w.tx.Instances().Join(ctx, now); err != nil {
+		return fmt.Errorf("instance: %w", err)
+	}
+	if known && before.GoneAt.IsZero() {
+		return nil
+	}
+	_, err = w.leaf(ctx, audit.TypeInstanceStarted, i.String(), instanceStarted{
+		Instance: i.String(), Version: sub.GetVersion(), Environment: node.Environment, Apps: append([]string{}, node.Apps...),
+		Catalogues: orEmpty(sub.GetCatalogues()),
+	})
+	return err
+}
+
+// Leave is only for the log: the lease runs on, or out, by itself.
+func (s Source) Leave(ctx context.Context, i feed.Instance) {
+	s.log.InfoContext(ctx, "instance left", "instance", i.String())
+}
+
+// Snapshot reads the apps and their live grants, and the position, in one
+// transaction.
+func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, error) {
+	var out feed.Snapshot
+	err := s.store.View(ctx, func(tx Tx) error {
+		at, err := tx.Head().Feed(ctx)
+		if err != nil {
+			return fmt.Errorf("head: %w", err)
+		}
+		out = feed.Snapshot{At: at}
+		if len(apps) == 0 {
+			return nil
+		}
+		set, err := s.inForce(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, name := range apps {
+			a, ok := set.App(name)
+			if !ok {
+				continue
+			}
+			out.Resources = append(out.Resources, appResource(set, a))
+			if out.Resources, err = liveGrants(ctx, tx, name, out.Resources); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return feed.Snapshot{}, err
+	}
+	return out, nil
+}
+
+// grantPage is how many grants one read takes.
+const grantPage = 500
+
+// liveGrants appends the resources of an app's live grants.
+func liveGrants(ctx context.Context, tx Tx, app string, out []*feed.Resource) ([]*feed.Resource, error) {
+	err := eachLive(ctx, tx, GrantFilter{App: app}, func(g grant.Grant) error {
+		_, params, catalogue, err := tx.Grants().Fed(ctx, g.ID)
+		if err != nil {
+			return fmt.Errorf("grant %s: %w", g.ID, err)
+		}
+		out = append(out, grantResource(g, params, catalogue))
+		return nil
+	})
+	return out, err
+}
+
+// eachLive calls f for every live grant that f filters, newest first.
+func eachLive(ctx context.Context, tx Tx, f GrantFilter, visit func(grant.Grant) error) error {
+	f.LiveAt, f.Limit = tx.Now(), grantPage
+	for {
+		page, err := tx.Grants().List(ctx, f)
+		if err != nil {
+			return fmt.Errorf("live grants: %w", err)
+		}
+		for _, g := range page {
+			if err := visit(g); err != nil {
+				return err
+			}
+		}
+		if len(page) < f.Limit {
+			return nil
+		}
+		f.Before = page[len(page)-1].ID
+	}
+}
+
+// Changes reads the changes after one position up to and with another.
+func (s Source) Changes(ctx context.Context, after, upto feed.Position) ([]feed.Change, bool, error) {
+	var out []feed.Change
+	kept := false
+	err := s.store.View(ctx, func(tx Tx) error {
+		out = nil
+		oldest, err := tx.Changes().Oldest(ctx)
+		if err != nil {
+			return fmt.Errorf("oldest change: %w", err)
+		}
+		if kept = !after.Before(oldest); !kept {
+			return nil
+		}
+		rows, err := tx.Changes().Between(ctx, after, upto)
+		if err != nil {
+			return fmt.Errorf("changes: %w", err)
+		}
+		for _, r := range rows {
+			var d feed.Delta
+			if err := proto.Unmarshal(r.Body, &d); err != nil {
+				return fmt.Errorf("change %d: %w", r.At.Revision, err)
+			}
+			out = append(out, feed.Change{At: r.At, App: r.App, Resources: d.GetResources(), Removals: d.GetRemovals()})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return out, kept, nil
+}

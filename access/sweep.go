@@ -1,0 +1,134 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+// goneAfter is how long an instance is unseen until it leaves the list.
+const goneAfter = 24 * time.Hour
+
+// Sweep writes down what time alone has brought: grants that ended, revocations
+// that nobody is awaited for any more, instances that were not seen for 24 h. It
+// enforces nothing: instances end grants by themselves. Call it each second, and
+// Expire beside it.
+func (s *Service) Sweep(ctx context.Context) error {
+	for {
+		n, err := s.sweepGrants(ctx)
+		if err != nil {
+			return err
+		}
+		if n < sweepBatch {
+			break
+		}
+	}
+	if err := s.sweepRevocations(ctx); err != nil {
+		return err
+	}
+	return s.sweepInstances(ctx)
+}
+
+func (s *Service) sweepGrants(ctx context.Context) (int, error) {
+	n := 0
+	err := s.sweep(ctx, func(tx Tx) (bool, error) {
+		ended, err := tx.Grants().Unswept(ctx, tx.Now(), 1)
+		return len(ended) > 0, err
+	}, func(w *work) error {
+		ended, err := w.tx.Grants().Unswept(ctx, w.now, sweepBatch)
+		if err != nil {
+			return fmt.Errorf("ended grants: %w", err)
+		}
+		for _, g := range ended {
+			if err := w.ended(ctx, g); err != nil {
+				return err
+			}
+		}
+		n = len(ended)
+		return nil
+	})
+	return n, err
+}
+
+// ended records that a grant's time has passed.
+func (w *work) ended(ctx context.Context, g grant.Grant) error {
+	body := grantEnded{Grant: g.ID.String(), Reason: string(grant.Ended), At: audit.At(g.EndsAt())}
+	if _, err := w.leaf(ctx, audit.TypeGrantEnded, g.ID.String(), body, g.ID.String()); err != nil {
+		return err
+	}
+	if err := w.tx.Grants().MarkSwept(ctx, g.ID); err != nil {
+		return fmt.Errorf("mark %s: %w", g.ID, err)
+	}
+	w.remove(g.Scope.App, kindGrant, g.ID.String(), string(grant.Ended))
+	return w.tell(ctx, EventEnded, g.ID.String())
+}
+
+func (s *Service) sweepRevocations(ctx context.Context) error {
+	return s.sweep(ctx, func(tx Tx) (bool, error) {
+		open, err := tx.Revocations().Open(ctx)
+		for _, r := range open {
+			if settled(r, tx.Now()) {
+				return true, err
+			}
+		}
+		return false, err
+	}, func(w *work) error { return w.settle(ctx) })
+}
+
+// instanceGone is the body of the leaf instance.gone.
+type instanceGone struct {
+	Instance string     `json:"instance"`
+	LastPong audit.Time `json:"last_pong,omitzero"`
+}
+
+func (s *Service) sweepInstances(ctx context.Context) error {
+	return s.sweep(ctx, func(tx Tx) (bool, error) {
+		list, err := tx.Instances().List(ctx)
+		return len(unseen(list, tx.Now())) > 0, err
+	}, func(w *work) error {
+		list, err := w.tx.Instances().List(ctx)
+		if err != nil {
+			return fmt.Errorf("instances: %w", err)
+		}
+		for _, i := range unseen(list, w.now) {
+			if err := w.gone(ctx, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func unseen(list []Instance, now time.Time) []Instance {
+	var out []Instance
+	for _, i := range list {
+		if now.Sub(later(i.LastPong, i.JoinedAt)) >= goneAfter {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func (w *work) gone(ctx context.Context, i Instance) error {
+	body := instanceGone{Instance: i.ID.String()}
+	if !i.LastPong.IsZero() {
+		body.LastPong = audit.At(i.LastPong)
+	}
+	if _, err := w.leaf(ctx, audit.TypeInstanceGone, i.ID.String(), body); err != nil {
+		return err
+	}
+	if err := w.tx.Instances().MarkGone(ctx, i.ID, w.now); err != nil {
+		return fmt.Errorf("instance %s: %w", i.ID, err)
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

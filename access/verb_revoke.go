@@ -1,0 +1,115 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/policy"
+)
+
+// Revoke ends somebody's live grant: for members of the group that policy names
+// security. Its holder who revokes finishes it. The Revocation says whose word
+// is awaited; see Service.Revocation.
+func (s *Service) Revoke(ctx context.Context, c Caller, id grant.GrantID, reason string) (Revocation, error) {
+	if len(reason) > maxReason || !utf8.ValidString(reason) {
+		return Revocation{}, fault(CodeInvalid, "", "the reason is not text of at most %d bytes", maxReason)
+	}
+	return s.ending(ctx, c, id, func(w *work, set *policy.Set, g grant.Grant) (audit.Type, error) {
+		if g.Principal == c.Principal {
+			return audit.TypeGrantFinished, nil
+		}
+		member, err := inSecurity(set, c, w.now)
+		if err != nil {
+			return "", err
+		}
+		if !member {
+			return "", notFound(id.String())
+		}
+		return audit.TypeGrantRevoked, nil
+	})
+}
+
+// Finish ends the caller's own live grant.
+func (s *Service) Finish(ctx context.Context, c Caller, id grant.GrantID) (Revocation, error) {
+	return s.ending(ctx, c, id, func(w *work, set *policy.Set, g grant.Grant) (audit.Type, error) {
+		if g.Principal != c.Principal {
+			return "", notFound(id.String())
+		}
+		return audit.TypeGrantFinished, nil
+	})
+}
+
+// ending ends one grant in the way that may allows. Ending one that has ended
+// answers ended.
+func (s *Service) ending(ctx context.Context, c Caller, id grant.GrantID, may func(*work, *policy.Set, grant.Grant) (audit.Type, error)) (Revocation, error) {
+	var out Revocation
+	err := s.update(ctx, func(w *work) error {
+		g, err := w.tx.Grants().Get(ctx, id)
+		if err != nil || c.Principal.IsZero() {
+			return missing(orNotFound(err), id.String())
+		}
+		set, err := w.inForce(ctx, w.tx)
+		if err != nil {
+			return err
+		}
+		t, err := may(w, set, g)
+		if err != nil {
+			return err
+		}
+		if state := g.StateAt(w.now); state == grant.EndedState || state == grant.RevokedState {
+			return fault(CodeEnded, "mayfly show "+id.String(), "grant %s ended at %s", id, audit.Stamp(g.EndsAt()))
+		}
+		why := grant.Revoked
+		if t == audit.TypeGrantFinished {
+			why = grant.Ended
+		}
+		if err := w.end(ctx, set, g, t, why, c.Principal); err != nil {
+			return err
+		}
+		out = w.revocations[len(w.revocations)-1]
+		return nil
+	})
+	if err != nil {
+		return Revocation{}, err
+	}
+	return out, nil
+}
+
+func orNotFound(err error) error {
+	if err == nil {
+		return ErrNotFound
+	}
+	return err
+}
+
+// Revocation returns how the end of a grant is taken by the instances that hold
+// it: what revoke --wait shows. It is for whoever may see the grant.
+func (s *Service) Revocation(ctx context.Context, c Caller, id grant.GrantID) (RevocationView, error) {
+	var out RevocationView
+	err := s.store.View(ctx, func(tx Tx) error {
+		g, err := tx.Grants().Get(ctx, id)
+		if err != nil {
+			return missing(err, id.String())
+		}
+		v, err := s.viewer(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		if err := v.mayGrant(g); err != nil {
+			return err
+		}
+		r, err := tx.Revocations().Get(ctx, id)
+		if err != nil {
+			return missing(err, id.String())
+		}
+		out = viewRevocation(r, tx.Now())
+		return nil
+	})
+	if err != nil {
+		return RevocationView{}, fmt.Errorf("revocation: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,209 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/identity"
+)
+
+// nodeName is how mayflyd names itself in its records.
+const nodeName = "mayflyd"
+
+// work is one verb's transaction under way: what it changes on the feed is
+// gathered and written last, when the log's size is the revision.
+type work struct {
+	*Service
+	tx          Tx
+	now         time.Time
+	deltas      map[string]*feed.Delta // by app
+	revocations []Revocation           // whose position is not known yet
+	names       map[identity.Principal]string
+}
+
+// update runs one verb in one write transaction. After its commit the feed is
+// woken if what instances hold has changed. f may run more than once; only its
+// last run counts.
+func (s *Service) update(ctx context.Context, f func(*work) error) error {
+	var changed bool
+	err := s.store.Update(ctx, func(tx Tx) error {
+		w := &work{Service: s, tx: tx, now: tx.Now(), deltas: map[string]*feed.Delta{}, names: map[identity.Principal]string{}}
+		if err := f(w); err != nil {
+			return err
+		}
+		changed = len(w.deltas) > 0
+		return w.publish(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	if changed {
+		s.wake()
+	}
+	return nil
+}
+
+// leaf appends one leaf, finds it again under each of ids, and returns its index.
+func (w *work) leaf(ctx context.Context, t audit.Type, subject string, body any, ids ...string) (int64, error) {
+	index, err := audit.Append(ctx, w.tx.Log(), audit.Record{
+		ID: w.minter.NewRecordID(w.now).String(), Type: t, Time: w.now, Node: nodeName, Subject: subject, Body: body,
+	})
+	if err != nil {
+		return 0, err
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if id == "" {
+			continue
+		}
+		if err := w.tx.Spools().Index(ctx, id, Place{Seq: uint64(index)}); err != nil {
+			return 0, fmt.Errorf("index %s: %w", id, err)
+		}
+	}
+	return index, nil
+}
+
+// tell puts an event into the outbox.
+func (w *work) tell(ctx context.Context, kind, id string) error {
+	return w.tx.Outbox().Put(ctx, Event{Kind: kind, ID: id, At: w.now})
+}
+
+// pseudonym returns how p stands in the record, and makes it the first time.
+func (w *work) pseudonym(ctx context.Context, p identity.Principal) (string, error) {
+	if name, ok := w.names[p]; ok {
+		return name, nil
+	}
+	fresh := false
+	raw, err := w.tx.Persons().Key(ctx, p, func() []byte {
+		fresh = true
+		return audit.NewPersonKey().Reveal()
+	})
+	if err != nil {
+		return "", fmt.Errorf("person key: %w", err)
+	}
+	key, err := audit.ParsePersonKey(raw)
+	if err != nil {
+		return "", err
+	}
+	name := audit.Pseudonym(key, p.String())
+	if fresh {
+		if err := w.tx.Persons().SetPseudonym(ctx, p, name); err != nil {
+			return "", fmt.Errorf("pseudonym: %w", err)
+		}
+	}
+	w.names[p] = name
+	return name, nil
+}
+
+// put puts a resource of an app on the feed.
+func (w *work) put(app string, r *feed.Resource) {
+	d := w.delta(app)
+	d.Resources = append(d.Resources, r)
+}
+
+// remove takes a resource of an app off the feed.
+func (w *work) remove(app string, kind string, id string, why string) {
+	d := w.delta(app)
+	d.Removals = append(d.Removals, &feed.Removal{Kind: kind, Id: id, Reason: why, AtUs: w.now.UnixMicro()})
+}
+
+func (w *work) delta(app string) *feed.Delta {
+	d, ok := w.deltas[app]
+	if !ok {
+		d = &feed.Delta{}
+		w.deltas[app] = d
+	}
+	return d
+}
+
+// publish writes what changed on the feed under the revision that the last leaf
+// makes, and moves head.feed there (contracts §2).
+func (w *work) publish(ctx context.Context) error {
+	if len(w.deltas) == 0 {
+		return nil
+	}
+	size, err := w.tx.Log().Size(ctx)
+	if err != nil {
+		return fmt.Errorf("revision: %w", err)
+	}
+	head, err := w.tx.Head().Feed(ctx)
+	if err != nil {
+		return fmt.Errorf("head: %w", err)
+	}
+	at := feed.Position{Epoch: head.Epoch, Revision: size}
+	if !head.Before(at) {
+		return fmt.Errorf("revision %d does not follow %d: a change without a leaf", at.Revision, head.Revision)
+	}
+	if err := w.appendChanges(ctx, at); err != nil {
+		return err
+	}
+	for _, r := range w.revocations {
+		r.At = at
+		if err := w.tx.Revocations().Insert(ctx, r); err != nil {
+			return fmt.Errorf("revocation of %s: %w", r.Grant, err)
+		}
+	}
+	return w.tx.Head().SetFeed(ctx, at)
+}
+
+// everyApp is the app of a change after which every instance joins again.
+const everyApp = ""
+
+func (w *work) appendChanges(ctx context.Context, at feed.Position) error {
+	// One revision is one step for an instance: a verb that changed several apps
+	// has every instance read the whole again.
+	if len(w.deltas) > 1 {
+		w.deltas = map[string]*feed.Delta{everyApp: {}}
+	}
+	for _, app := range slices.Sorted(maps.Keys(w.deltas)) {
+		d := w.deltas[app]
+		d.Epoch, d.Revision = at.Epoch, at.Revision
+		body, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
+		if err != nil {
+			return fmt.Errorf("change of %s: %w", app, err)
+		}
+		if err := w.tx.Changes().Append(ctx, StoredChange{At: at, App: app, Body: body}); err != nil {
+			return fmt.Errorf("change of %s: %w", app, err)
+		}
+	}
+	return nil
+}
+
+// replay returns what an earlier call with the same key left, if there was one.
+func (w *work) replay(ctx context.Context, p identity.Principal, route, key string, into any) (bool, error) {
+	if key == "" {
+		return false, nil
+	}
+	body, err := w.tx.Keys().Get(ctx, p, route, key, w.now)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("idempotency key: %w", err)
+	}
+	return true, json.Unmarshal(body, into)
+}
+
+// remember keeps what a repeated call is answered with.
+func (w *work) remember(ctx context.Context, p identity.Principal, route, key string, answer any) error {
+	if key == "" {
+		return nil
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	return w.tx.Keys().Put(ctx, p, route, key, body, w.now.Add(keyLife))
+}
+
+// keyLife is how long an Idempotency-Key answers the same (contracts §8).
+const keyLife = 24 * time.Hour

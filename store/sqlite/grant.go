@@ -1,0 +1,89 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+type grants struct{ t *tx }
+
+const (
+	grantColumns = `id, request, principal, pseudonym, entitlement, app, scope, class, not_before, not_after,
+		revoked, finished, ended_early`
+	selectGrant = `SELECT ` + grantColumns + ` FROM grants `
+)
+
+func grantFields(g *grant.Grant, app *string) []any {
+	return []any{asText(&g.ID), ifText(&g.Request), asText(&g.Principal), &g.Pseudonym, &g.Entitlement, app,
+		asObject(&g.Scope), asText(&g.Class), asTime(&g.NotBefore), asTime(&g.NotAfter),
+		asTime(&g.Revoked), asTime(&g.Finished), &g.EndedEarly}
+}
+
+func readGrant(r row) (g grant.Grant, err error) {
+	var app string
+	return g, r.Scan(grantFields(&g, &app)...)
+}
+
+// Insert refuses what Grant.Check refuses, before the database does (P1).
+func (s grants) Insert(ctx context.Context, g grant.Grant, params map[string]string, catalogue string) error {
+	if err := g.Check(); err != nil {
+		return about(err, "insert grant")
+	}
+	_, err := s.t.exec(ctx, `INSERT INTO grants (`+grantColumns+`, params, catalogue, swept) VALUES (`+marks(15)+`, 0)`,
+		g.ID.String(), nullable(g.Request.String()), g.Principal.String(), g.Pseudonym, g.Entitlement, g.Scope.App,
+		object{g.Scope}, g.Class.String(), micros(g.NotBefore), micros(g.NotAfter),
+		micros(g.Revoked), micros(g.Finished), string(g.EndedEarly), object{params}, catalogue)
+	return about(err, "insert grant %s", g.ID)
+}
+
+func (s grants) Get(ctx context.Context, id grant.GrantID) (grant.Grant, error) {
+	g, err := single(ctx, s.t, readGrant, selectGrant+`WHERE id = ?`, id.String())
+	return g, about(err, "grant %s", id)
+}
+
+func (s grants) Fed(ctx context.Context, id grant.GrantID) (g grant.Grant, params map[string]string, catalogue string, err error) {
+	var app string
+	err = s.t.one(ctx, `SELECT `+grantColumns+`, params, catalogue FROM grants WHERE id = ?`, []any{id.String()},
+		append(grantFields(&g, &app), asObject(&params), &catalogue)...)
+	return g, params, catalogue, about(err, "grant %s", id)
+}
+
+func (s grants) List(ctx context.Context, f access.GrantFilter) ([]grant.Grant, error) {
+	out, err := list(ctx, s.t, readGrant, selectGrant+`
+		WHERE (:principal = '' OR principal = :principal) AND (:app = '' OR app = :app)
+		  AND (:entitlement = '' OR entitlement = :entitlement) AND (:before = '' OR id < :before)
+		  AND (:live = 0 OR revoked = 0 AND finished = 0 AND not_after > :live)
+		ORDER BY id DESC LIMIT :limit`,
+		sql.Named("principal", f.Principal.String()), sql.Named("app", f.App), sql.Named("entitlement", f.Entitlement),
+		sql.Named("before", f.Before.String()), sql.Named("live", micros(f.LiveAt)), sql.Named("limit", page(f.Limit)))
+	return out, about(err, "list grants")
+}
+
+// MarkRevoked sets the mark once; a second revoke leaves the first as it is.
+func (s grants) MarkRevoked(ctx context.Context, id grant.GrantID, at time.Time, why grant.Reason) error {
+	err := s.t.change(ctx, `UPDATE grants SET ended_early = CASE revoked WHEN 0 THEN ?1 ELSE ended_early END,
+		revoked = CASE revoked WHEN 0 THEN ?2 ELSE revoked END WHERE id = ?3`, string(why), micros(at), id.String())
+	return about(err, "mark grant %s revoked", id)
+}
+
+// MarkFinished sets the mark once.
+func (s grants) MarkFinished(ctx context.Context, id grant.GrantID, at time.Time) error {
+	err := s.t.change(ctx, `UPDATE grants SET finished = CASE finished WHEN 0 THEN ?1 ELSE finished END WHERE id = ?2`,
+		micros(at), id.String())
+	return about(err, "mark grant %s finished", id)
+}
+
+// Unswept leaves out marked grants: the verb that marked one put it on record.
+func (s grants) Unswept(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error) {
+	out, err := list(ctx, s.t, readGrant, selectGrant+`
+		WHERE revoked = 0 AND finished = 0 AND swept = 0 AND not_after <= ? ORDER BY not_after, id LIMIT ?`, micros(now), page(limit))
+	return out, about(err, "list grants to sweep")
+}
+
+func (s grants) MarkSwept(ctx context.Context, id grant.GrantID) error {
+	return about(s.t.change(ctx, `UPDATE grants SET swept = 1 WHERE id = ?`, id.String()), "mark grant %s swept", id)
+}

@@ -1,0 +1,90 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/feed"
+)
+
+type instances struct{ t *tx }
+
+const (
+	instanceColumns = `id, sidecar, run, apps, environment, version, catalogues, joined_at, last_pong, stale_after,
+		acked_epoch, acked_revision, last_allowed, last_action, bounded, nack, nack_at, gone_at`
+	selectInstance = `SELECT ` + instanceColumns + ` FROM instances `
+)
+
+func readInstance(r row) (i access.Instance, err error) {
+	var id string
+	return i, r.Scan(&id, &i.ID.Sidecar, &i.ID.Run, asObject(&i.Apps), &i.Environment, &i.Version, asObject(&i.Catalogues),
+		asTime(&i.JoinedAt), asTime(&i.LastPong), asDuration(&i.StaleAfter),
+		&i.Acked.Epoch, &i.Acked.Revision, asTime(&i.LastAllowed), &i.LastAction, asTime(&i.Bounded),
+		&i.Nack, asTime(&i.NackAt), asTime(&i.GoneAt))
+}
+
+// Join keeps the later last_pong too: what a revoke waits for is the lease that
+// the instance may still hold, whatever stream it came by.
+func (s instances) Join(ctx context.Context, i access.Instance) error {
+	_, err := s.t.exec(ctx, `INSERT INTO instances (`+instanceColumns+`, acked_at) VALUES (`+marks(18)+`, 0)
+		ON CONFLICT (id) DO UPDATE SET apps = excluded.apps, environment = excluded.environment,
+		version = excluded.version, catalogues = excluded.catalogues, joined_at = excluded.joined_at,
+		last_pong = max(last_pong, excluded.last_pong), stale_after = excluded.stale_after,
+		nack = excluded.nack, nack_at = excluded.nack_at, gone_at = excluded.gone_at`,
+		i.ID.String(), i.ID.Sidecar, i.ID.Run, object{i.Apps}, i.Environment, i.Version, object{i.Catalogues},
+		micros(i.JoinedAt), micros(i.LastPong), i.StaleAfter.Microseconds(),
+		i.Acked.Epoch, i.Acked.Revision, micros(i.LastAllowed), i.LastAction, micros(i.Bounded),
+		i.Nack, micros(i.NackAt), micros(i.GoneAt))
+	return about(err, "join instance %s", i.ID)
+}
+
+func (s instances) Get(ctx context.Context, id feed.Instance) (access.Instance, error) {
+	i, err := single(ctx, s.t, readInstance, selectInstance+`WHERE id = ?`, id.String())
+	return i, about(err, "instance %s", id)
+}
+
+func (s instances) List(ctx context.Context) ([]access.Instance, error) {
+	out, err := list(ctx, s.t, readInstance, selectInstance+`WHERE gone_at = 0 ORDER BY id`)
+	return out, about(err, "list instances")
+}
+
+// SetLastPong is one statement for a batch. An instance that was gone and beats
+// is back.
+func (s instances) SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time) error {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	var want int64
+	if err := s.t.one(ctx, `SELECT count(DISTINCT value) FROM json_each(?)`, []any{object{texts}}, &want); err != nil {
+		return about(err, "set last pong")
+	}
+	n, err := s.t.exec(ctx, `UPDATE instances SET last_pong = max(last_pong, ?), gone_at = 0
+		WHERE id IN (SELECT value FROM json_each(?))`, micros(at), object{texts})
+	if err == nil && n != want {
+		err = access.ErrNotFound
+	}
+	return about(err, "set last pong of %d instances", len(ids))
+}
+
+func (s instances) SetAcked(ctx context.Context, r feed.Receipt, at time.Time) error {
+	n, err := s.t.exec(ctx, `UPDATE instances SET acked_epoch = ?1, acked_revision = ?2, acked_at = ?3,
+		last_allowed = ?4, last_action = ?5, bounded = ?6
+		WHERE id = ?7 AND (acked_epoch, acked_revision) < (?1, ?2)`,
+		r.At.Epoch, r.At.Revision, micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.Instance.String())
+	if err == nil && n == 0 {
+		_, err = s.Get(ctx, r.Instance)
+	}
+	return about(err, "store a receipt")
+}
+
+func (s instances) SetNack(ctx context.Context, id feed.Instance, text string, at time.Time) error {
+	err := s.t.change(ctx, `UPDATE instances SET nack = ?, nack_at = ? WHERE id = ?`, text, micros(at), id.String())
+	return about(err, "store a refusal of instance %s", id)
+}
+
+func (s instances) MarkGone(ctx context.Context, id feed.Instance, at time.Time) error {
+	err := s.t.change(ctx, `UPDATE instances SET gone_at = ? WHERE id = ?`, micros(at), id.String())
+	return about(err, "mark instance %s gone", id)
+}

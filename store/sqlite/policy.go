@@ -1,0 +1,63 @@
+package sqlite
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/mayflyproxy/mayfly/access"
+)
+
+type policies struct{ t *tx }
+
+func (s policies) Current(ctx context.Context) (access.StoredPolicy, error) {
+	digest, _, err := s.Head(ctx)
+	if err != nil {
+		return access.StoredPolicy{}, err
+	}
+	return s.ByDigest(ctx, digest)
+}
+
+func (s policies) Head(ctx context.Context) (digest, commit string, err error) {
+	err = s.t.one(ctx, `SELECT p.digest, p.commit_id FROM head h JOIN policies p ON p.digest = h.policy`, nil, &digest, &commit)
+	return digest, commit, about(err, "read the policy in force")
+}
+
+func (s policies) ByDigest(ctx context.Context, digest string) (access.StoredPolicy, error) {
+	p := access.StoredPolicy{Files: map[string][]byte{}}
+	err := s.t.one(ctx, `SELECT digest, commit_id, signer, applied FROM policies WHERE digest = ?`, []any{digest},
+		&p.Digest, &p.Commit, &p.Signer, asTime(&p.Applied))
+	if err != nil {
+		return access.StoredPolicy{}, about(err, "read policy %s", digest)
+	}
+	read := func(r row) (struct{}, error) {
+		var path string
+		var body []byte
+		err := r.Scan(&path, &body)
+		p.Files[path] = blob(body)
+		return struct{}{}, err
+	}
+	if _, err := list(ctx, s.t, read, `SELECT path, body FROM policy_files WHERE policy = ?`, digest); err != nil {
+		return access.StoredPolicy{}, about(err, "read policy %s", digest)
+	}
+	return p, nil
+}
+
+// Apply keeps the files of a digest that is there: decisions were made from them,
+// and the digest says that they are the same.
+func (s policies) Apply(ctx context.Context, p access.StoredPolicy) error {
+	_, err := s.t.exec(ctx, `INSERT INTO policies (digest, commit_id, signer, applied) VALUES (?, ?, ?, ?)
+		ON CONFLICT (digest) DO UPDATE SET commit_id = excluded.commit_id, signer = excluded.signer, applied = excluded.applied`,
+		p.Digest, p.Commit, p.Signer, micros(p.Applied))
+	if err != nil {
+		return about(err, "apply policy %s", p.Digest)
+	}
+	for _, path := range slices.Sorted(maps.Keys(p.Files)) {
+		_, err := s.t.exec(ctx, `INSERT INTO policy_files (policy, path, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+			p.Digest, path, blob(p.Files[path]))
+		if err != nil {
+			return about(err, "apply policy %s: %s", p.Digest, path)
+		}
+	}
+	return about(s.t.change(ctx, `UPDATE head SET policy = ?`, p.Digest), "apply policy %s", p.Digest)
+}

@@ -1,0 +1,93 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+)
+
+type requests struct{ t *tx }
+
+const (
+	requestColumns = `id, revision, requester, requester_person, beneficiary, entitlement, app, params, duration,
+		state, code, sentence, policy_commit, policy_digest, engine, catalogue, inputs, steps, step_began,
+		offer, offer_digest, grant_id, created_at, decide_by, decided_at`
+	selectRequest = `SELECT ` + requestColumns + `,
+		coalesce((SELECT body FROM texts WHERE kind = '` + textRequest + `' AND texts.id = requests.id), x'') FROM requests `
+)
+
+func requestValues(r access.Request) []any {
+	return []any{r.ID.String(), r.Revision, r.Requester.String(), r.RequesterPerson.String(), r.Beneficiary.String(),
+		r.Entitlement, r.App, object{r.Params}, r.Duration.Microseconds(),
+		string(r.State), r.Code, r.Sentence, r.PolicyCommit, r.PolicyDigest, r.Engine, r.Catalogue, blob(r.Inputs),
+		object{r.Steps}, micros(r.StepBegan), r.Offer.String(), r.OfferDigest, r.Grant.String(),
+		micros(r.CreatedAt), micros(r.DecideBy), micros(r.DecidedAt)}
+}
+
+func readRequest(row row) (r access.Request, err error) {
+	return r, row.Scan(asText(&r.ID), &r.Revision, asText(&r.Requester), parsed(&r.RequesterPerson, identity.ParsePerson),
+		asText(&r.Beneficiary), &r.Entitlement, &r.App, asObject(&r.Params), asDuration(&r.Duration),
+		&r.State, &r.Code, &r.Sentence, &r.PolicyCommit, &r.PolicyDigest, &r.Engine, &r.Catalogue, &r.Inputs,
+		asObject(&r.Steps), asTime(&r.StepBegan), asText(&r.Offer), &r.OfferDigest, asText(&r.Grant),
+		asTime(&r.CreatedAt), asTime(&r.DecideBy), asTime(&r.DecidedAt), &r.Reason)
+}
+
+// marks returns n question marks for an INSERT.
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
+
+func (s requests) Insert(ctx context.Context, r access.Request, offer []byte) error {
+	values := requestValues(r)
+	_, err := s.t.exec(ctx, `INSERT INTO requests (`+requestColumns+`) VALUES (`+marks(len(values))+`)`, values...)
+	if err == nil {
+		err = s.t.putText(ctx, textRequest, r.ID.String(), r.Requester, []byte(r.Reason))
+	}
+	if err == nil && !r.Offer.IsZero() {
+		err = s.t.putText(ctx, textOffer, r.Offer.String(), r.Requester, offer)
+	}
+	return about(err, "insert request %s", r.ID)
+}
+
+func (s requests) Update(ctx context.Context, r access.Request) error {
+	values := append(requestValues(r), r.ID.String())
+	err := s.t.change(ctx, `UPDATE requests SET (`+requestColumns+`) = (`+marks(len(values)-1)+`) WHERE id = ?`, values...)
+	if err == nil {
+		err = s.t.putText(ctx, textRequest, r.ID.String(), r.Requester, []byte(r.Reason))
+	}
+	return about(err, "update request %s", r.ID)
+}
+
+func (s requests) Get(ctx context.Context, id grant.RequestID) (access.Request, error) {
+	r, err := single(ctx, s.t, readRequest, selectRequest+`WHERE id = ?`, id.String())
+	return r, about(err, "request %s", id)
+}
+
+func (s requests) Offer(ctx context.Context, id grant.OfferID) ([]byte, error) {
+	b, err := single(ctx, s.t, readBytes, `SELECT body FROM texts WHERE kind = ? AND id = ?`, textOffer, id.String())
+	return b, about(err, "offer %s", id)
+}
+
+func (s requests) List(ctx context.Context, f access.RequestFilter) ([]access.Request, error) {
+	out, err := list(ctx, s.t, readRequest, selectRequest+`
+		WHERE (:requester = '' OR requester = :requester) AND (:state = '' OR state = :state)
+		  AND (:app = '' OR app = :app) AND (:before = '' OR id < :before)
+		ORDER BY id DESC LIMIT :limit`,
+		sql.Named("requester", f.Requester.String()), sql.Named("state", string(f.State)), sql.Named("app", f.App),
+		sql.Named("before", f.Before.String()), sql.Named("limit", page(f.Limit)))
+	return out, about(err, "list requests")
+}
+
+func (s requests) CountPending(ctx context.Context, requester identity.Principal) (n int, err error) {
+	err = s.t.one(ctx, `SELECT count(*) FROM requests WHERE requester = ? AND state = 'pending'`, []any{requester.String()}, &n)
+	return n, about(err, "count pending requests")
+}
+
+func (s requests) Overdue(ctx context.Context, now time.Time, limit int) ([]access.Request, error) {
+	out, err := list(ctx, s.t, readRequest, selectRequest+`
+		WHERE state = 'pending' AND decide_by > 0 AND decide_by <= ? ORDER BY decide_by, id LIMIT ?`, micros(now), page(limit))
+	return out, about(err, "list overdue requests")
+}

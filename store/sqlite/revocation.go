@@ -1,0 +1,76 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+type revocations struct{ t *tx }
+
+const selectRevocation = `SELECT grant_id, epoch, revision, started, closed FROM revocations `
+
+func readRevocation(row row) (r access.Revocation, err error) {
+	return r, row.Scan(&r.Grant, &r.At.Epoch, &r.At.Revision, asTime(&r.Started), asTime(&r.Closed))
+}
+
+func (s revocations) Insert(ctx context.Context, r access.Revocation) error {
+	_, err := s.t.exec(ctx, `INSERT INTO revocations (grant_id, epoch, revision, started, closed) VALUES (?, ?, ?, ?, ?)`,
+		r.Grant, r.At.Epoch, r.At.Revision, micros(r.Started), micros(r.Closed))
+	for _, w := range r.Waits {
+		if err != nil {
+			break
+		}
+		_, err = s.t.exec(ctx, `INSERT INTO waits (grant_id, instance, sidecar, run, last_pong, until_at, acked_at,
+			last_allowed, last_action, bounded) VALUES (`+marks(10)+`)`, r.Grant, w.Instance.String(), w.Instance.Sidecar,
+			w.Instance.Run, micros(w.LastPong), micros(w.Until), micros(w.AckedAt),
+			micros(w.LastAllowed), w.LastAction, micros(w.Bounded))
+	}
+	return about(err, "insert revocation of %s", r.Grant)
+}
+
+func (s revocations) Get(ctx context.Context, id grant.GrantID) (access.Revocation, error) {
+	r, err := single(ctx, s.t, readRevocation, selectRevocation+`WHERE grant_id = ?`, id.String())
+	if err == nil {
+		r.Waits, err = s.waits(ctx, r.Grant)
+	}
+	return r, about(err, "revocation of %s", id)
+}
+
+func (s revocations) Open(ctx context.Context) ([]access.Revocation, error) {
+	out, err := list(ctx, s.t, readRevocation, selectRevocation+`WHERE closed = 0 ORDER BY started, grant_id`)
+	for i := range out {
+		if err != nil {
+			break
+		}
+		out[i].Waits, err = s.waits(ctx, out[i].Grant)
+	}
+	return out, about(err, "list open revocations")
+}
+
+func (s revocations) waits(ctx context.Context, id string) ([]access.Wait, error) {
+	read := func(r row) (w access.Wait, err error) {
+		return w, r.Scan(&w.Instance.Sidecar, &w.Instance.Run, asTime(&w.LastPong), asTime(&w.Until), asTime(&w.AckedAt),
+			asTime(&w.LastAllowed), &w.LastAction, asTime(&w.Bounded))
+	}
+	return list(ctx, s.t, read, `SELECT sidecar, run, last_pong, until_at, acked_at, last_allowed, last_action, bounded
+		FROM waits WHERE grant_id = ? ORDER BY instance`, id)
+}
+
+func (s revocations) Acked(ctx context.Context, r feed.Receipt, at time.Time) error {
+	_, err := s.t.exec(ctx, `UPDATE waits SET acked_at = ?, last_allowed = ?, last_action = ?, bounded = ?
+		WHERE instance = ? AND acked_at = 0 AND grant_id IN
+			(SELECT grant_id FROM revocations WHERE closed = 0 AND (epoch, revision) <= (?, ?))`,
+		micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.Instance.String(), r.At.Epoch, r.At.Revision)
+	return about(err, "note an acknowledgement")
+}
+
+// Close closes a revocation once.
+func (s revocations) Close(ctx context.Context, id grant.GrantID, at time.Time) error {
+	err := s.t.change(ctx, `UPDATE revocations SET closed = CASE closed WHEN 0 THEN ?1 ELSE closed END WHERE grant_id = ?2`,
+		micros(at), id.String())
+	return about(err, "close revocation of %s", id)
+}

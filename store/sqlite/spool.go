@@ -1,0 +1,70 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mayflyproxy/mayfly/access"
+)
+
+type spools struct{ t *tx }
+
+func (s spools) Head(ctx context.Context, spool string) (next uint64, chain [32]byte, owner string, err error) {
+	err = s.t.one(ctx, `SELECT next, chain, sidecar FROM spools WHERE spool = ?`, []any{spool}, asSeq(&next), asHash(&chain), &owner)
+	if errors.Is(err, access.ErrNotFound) {
+		return 1, [32]byte{}, "", nil
+	}
+	return next, chain, owner, about(err, "head of spool %s", spool)
+}
+
+// Append takes only the segment that begins at the head's next seq.
+func (s spools) Append(ctx context.Context, v access.StoredSegment) error {
+	next, _, _, err := s.Head(ctx, v.Spool)
+	switch {
+	case err != nil:
+		return err
+	case v.First < next:
+		return fmt.Errorf("append segment %d of spool %s: %w", v.First, v.Spool, access.ErrExists)
+	case v.First != next || v.Last < v.First:
+		return fmt.Errorf("append segment %d to %d of spool %s: want one from %d on", v.First, v.Last, v.Spool, next)
+	}
+	_, err = s.t.exec(ctx, `INSERT INTO spools (spool, sidecar, next, chain) VALUES (?, ?, ?, ?)
+		ON CONFLICT (spool) DO UPDATE SET next = excluded.next, chain = excluded.chain`,
+		v.Spool, v.Sidecar, seq(v.Last+1), v.ChainHead[:])
+	if err != nil {
+		return about(err, "append segment %d of spool %s", v.First, v.Spool)
+	}
+	_, err = s.t.exec(ctx, `INSERT INTO segments (spool, first_seq, last_seq, sidecar, frames, root, chain_head, leaf)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, v.Spool, seq(v.First), seq(v.Last), v.Sidecar, blob(v.Frames),
+		v.Root[:], v.ChainHead[:], v.Leaf)
+	return about(err, "append segment %d of spool %s", v.First, v.Spool)
+}
+
+func (s spools) Spools(ctx context.Context) ([]string, error) {
+	out, err := list(ctx, s.t, readString, `SELECT spool FROM spools ORDER BY spool`)
+	return out, about(err, "list spools")
+}
+
+// Segments begins with the segment that holds the frame from.
+func (s spools) Segments(ctx context.Context, spool string, from uint64, limit int) ([]access.StoredSegment, error) {
+	read := func(r row) (v access.StoredSegment, err error) {
+		return v, r.Scan(&v.Spool, &v.Sidecar, asSeq(&v.First), asSeq(&v.Last), &v.Frames,
+			asHash(&v.Root), asHash(&v.ChainHead), &v.Leaf)
+	}
+	out, err := list(ctx, s.t, read, `SELECT spool, sidecar, first_seq, last_seq, frames, root, chain_head, leaf
+		FROM segments WHERE spool = ? AND last_seq >= ? ORDER BY first_seq LIMIT ?`, spool, seq(from), page(limit))
+	return out, about(err, "read segments of spool %s", spool)
+}
+
+func (s spools) Index(ctx context.Context, id string, p access.Place) error {
+	_, err := s.t.exec(ctx, `INSERT INTO places (id, spool, seq) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, id, p.Spool, seq(p.Seq))
+	return about(err, "index %s", id)
+}
+
+// Find returns the places in the order in which they were noted.
+func (s spools) Find(ctx context.Context, id string) ([]access.Place, error) {
+	read := func(r row) (p access.Place, err error) { return p, r.Scan(&p.Spool, asSeq(&p.Seq)) }
+	out, err := list(ctx, s.t, read, `SELECT spool, seq FROM places WHERE id = ? ORDER BY noted`, id)
+	return out, about(err, "find %s", id)
+}

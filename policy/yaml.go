@@ -189,6 +189,11 @@ func (r yamlReader) node(n ast.Node, depth int) (*node, *Error) {
 
 func (r yamlReader) list(v *ast.SequenceNode, out *node, depth int) (*node, *Error) {
 	for _, item := range v.Values {
+		if text, ok := rejoin(item); ok {
+			t := text.GetToken().Position
+			out.items = append(out.items, &node{shape: shapeScalar, text: text.Value, line: t.Line, column: t.Column})
+			continue
+		}
 		child, err := r.node(item, depth+1)
 		if err != nil {
 			return nil, err
@@ -207,6 +212,9 @@ func (r yamlReader) mapping(values []*ast.MappingValueNode, out *node, depth int
 		}
 		if seen[key.text] {
 			return nil, &Error{File: r.file, Line: key.line, Column: key.column, Code: CodeDuplicate, Message: fmt.Sprintf("key %q is there twice", key.text)}
+		}
+		if tight(v) {
+			return nil, r.fail(v.Start, "want a space after the colon")
 		}
 		seen[key.text] = true
 		child, err := r.node(v.Value, depth+1)
@@ -234,3 +242,40 @@ func (r yamlReader) key(k ast.MapKeyNode) (*node, *Error) {
 		return nil, r.fail(k.GetToken(), "want a plain word as key")
 	}
 }
+
+// tight reports whether v is a plain key whose colon has no space behind it. By
+// YAML 1.2 §7.3.3 that is no key but a part of a plain scalar; the parser reads
+// it as a key inside braces.
+func tight(v *ast.MappingValueNode) bool {
+	key, ok := v.Key.(*ast.StringNode)
+	value := v.Value.GetToken()
+	if !ok || quoted(key.Token) || v.Start == nil || v.Start.Position == nil || value == nil || value.Position == nil || value.Type == token.NullType {
+		return false
+	}
+	return value.Position.Line == v.Start.Position.Line && value.Position.Column == v.Start.Position.Column+1
+}
+
+// rejoin gives back a plain scalar of a list, such as group:idp/support, that
+// the parser cut at its colon.
+func rejoin(n ast.Node) (*ast.StringNode, bool) {
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) == 1 {
+		n = m.Values[0]
+	}
+	v, ok := n.(*ast.MappingValueNode)
+	if !ok || !tight(v) {
+		return nil, false
+	}
+	value := v.Value.GetToken()
+	switch v.Value.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+	default:
+		return nil, false
+	}
+	if quoted(value) || strings.ContainsAny(value.Value, "\n") {
+		return nil, false
+	}
+	key := v.Key.(*ast.StringNode)
+	return &ast.StringNode{Token: key.Token, Value: key.Value + ":" + value.Value}, true
+}
+
+func quoted(t *token.Token) bool { return t.Indicator == token.QuotedScalarIndicator }

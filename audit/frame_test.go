@@ -111,7 +111,17 @@ func TestP9_ScanNamesADamagedFrame(t *testing.T) {
 func TestP9_ScanRefusesAnotherHistory(t *testing.T) {
 	frames, starts := spoolOf(t, 4)
 	one, two, three := frames[:starts[1]], frames[starts[1]:starts[2]], frames[starts[2]:starts[3]]
+	second, err := audit.NextFrame(two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := audit.NextFrame(one)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, b := range map[string][]byte{
+		"another link":        append(bytes.Clone(one), mustFrame(t, audit.Hash{1}, second.Record())...),
+		"a seq twice":         append(bytes.Clone(one), mustFrame(t, first.SHA256(), first.Record())...),
 		"a frame left out":    append(bytes.Clone(one), three...),
 		"a frame twice":       append(append(bytes.Clone(one), two...), two...),
 		"frames swapped":      append(append(bytes.Clone(two), one...), three...),

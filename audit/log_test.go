@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/audit/audittest"
 )
@@ -126,6 +128,34 @@ func TestP9_CheckpointsAreSigned(t *testing.T) {
 	}
 	if _, err := s.Sign(-1, audit.Hash{}); err == nil {
 		t.Error("a negative size was signed")
+	}
+}
+
+func TestP9_CheckpointsOfAnotherLogAreRefused(t *testing.T) {
+	secret, public, err := audit.GenerateKey("acme.example/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(secret.Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := audit.NewVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, ok := range map[string]bool{
+		audit.Checkpoint{Origin: "acme.example/log", Size: 1}.Text():           true,
+		audit.Checkpoint{Origin: "acme.example/other", Size: 1}.Text():         false,
+		audit.Checkpoint{Origin: "acme.example/log", Size: 1}.Text() + "ext\n": false,
+	} {
+		signed, err := note.Sign(&note.Note{Text: text}, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Open(signed); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/mayflyproxy/mayfly/audit"
 )
 
@@ -41,9 +43,8 @@ func TestP5_VerifyPairsIntentsReservationsAndOutcomes(t *testing.T) {
 		{"an outcome without an intent", func(w *world) { w.outcome(spoolA, "act_1", audit.ResultSent) }, audit.ReasonIntent, ""},
 		{"an outcome in another spool", func(w *world) {
 			good(w, "act_1", "money")
-			w.outcome(spoolA, "act_1", audit.ResultSent)
 			w.outcome(spoolB, "act_1", audit.ResultSent)
-		}, audit.ReasonIntent, ""},
+		}, audit.ReasonIntent, audit.ReasonOpen},
 		{"two outcomes", func(w *world) {
 			good(w, "act_1", "money")
 			w.outcome(spoolA, "act_1", audit.ResultSent)
@@ -177,5 +178,51 @@ func TestP9_VerifyTrustsOnlyTheGivenKey(t *testing.T) {
 	}
 	if err := audit.Export(t.Context(), dir, audit.ExportConfig{Source: w, Key: w.key, Checkpoint: w.checkpoint()}); err == nil {
 		t.Error("an export was written over another")
+	}
+}
+
+func TestP9_AnAnchoredSegmentThatBreaksTheChainIsNamed(t *testing.T) {
+	w := newWorld(t)
+	w.frame(spoolA, audit.TypeSpoolStarted, audit.SpoolStarted{Spool: spoolA})
+	w.ship(spoolA)
+	s := w.spools[spoolA]
+	// The second segment is anchored as it is, but follows another history.
+	frame := mustFrame(t, audit.Hash{9}, mustEncode(t, w.record(audit.TypeActionDeniedCount, 2, audit.DeniedCount{})))
+	s.starts, s.frames = append(s.starts, len(s.frames)), append(s.frames, frame...)
+	payload := frame[8:]
+	anchor := audit.Anchor{Spool: spoolA, First: 2, Last: 2, Root: audit.Hash(tlog.RecordHash(payload)), ChainHead: audit.SHA256(payload)}
+	w.leaf(audit.TypeSegmentAnchored, anchor)
+	r := w.verify(w.export())
+	if only(r.Problems) != audit.ReasonChain || first(r).First != 2 {
+		t.Fatal(describe(r))
+	}
+	anchor.ChainHead[0]++
+	w.Memory.Leaves, w.Memory.Hashes = w.Memory.Leaves[:1], w.Memory.Hashes[:1]
+	w.leaf(audit.TypeSegmentAnchored, anchor)
+	if r = w.verify(w.export()); only(r.Problems) != audit.ReasonChain || first(r).First != 2 {
+		t.Fatal(describe(r))
+	}
+}
+
+func TestVerifyNamesLeavesOfAnotherForm(t *testing.T) {
+	for name, leaf := range map[string][]byte{
+		"no record":        []byte("not JSON"),
+		"another seq":      []byte(loginText),
+		"a spool's record": mustEncode(t, audit.Record{ID: recordID(1), Type: audit.TypeSpoolStarted, Time: start(), Node: "n", Seq: 3}),
+	} {
+		w := newWorld(t)
+		for range 3 {
+			w.leaf(audit.TypeLogin, nil)
+		}
+		hashes, err := tlog.StoredHashes(3, leaf, tlog.HashReaderFunc(func(i []int64) ([]tlog.Hash, error) { return w.ReadHashes(t.Context(), i) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.AppendLeaf(t.Context(), 3, leaf, hashes); err != nil {
+			t.Fatal(err)
+		}
+		if r := w.verify(w.export()); only(r.Problems) != audit.ReasonForm || first(r).First != 3 {
+			t.Errorf("%s: %s", name, describe(r))
+		}
 	}
 }

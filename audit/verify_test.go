@@ -413,6 +413,11 @@ func TestP9_AForgedFrameWithAGoodCRCIsNamed(t *testing.T) {
 	if bytes.Equal(record, f.Record()) {
 		t.Fatalf("nothing to change in %s", record)
 	}
+	relinked := mustFrame(t, audit.Hash{1}, f.Record())
+	writeFile(t, path, join(b[:s.starts[4]], relinked, b[s.starts[5]:]))
+	if p := first(w.verify(dir)); p.Spool != spoolA || p.First != 5 || p.Last != 5 {
+		t.Fatalf("another link: %s", describe(w.verify(dir)))
+	}
 	forged := mustFrame(t, f.Prev(), record)
 	writeFile(t, path, append(append(bytes.Clone(b[:s.starts[4]]), forged...), b[s.starts[5]:]...))
 	for _, index := range []bool{true, false} {

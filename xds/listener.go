@@ -88,7 +88,8 @@ func validation(name string, sans []*tlsv3.SubjectAltNameMatcher) *tlsv3.CommonT
 }
 
 // secret refers to one secret of the sidecar. Without a limit on the first fetch
-// a listener waits for its certificate instead of opening without one.
+// a listener waits for its certificate instead of opening without one. Equal to
+// the bootstrap's, so that Envoy keeps one stream for both.
 func secret(name string) *tlsv3.SdsSecretConfig {
 	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
 		ResourceApiVersion:  corev3.ApiVersion_V3,
@@ -100,7 +101,7 @@ func secret(name string) *tlsv3.SdsSecretConfig {
 				TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
 					ClusterName: clusterSDS,
 					RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
-						BaseInterval: millis(250), MaxInterval: seconds(2),
+						BaseInterval: millis(50), MaxInterval: seconds(2),
 					}},
 				}},
 			}},

@@ -112,7 +112,7 @@ func (b *bootstrap) message() (*bootstrapv3.Bootstrap, error) {
 		Node:  b.node(),
 		Admin: b.admin(),
 		DynamicResources: &bootstrapv3.Bootstrap_DynamicResources{
-			AdsConfig: b.grpcSource(clusterControl), LdsConfig: ads, CdsConfig: ads,
+			AdsConfig: b.grpcSource(clusterControl, 250*time.Millisecond), LdsConfig: ads, CdsConfig: ads,
 		},
 		LayeredRuntime: &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
 			Name: "mayfly", LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: runtime},
@@ -224,7 +224,7 @@ func (b *bootstrap) sds() *clusterv3.Cluster {
 // secret waits for its first value without limit: nothing connects or listens
 // without it.
 func (b *bootstrap) secret(name string) *tlsv3.SdsSecretConfig {
-	source := b.grpcSource(clusterSDS)
+	source := b.grpcSource(clusterSDS, 50*time.Millisecond)
 	source.SetNodeOnFirstMessageOnly = false
 	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
 		ResourceApiVersion:    corev3.ApiVersion_V3,
@@ -233,7 +233,9 @@ func (b *bootstrap) secret(name string) *tlsv3.SdsSecretConfig {
 	}}
 }
 
-func (b *bootstrap) grpcSource(cluster string) *corev3.ApiConfigSource {
+// grpcSource tries again after backoff and up to two seconds. Envoy's first try is
+// always too early for its own clusters, so the backoff is part of every start.
+func (b *bootstrap) grpcSource(cluster string, backoff time.Duration) *corev3.ApiConfigSource {
 	return &corev3.ApiConfigSource{
 		ApiType:                   corev3.ApiConfigSource_DELTA_GRPC,
 		TransportApiVersion:       corev3.ApiVersion_V3,
@@ -241,7 +243,7 @@ func (b *bootstrap) grpcSource(cluster string) *corev3.ApiConfigSource {
 		GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
 			ClusterName: cluster,
 			RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
-				BaseInterval: durationpb.New(250 * time.Millisecond), MaxInterval: durationpb.New(2 * time.Second),
+				BaseInterval: durationpb.New(backoff), MaxInterval: durationpb.New(2 * time.Second),
 			}},
 		}}}},
 	}

@@ -309,3 +309,72 @@ func TestKilledEnvoyComesBack(t *testing.T) {
 	call.ready(t, "https://wiki.acme.example/")
 	c.status(t, g.node, "the node is in sync", xds.Status.InSync)
 }
+
+func TestEnvoyFollowsRotation(t *testing.T) {
+	ca := devtest.CA(t)
+	wiki, _ := upstream(t, "wiki")
+	c := startControl(t, ca, wiki)
+	id := &rotating{changed: make(chan struct{})}
+	g := startGateway(t, c, gatewayConfig{node: instanceA, address: freeAddress(t), identity: id})
+	seen := make(chan string, 100)
+	config := clientTLS(t, ca, "/ns/pay/sa/refunder")
+	config.VerifyConnection = func(cs tls.ConnectionState) error {
+		seen <- cs.PeerCertificates[0].SerialNumber.String()
+		return nil
+	}
+	handshake := func() string {
+		newCaller(t, g.address, "wiki.acme.example", config).ready(t, "https://wiki.acme.example/")
+		for {
+			select {
+			case newest := <-seen:
+				if len(seen) == 0 {
+					return newest
+				}
+			default:
+				t.Fatal("no handshake")
+			}
+		}
+	}
+	want := id.rotate(t, ca) // Envoy runs already and waited for its first certificate
+	if got := handshake(); got != want {
+		t.Errorf("serial %s, want %s", got, want)
+	}
+	want = id.rotate(t, ca)
+	eventually(t, "the new certificate", func() error {
+		if got := handshake(); got != want {
+			return fmt.Errorf("serial %s", got)
+		}
+		return nil
+	})
+	if s := c.status(t, g.node, "the node is in sync", xds.Status.InSync); !s.Connected {
+		t.Error("rotation cost the ADS stream")
+	}
+}
+
+func TestEnvoyTalksToNoOtherControlPlane(t *testing.T) {
+	ca := devtest.CA(t)
+	wiki, _ := upstream(t, "wiki")
+	c := startControl(t, ca, wiki)
+	impostor := startControlAs(t, ca, "/gw/listener", wiki) // our trust domain, not mayflyd
+	good := startGateway(t, c, gatewayConfig{node: instanceA, address: freeAddress(t)})
+	bad := startGateway(t, impostor, gatewayConfig{node: instanceB, address: freeAddress(t)})
+	newCaller(t, good.address, "wiki.acme.example", clientTLS(t, ca, "/ns/pay/sa/refunder")).ready(t, "https://wiki.acme.example/")
+	eventually(t, "a refused handshake", func() error {
+		text, err := admin(t, bad, "/stats?filter=fail_verify_san")
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(text, "cluster.mayflyd.ssl.fail_verify_san: ") || strings.Contains(text, "fail_verify_san: 0") {
+			return fmt.Errorf("stats are %q", text)
+		}
+		return nil
+	})
+	if got := impostor.xds.Statuses(); len(got) != 0 {
+		t.Errorf("Envoy asked the impostor: %+v", got)
+	}
+	for _, path := range []string{"/config_dump", "/quitquitquit", "/certs", "/logging?level=debug", "/ready?x=1"} {
+		if text, err := admin(t, good, path); err == nil {
+			t.Errorf("admin answers %s: %.100s", path, text)
+		}
+	}
+}

@@ -1,0 +1,306 @@
+package hop
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/app"
+	"github.com/mayflyproxy/mayfly/app/credential"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/proxy"
+)
+
+// ActionHeader carries the action id from Check through Envoy to the hop.
+const ActionHeader = proxy.ActionHeader
+
+// Gate is what the hop asks of the sidecar's table; *proxy.Table is one.
+type Gate interface {
+	// LastLook runs act if the grant is in force and the lease fresh.
+	LastLook(id grant.GrantID, action grant.ActionID, deadline time.Time, act func() error) error
+	// Look is the look alone.
+	Look(id grant.GrantID, now time.Time) error
+	// Gone is closed when the grant ends by anything but its time.
+	Gone(id grant.GrantID) <-chan struct{}
+	// App returns an app's kind and its pinned upstream.
+	App(name string) (*proxy.App, bool)
+}
+
+// Config configures a Handler. All fields but Roots, SendActionID and Dev are
+// required.
+type Config struct {
+	Gate         Gate
+	Actions      *proxy.Actions
+	Kinds        map[string]app.Credentialed
+	Secrets      credential.Source
+	Journal      proxy.Journal
+	Now          func() time.Time // t, the sidecar's time
+	Log          *slog.Logger
+	Roots        *x509.CertPool // of upstreams; nil: the system's
+	SendActionID bool           // tests only: the upstream sees x-mayfly-action
+	Dev          bool           // plain http to loopback upstreams
+}
+
+// Handler serves the hop's socket. It is safe for concurrent use.
+type Handler struct {
+	c Config
+
+	mu         sync.Mutex
+	transports map[string]*http.Transport // by upstream
+}
+
+// New checks c.
+func New(c Config) (*Handler, error) {
+	if c.Gate == nil || c.Actions == nil || c.Kinds == nil || c.Secrets == nil || c.Journal == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("hop: a required field of Config is missing")
+	}
+	return &Handler{c: c, transports: map[string]*http.Transport{}}, nil
+}
+
+// try is one action on its way.
+type try struct {
+	action proxy.Action
+	kind   app.Credentialed
+	ticket *ticket
+	secret credential.Secret
+}
+
+// ServeHTTP takes the action that the request presents and carries it out.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, err := parseAction(r.Header.Get(ActionHeader))
+	if err != nil || len(r.Header.Values(ActionHeader)) != 1 {
+		write(w, app.Problem(grant.Deny(grant.Internal, "no such action waits to be taken")))
+		return
+	}
+	action, err := h.c.Actions.Take(id, r.Method, r.Host, r.RequestURI, h.c.Now())
+	if err != nil {
+		h.c.Log.WarnContext(r.Context(), "hop refused a request", "action", id.String(), "reason", grant.ReasonOf(err))
+		write(w, app.Problem(grant.Of(err)))
+		return
+	}
+	h.carryOut(w, r, action)
+}
+
+func parseAction(s string) (id grant.ActionID, err error) {
+	if s == "" {
+		return id, errors.New("no action")
+	}
+	return id, id.UnmarshalText([]byte(s))
+}
+
+func (h *Handler) carryOut(w http.ResponseWriter, r *http.Request, action proxy.Action) {
+	t := &try{action: action, ticket: &ticket{}}
+	t.ticket.pass = func(send func() error) error { return h.c.Gate.LastLook(action.Grant, action.ID, time.Time{}, send) }
+	out, upstream, err := h.prepare(r, t)
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	stop := h.guard(ctx, cancel, w, action)
+	defer stop()
+	transport, err := h.transport(upstream)
+	if err != nil {
+		h.refuse(w, t, grant.Deny(grant.UpstreamUnavailable, "the app's upstream is not usable").Because(err))
+		return
+	}
+	resp, err := transport.RoundTrip(out.WithContext(withTicket(ctx, t.ticket)))
+	if err != nil {
+		h.failed(ctx, w, t, err)
+		return
+	}
+	defer func() { _ = resp.Body.Close() }()
+	h.answer(ctx, w, t, resp)
+}
+
+// prepare builds the request as the upstream will see it.
+func (h *Handler) prepare(r *http.Request, t *try) (*http.Request, *url.URL, error) {
+	front, ok := h.c.Gate.App(t.action.App)
+	if !ok {
+		return nil, nil, grant.Deny(grant.UnknownApp, "this gateway no longer fronts %s", t.action.App)
+	}
+	kind, ok := h.c.Kinds[front.Kind]
+	if !ok {
+		return nil, nil, grant.Deny(grant.UnknownApp, "this gateway does not know apps of kind %s", front.Kind)
+	}
+	t.kind = kind
+	upstream := front.Upstream
+	body, err := readBody(r, t.action)
+	if err != nil {
+		return nil, nil, err
+	}
+	target, err := url.ParseRequestURI(t.action.Path)
+	if err != nil {
+		return nil, nil, grant.Deny(grant.Malformed, "the path cannot be sent on").Because(err)
+	}
+	target.Scheme, target.Host = upstream.Scheme, upstream.Host
+	out := &http.Request{Method: r.Method, URL: target, Host: upstream.Host, Header: forwarded(r.Header), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	if len(body) > 0 {
+		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	secret, err := h.c.Secrets.Secret(r.Context(), credential.Use{Name: t.action.Secret, App: t.action.App, Host: upstream.Host})
+	if err != nil {
+		return nil, nil, err
+	}
+	t.secret = secret
+	kind.Authorize(out, secret.Reveal())
+	if h.c.SendActionID {
+		out.Header.Set(ActionHeader, t.action.ID.String())
+	}
+	return out, upstream, nil
+}
+
+// readBody reads the body that was decided on, and no other.
+func readBody(r *http.Request, a proxy.Action) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r.Body, app.MaxBody+1))
+	if err != nil {
+		return nil, grant.Deny(grant.Malformed, "the body ended early").Because(err)
+	}
+	if len(b) > 0 != a.HasBody || a.HasBody && sha256.Sum256(b) != a.Body {
+		return nil, grant.Deny(grant.ConflictingHeaders, "the body is not the one that was decided on")
+	}
+	return b, nil
+}
+
+// transport returns the transport of one upstream, made on first use.
+func (h *Handler) transport(u *url.URL) (*http.Transport, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := u.Scheme + "://" + u.Host
+	if t, ok := h.transports[key]; ok {
+		return t, nil
+	}
+	t, err := newTransport(u, h.c.Roots, h.c.Dev)
+	if err != nil {
+		return nil, err
+	}
+	h.transports[key] = t
+	return t, nil
+}
+
+// errEnded is the cause of a request that was cut because its grant ended.
+var errEnded = errors.New("the grant ended")
+
+// guard cuts the request when its grant ends, by time or otherwise: the context
+// is cancelled, and a caller that is still uploading is not waited for.
+func (h *Handler) guard(ctx context.Context, cancel context.CancelCauseFunc, w http.ResponseWriter, a proxy.Action) (stop func()) {
+	ended := h.c.Gate.Gone(a.Grant)
+	timer := time.NewTimer(max(a.Deadline.Sub(h.c.Now()), 0))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ended:
+			cancel(errEnded)
+		case <-timer.C:
+			cancel(context.DeadlineExceeded)
+		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	}()
+	return func() {
+		cancel(nil)
+		timer.Stop()
+		<-done
+	}
+}
+
+// refuse answers an action of which no byte left.
+func (h *Handler) refuse(w http.ResponseWriter, t *try, err error) {
+	d := grant.Of(err)
+	h.outcome(t, audit.Outcome{Result: audit.ResultNotSent, Reason: string(d.Reason)})
+	if cause := errors.Unwrap(d); cause != nil {
+		h.c.Log.Warn("hop could not carry out an action", "action", t.action.ID.String(), "reason", d.Reason, "error", cause)
+	}
+	if t.kind == nil {
+		write(w, app.Problem(d))
+		return
+	}
+	write(w, t.kind.Refuse(d))
+}
+
+// failed answers an action whose round trip failed, before any answer's header.
+func (h *Handler) failed(ctx context.Context, w http.ResponseWriter, t *try, err error) {
+	sent, stopped := t.ticket.outcome()
+	if !sent {
+		var d *grant.Denial
+		switch {
+		case errors.As(stopped, &d):
+		case errors.Is(context.Cause(ctx), errEnded):
+			d = h.ended(t.action)
+		case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+			d = grant.Deny(grant.Timeout, "the app could not be reached in time")
+		default:
+			d = grant.Deny(grant.UpstreamUnavailable, "the app could not be reached").Because(err)
+		}
+		h.refuse(w, t, d)
+		return
+	}
+	// The upstream has bytes of it and said nothing: what it did is not known.
+	reason := h.cutReason(ctx, t.action)
+	h.outcome(t, audit.Outcome{Result: audit.ResultUnknown, Reason: string(reason), EndedBy: endedBy(ctx)})
+	write(w, t.kind.Refuse(grant.Deny(reason, "the app was cut off before it answered: whether it acted is not known")))
+}
+
+// ended says why the grant of an action is no longer in force.
+func (h *Handler) ended(a proxy.Action) *grant.Denial {
+	if err := h.c.Gate.Look(a.Grant, h.c.Now()); err != nil {
+		return grant.Of(err)
+	}
+	return grant.Deny(grant.Ended, "the access has ended")
+}
+
+func (h *Handler) cutReason(ctx context.Context, a proxy.Action) grant.Reason {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errEnded):
+		return h.ended(a).Reason
+	case errors.Is(cause, context.DeadlineExceeded):
+		return grant.Timeout
+	default:
+		return grant.UpstreamUnavailable
+	}
+}
+
+func endedBy(ctx context.Context) string {
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return ""
+	case errors.Is(cause, errEnded):
+		return "grant"
+	case errors.Is(cause, context.DeadlineExceeded):
+		return "deadline"
+	default:
+		return "caller"
+	}
+}
+
+func (h *Handler) outcome(t *try, o audit.Outcome) {
+	if !h.c.Actions.Close(t.action.ID) {
+		return
+	}
+	o.Action = t.action.ID.String()
+	if err := h.c.Journal.Outcome(o); err != nil {
+		h.c.Log.Error("outcome not written", "action", o.Action, "error", err)
+	}
+}
+
+func write(w http.ResponseWriter, a app.Response) {
+	for name, values := range a.Header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.Status)
+	_, _ = w.Write(a.Body)
+}
+
+var _ http.Handler = (*Handler)(nil)

@@ -134,10 +134,8 @@ func inputOf(in policy.Inputs) (policy.Input, error) {
 	if in.Justified == "yes" {
 		out.Justification = "(given)"
 	}
-	if in.Duration != "" {
-		if out.Duration, err = time.ParseDuration(in.Duration + "s"); err != nil {
-			return policy.Input{}, fmt.Errorf("stored duration: %w", err)
-		}
+	if out.Duration, err = time.ParseDuration(in.Duration); err != nil {
+		return policy.Input{}, fmt.Errorf("stored duration: %w", err)
 	}
 	for _, text := range in.Groups {
 		g, err := identity.ParseGroup(text)

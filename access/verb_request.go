@@ -25,7 +25,7 @@ type Ask struct {
 }
 
 const (
-	maxReason = 2000 // bytes
+	maxReason = policy.MaxJustification // bytes
 	maxParams = 64
 	maxParam  = 1024 // bytes
 	maxKey    = 128  // bytes
@@ -219,8 +219,11 @@ func (w *work) newRequest(ctx context.Context, set *policy.Set, c Caller, a Ask,
 		PolicyCommit: set.Commit(), PolicyDigest: set.Digest(), Engine: policy.EngineVersion(), Catalogue: d.Expansion.Catalogue,
 		Inputs: inputs, CreatedAt: w.now,
 	}
-	if e, ok := set.Entitlement(a.Entitlement); ok && r.App == "" {
-		r.App = e.App
+	if d.Outcome == policy.Denied { // what was asked for, where nothing would be granted
+		r.Duration, r.Params = a.Duration, orEmpty(a.Params)
+		if e, ok := set.Entitlement(a.Entitlement); ok {
+			r.App = e.App
+		}
 	}
 	return r, nil
 }

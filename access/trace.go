@@ -1,0 +1,281 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+)
+
+// maxTraced bounds the actions of one trace.
+const maxTraced = 500
+
+// Traced is one record of a chain.
+type Traced struct {
+	Place  Place // Spool empty: a leaf of the control log
+	Record audit.Record
+}
+
+// Trace is everything on record about one chain: request, offer, decisions,
+// approvals, grant, actions, end.
+type Trace struct {
+	ID        string // that was asked for
+	Request   *RequestView
+	Grant     *GrantView
+	Records   []Traced          // by time, then place
+	Shown     map[string]string // pseudonym to name, for those not erased
+	Truncated bool              // there are more actions than are listed
+}
+
+// Trace returns the chain that any id belongs to: a request, an offer, an
+// approval, a grant, an action, a denial. It is for whoever may see the grant,
+// or the request while there is none; a denial without a grant is for the one
+// who was denied, and for security.
+func (s *Service) Trace(ctx context.Context, c Caller, id string) (Trace, error) {
+	out := Trace{ID: id, Shown: map[string]string{}}
+	err := s.store.View(ctx, func(tx Tx) error {
+		v, err := s.viewer(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		t := &tracer{viewer: v, tx: tx, out: &out, seen: map[Place]bool{}}
+		return t.run(ctx, id)
+	})
+	if err != nil {
+		return Trace{}, err
+	}
+	return out, nil
+}
+
+// tracer gathers one chain.
+type tracer struct {
+	*viewer
+	tx   Tx
+	out  *Trace
+	seen map[Place]bool
+}
+
+func (t *tracer) run(ctx context.Context, id string) error {
+	request, grantID, err := t.resolve(ctx, id)
+	if err != nil {
+		return err
+	}
+	if grantID.IsZero() && request.IsZero() {
+		return t.lone(ctx, id)
+	}
+	if !grantID.IsZero() {
+		g, err := t.grant(ctx, t.tx, grantID)
+		if err != nil {
+			return hide(err, id)
+		}
+		t.out.Grant, request = &g, g.Request
+	}
+	r, err := t.request(ctx, t.tx, request)
+	if err != nil {
+		return hide(err, id)
+	}
+	t.out.Request = &r
+	if t.out.Grant == nil && r.GrantNow != nil {
+		if g, err := t.grant(ctx, t.tx, r.Grant); err == nil { // an approver sees the request, not the use
+			t.out.Grant = &g
+		} else if CodeOf(err) == CodeInternal {
+			return err
+		}
+	}
+	if err := t.gather(ctx, r.ID.String()); err != nil {
+		return err
+	}
+	if t.out.Grant != nil {
+		if err := t.actions(ctx, t.out.Grant.ID.String()); err != nil {
+			return err
+		}
+	}
+	return t.finish(ctx)
+}
+
+// hide answers about the id that was asked for, not about one it led to.
+func hide(err error, id string) error {
+	if CodeOf(err) == CodeNotFound {
+		return notFound(id)
+	}
+	return err
+}
+
+// resolve finds the request or the grant that an id belongs to; both are zero
+// for a denial without a grant.
+func (t *tracer) resolve(ctx context.Context, id string) (grant.RequestID, grant.GrantID, error) {
+	var request grant.RequestID
+	var granted grant.GrantID
+	switch prefix, _, _ := strings.Cut(id, "_"); prefix {
+	case "req":
+		if request.UnmarshalText([]byte(id)) != nil {
+			return request, granted, notFound(id)
+		}
+		return request, granted, nil
+	case "grt":
+		if granted.UnmarshalText([]byte(id)) != nil {
+			return request, granted, notFound(id)
+		}
+		return request, granted, nil
+	}
+	records, err := t.records(ctx, id)
+	if err != nil {
+		return request, granted, err
+	}
+	if len(records) == 0 {
+		return request, granted, notFound(id)
+	}
+	for _, r := range records {
+		body, err := r.Record.Map()
+		if err != nil {
+			return request, granted, err
+		}
+		if text, ok := body["grant"].(string); ok && granted.UnmarshalText([]byte(text)) == nil {
+			return request, granted, nil
+		}
+		if text, ok := body["request"].(string); ok && request.UnmarshalText([]byte(text)) == nil {
+			return request, granted, nil
+		}
+	}
+	return grant.RequestID{}, grant.GrantID{}, nil
+}
+
+// lone traces an id that belongs to no request: a denial.
+func (t *tracer) lone(ctx context.Context, id string) error {
+	records, err := t.records(ctx, id)
+	if err != nil {
+		return err
+	}
+	names, err := namesOf(ctx, t.tx, t.Principal)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		body, err := r.Record.Map()
+		if err != nil {
+			return err
+		}
+		principal, _ := body["principal"].(string)
+		if !t.security && !slices.Contains(names, principal) {
+			return t.refuse(id)
+		}
+		t.add(r)
+	}
+	return t.finish(ctx)
+}
+
+// actions gathers the leaves of a grant, and the records of its actions.
+func (t *tracer) actions(ctx context.Context, id string) error {
+	records, err := t.records(ctx, id)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, r := range records {
+		t.add(r)
+		if r.Record.Type != audit.TypeActionIntent {
+			continue
+		}
+		if n++; n > maxTraced {
+			t.out.Truncated = true
+			return nil
+		}
+		var intent audit.Intent
+		if err := r.Record.Into(&intent); err != nil {
+			return err
+		}
+		if err := t.gather(ctx, intent.Action); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tracer) gather(ctx context.Context, id string) error {
+	records, err := t.records(ctx, id)
+	for _, r := range records {
+		t.add(r)
+	}
+	return err
+}
+
+func (t *tracer) add(r Traced) {
+	if !t.seen[r.Place] {
+		t.seen[r.Place] = true
+		t.out.Records = append(t.out.Records, r)
+	}
+}
+
+// records reads what is indexed under an id.
+func (t *tracer) records(ctx context.Context, id string) ([]Traced, error) {
+	places, err := t.tx.Spools().Find(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("find: %w", err)
+	}
+	const most = 4 * maxTraced
+	if len(places) > most {
+		places, t.out.Truncated = places[:most], true
+	}
+	out := make([]Traced, 0, len(places))
+	for _, p := range places {
+		r, err := recordAt(ctx, t.tx, p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Traced{Place: p, Record: r})
+	}
+	return out, nil
+}
+
+// finish sorts the records and names whoever stands in them.
+func (t *tracer) finish(ctx context.Context) error {
+	slices.SortStableFunc(t.out.Records, func(a, b Traced) int {
+		if c := a.Record.Time.Compare(b.Record.Time); c != 0 {
+			return c
+		}
+		if a.Place.Spool == b.Place.Spool && a.Place.Seq < b.Place.Seq {
+			return -1
+		}
+		return 0
+	})
+	for _, r := range t.out.Records {
+		body, err := r.Record.Map()
+		if err != nil {
+			return err
+		}
+		for _, value := range body {
+			if text, ok := value.(string); ok && strings.HasPrefix(text, "p_") {
+				if err := t.name(ctx, text); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tracer) name(ctx context.Context, pseudonym string) error {
+	if _, ok := t.out.Shown[pseudonym]; ok {
+		return nil
+	}
+	p, err := t.tx.Persons().ByPseudonym(ctx, pseudonym)
+	if err != nil {
+		if missing(err, "") != err {
+			return nil // erased, or never ours
+		}
+		return fmt.Errorf("pseudonym: %w", err)
+	}
+	name, err := shown(ctx, t.tx, p)
+	if err != nil {
+		return err
+	}
+	if p.Kind() == identity.KindUser && name == p.String() && t.set != nil {
+		name = t.set.PersonOf(p).String()
+	}
+	t.out.Shown[pseudonym] = name
+	return nil
+}

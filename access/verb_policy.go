@@ -1,0 +1,236 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/policy"
+)
+
+// PolicyCommit is a policy that may enter into force: its ancestry and signature
+// have been checked (policy/git).
+type PolicyCommit struct {
+	Files  map[string][]byte
+	Commit string
+	Signer string // person, "" unsigned (development)
+	// After is the commit in force that the ancestry was checked against, "" if
+	// there was none. Another one by now is ErrPolicyMoved.
+	After string
+}
+
+// ErrPolicyMoved says that another policy entered into force meanwhile: check
+// the candidate again.
+var ErrPolicyMoved = errors.New("another policy is in force by now")
+
+// PolicyResult says what a policy change did.
+type PolicyResult struct {
+	Digest string
+	Commit string
+	Same   bool     // it was in force already: nothing was written
+	Ended  []string // grants that it ended, policy_changed
+}
+
+// policyApplied is the body of the leaf policy.applied.
+type policyApplied struct {
+	Digest string `json:"digest"`
+	Commit string `json:"commit,omitempty"`
+	Signer string `json:"signer,omitempty"`
+	Before string `json:"before,omitempty"` // digest
+	Ended  string `json:"ended"`            // how many live grants
+}
+
+// ApplyPolicy puts a policy in force. It is stored by digest, told to the
+// instances, and ends every live grant that it removes or narrows; it never
+// widens one. Files that do not load are a policy.Errors, and the policy in
+// force stays.
+func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult, error) {
+	set, err := s.load(c.Files, c.Commit)
+	if err != nil {
+		return PolicyResult{}, fmt.Errorf("policy %s: %w", clip(c.Commit), err)
+	}
+	var out PolicyResult
+	err = s.update(ctx, func(w *work) error {
+		out = PolicyResult{Digest: set.Digest(), Commit: set.Commit()}
+		before, err := w.inForce(ctx, w.tx)
+		if err != nil && CodeOf(err) != CodeNoPolicy {
+			return err
+		}
+		if before != nil && before.Digest() == set.Digest() && before.Commit() == set.Commit() {
+			out.Same = true
+			return nil
+		}
+		if have := commitOf(before); have != c.After {
+			return fmt.Errorf("policy %s: checked against %q, in force is %q: %w", clip(c.Commit), clip(c.After), clip(have), ErrPolicyMoved)
+		}
+		out.Ended, err = w.applyPolicy(ctx, before, set, c)
+		return err
+	})
+	if err != nil {
+		return PolicyResult{}, err
+	}
+	if _, err := s.Checkpoint(ctx); err != nil {
+		s.log.WarnContext(ctx, "no checkpoint after a policy change; the next one covers it", "error", err)
+	}
+	return out, nil
+}
+
+func commitOf(set *policy.Set) string {
+	if set == nil {
+		return ""
+	}
+	return set.Commit()
+}
+
+func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c PolicyCommit) ([]string, error) {
+	err := w.tx.Policies().Apply(ctx, StoredPolicy{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Files: c.Files, Applied: w.now})
+	if err != nil {
+		return nil, fmt.Errorf("store policy: %w", err)
+	}
+	if err := w.retarget(ctx, set); err != nil {
+		return nil, err
+	}
+	ended, err := w.endNarrowed(ctx, set)
+	if err != nil {
+		return nil, err
+	}
+	body := policyApplied{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Ended: strconv.Itoa(len(ended))}
+	if before != nil {
+		body.Before = before.Digest()
+	}
+	if _, err := w.leaf(ctx, audit.TypePolicyApplied, set.Digest(), body); err != nil {
+		return nil, err
+	}
+	w.tellApps(before, set)
+	return ended, nil
+}
+
+// retarget notes what running instances may front from now on. What they fronted
+// so far, and the longest lease that they were promised, count until they join
+// again: a revoke waits for them.
+func (w *work) retarget(ctx context.Context, set *policy.Set) error {
+	list, err := w.tx.Instances().List(ctx)
+	if err != nil {
+		return fmt.Errorf("instances: %w", err)
+	}
+	for _, i := range list {
+		apps := slices.Clone(i.Apps)
+		if node, err := nodeOf(set, i.ID); err == nil {
+			apps = append(apps, node.Apps...)
+		}
+		slices.Sort(apps)
+		apps = slices.Compact(apps)
+		stale := max(i.StaleAfter, staleAfter(set, apps))
+		if slices.Equal(apps, i.Apps) && stale == i.StaleAfter {
+			continue
+		}
+		i.Apps, i.StaleAfter = apps, stale
+		if err := w.tx.Instances().Join(ctx, i); err != nil {
+			return fmt.Errorf("instance %s: %w", i.ID, err)
+		}
+	}
+	return nil
+}
+
+// tellApps puts what changed about apps, and about who fronts them, on the feed.
+func (w *work) tellApps(before, set *policy.Set) {
+	was := map[string]*feed.Resource{}
+	if before != nil {
+		for _, a := range before.Apps() {
+			was[a.Name] = appResource(before, a)
+		}
+	}
+	for _, a := range set.Apps() {
+		now := appResource(set, a)
+		if old, ok := was[a.Name]; !ok || !proto.Equal(old, now) {
+			w.put(a.Name, now)
+		}
+		delete(was, a.Name)
+	}
+	for name := range was {
+		w.remove(name, kindApp, name, string(grant.PolicyChanged))
+	}
+	if before == nil || !sameNodes(before.Nodes(), set.Nodes()) {
+		w.delta(everyApp)
+	}
+}
+
+func sameNodes(a, b []policy.Node) bool {
+	return slices.EqualFunc(a, b, func(x, y policy.Node) bool {
+		return x.Sidecar == y.Sidecar && x.Environment == y.Environment && slices.Equal(x.Apps, y.Apps)
+	})
+}
+
+// endNarrowed ends every live grant that set would not make again as it is.
+func (w *work) endNarrowed(ctx context.Context, set *policy.Set) ([]string, error) {
+	var narrowed []grant.Grant
+	err := eachLive(ctx, w.tx, GrantFilter{}, func(g grant.Grant) error {
+		stands, err := w.stands(ctx, set, g)
+		if err == nil && !stands {
+			narrowed = append(narrowed, g)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, g := range narrowed {
+		err := w.end(ctx, set, g, audit.TypeGrantRevoked, grant.PolicyChanged, identity.Principal{})
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, g.ID.String())
+	}
+	return ids, nil
+}
+
+// stands reports whether a live grant is still within what set allows: its
+// holder may ask for it, it is no longer than the cap from its start, and what
+// it covers is covered by today's expansion with its parameters, in a class that
+// is no stricter. How it would be approved today does not matter.
+func (w *work) stands(ctx context.Context, set *policy.Set, g grant.Grant) (bool, error) {
+	r, err := w.tx.Requests().Get(ctx, g.Request)
+	if err != nil {
+		return false, fmt.Errorf("request of %s: %w", g.ID, err)
+	}
+	basis, err := readBasis(r.Inputs)
+	if err != nil {
+		return false, err
+	}
+	in, err := inputOf(basis.Decisions[len(basis.Decisions)-1].Inputs)
+	if err != nil {
+		return false, err
+	}
+	in.Requester.Person = set.PersonOf(r.Requester)
+	in.Duration = g.NotAfter.Sub(g.NotBefore)
+	for _, reason := range set.Decide(in).Reasons {
+		if ends(reason.Code) {
+			return false, nil
+		}
+	}
+	now, err := set.Expand(g.Entitlement, in.Params)
+	if err != nil {
+		return false, nil
+	}
+	return within(g.Scope, now.Scope) && now.Class.Stricter(g.Class) == g.Class, nil
+}
+
+// ends reports whether a finding of policy ends a live grant: every denial does
+// but those about how it is asked for and approved.
+func ends(code string) bool {
+	switch code {
+	case "who", "auto", "steps", policy.DenyJustification, policy.DenyNobodyApproves:
+		return false
+	default:
+		return true
+	}
+}

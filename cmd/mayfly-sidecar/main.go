@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "mayfly-sidecar:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	config string
+	dev    bool
+	check  bool
+}
+
+func command() *cobra.Command {
+	var o options
+	root := &cobra.Command{
+		Use:   "mayfly-sidecar",
+		Short: "Decides every request of the Envoy beside it",
+		Long: `Starts one Envoy and decides every request that reaches it, from memory. Holds the
+upstream credentials. Denies whatever it does not know, and everything once it has
+not heard from mayflyd for long enough.`,
+		Example:       "  mayfly-sidecar --config /etc/mayfly/sidecar.yaml\n  mayfly-sidecar --config sidecar.yaml --check",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(o.config, o.dev)
+			if err != nil || o.check {
+				return err
+			}
+			return run(cmd.Context(), c, o, slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+		},
+	}
+	root.PersistentFlags().StringVar(&o.config, "config", "/etc/mayfly/sidecar.yaml", "configuration file")
+	root.PersistentFlags().BoolVar(&o.dev, "dev", false, "development: accepts the development CA, listens on loopback only")
+	root.Flags().BoolVar(&o.check, "check", false, "check the configuration and exit")
+	root.AddCommand(&cobra.Command{
+		Use:   "status",
+		Short: "What the running sidecar holds and how fresh it is",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return askRunning(cmd.Context(), o, "GET", "/status", cmd.OutOrStdout())
+		},
+	}, &cobra.Command{
+		Use:   "reset-clock",
+		Short: "Believe the next time that mayflyd tells, after everything was denied with the reason clock",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return askRunning(cmd.Context(), o, "POST", "/reset-clock", cmd.OutOrStdout())
+		},
+	})
+	return root
+}

@@ -1,0 +1,338 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/mayflyproxy/mayfly/app"
+	"github.com/mayflyproxy/mayfly/app/credential"
+	"github.com/mayflyproxy/mayfly/app/stripe"
+	"github.com/mayflyproxy/mayfly/app/web"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/proxy"
+	"github.com/mayflyproxy/mayfly/proxy/envoy"
+	"github.com/mayflyproxy/mayfly/proxy/hop"
+	"github.com/mayflyproxy/mayfly/proxy/spool"
+	"github.com/mayflyproxy/mayfly/spiffe"
+)
+
+// reader is the newest min_reader that this binary understands (contracts §3).
+const reader = 1
+
+const sweepEvery = 2 * time.Second
+
+// sidecar is everything that runs, joined.
+type sidecar struct {
+	c        config
+	dev      bool
+	log      *slog.Logger
+	domains  []spiffeid.TrustDomain
+	own      *spiffe.Source
+	listener *spiffe.Source
+	instance feed.Instance
+	kinds    map[string]app.Kind
+	minter   *grant.Minter
+	clock    *proxy.Clock
+	table    *proxy.Table
+	client   *feed.Client
+	actions  *proxy.Actions
+	spool    atomic.Pointer[spool.Spool] // nil until the time is known
+}
+
+// run joins the parts and runs them until ctx ends or one of them fails.
+func run(ctx context.Context, c config, o options, log *slog.Logger) error {
+	s := &sidecar{c: c, dev: o.dev, log: log, minter: grant.NewMinter(), actions: proxy.NewActions()}
+	g, ctx := errgroup.WithContext(ctx)
+	if err := s.identities(ctx, g); err != nil {
+		return stopped(g, ctx, err)
+	}
+	if err := s.memory(); err != nil {
+		return stopped(g, ctx, err)
+	}
+	conn, err := s.connect()
+	if err != nil {
+		return stopped(g, ctx, err)
+	}
+	defer func() { _ = conn.Close() }()
+	g.Go(func() error { return s.client.Run(ctx) })
+	g.Go(func() error { return s.clock.Run(ctx) })
+	if err := s.operators(ctx, g); err != nil {
+		return stopped(g, ctx, err)
+	}
+	g.Go(func() error { return s.serve(ctx, g) })
+	return ended(g.Wait())
+}
+
+// stopped is for a failure before everything runs: what runs is left to ctx's end.
+func stopped(g *errgroup.Group, ctx context.Context, err error) error {
+	g.Go(func() error { return err })
+	<-ctx.Done()
+	return ended(g.Wait())
+}
+
+// ended makes of an asked-for end no error.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// identities gets both SVIDs and refuses a development CA in production.
+func (s *sidecar) identities(ctx context.Context, g *errgroup.Group) error {
+	for _, name := range s.c.TrustDomains {
+		td, err := spiffeid.TrustDomainFromString(name)
+		if err != nil {
+			return err
+		}
+		s.domains = append(s.domains, td)
+	}
+	for _, one := range []struct {
+		into **spiffe.Source
+		c    svidConfig
+	}{{&s.own, s.c.Identity.Sidecar}, {&s.listener, s.c.Identity.Listener}} {
+		source, err := one.c.source(s.c.Identity.WorkloadAPI, s.log)
+		if err != nil {
+			return err
+		}
+		*one.into = source
+		g.Go(func() error { return source.Run(ctx) })
+		if err := source.Wait(ctx); err != nil {
+			return fmt.Errorf("no SVID for %s: %w", one.c.ID, err)
+		}
+	}
+	for _, td := range s.domains {
+		if !s.dev && s.own.Bundles().Development(td) {
+			return fmt.Errorf("trust domain %s is a development CA's, whose SVIDs prove nothing: give --dev, or another CA", td)
+		}
+	}
+	return nil
+}
+
+// source makes the source of one SVID, by files or by the Workload API.
+func (c svidConfig) source(workloadAPI string, log *slog.Logger) (*spiffe.Source, error) {
+	id, err := spiffeid.FromString(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	onError := func(err error) { log.Warn("identity source", "id", c.ID, "error", err) }
+	if c.Cert != "" {
+		return spiffe.NewFileSource(spiffe.FileConfig{
+			Cert: c.Cert, Key: c.Key, Bundles: map[spiffeid.TrustDomain]string{id.TrustDomain(): c.Bundle}, OnError: onError,
+		})
+	}
+	return spiffe.NewWorkloadSource(spiffe.WorkloadConfig{Address: workloadAPI, ID: id, OnError: onError})
+}
+
+// memory makes what requests are decided from.
+func (s *sidecar) memory() error {
+	stripeKind, err := stripe.New()
+	if err != nil {
+		return err
+	}
+	webKind, err := web.New()
+	if err != nil {
+		return err
+	}
+	s.kinds = map[string]app.Kind{stripeKind.Name(): stripeKind, webKind.Name(): webKind}
+	if err := os.MkdirAll(s.c.StateDir, 0o700); err != nil {
+		return err
+	}
+	if s.clock, err = proxy.OpenClock(proxy.ClockConfig{Mark: filepath.Join(s.c.StateDir, "clock"), Log: s.log}); err != nil {
+		return err
+	}
+	if s.instance, err = feed.NewInstance(s.c.Identity.Sidecar.ID); err != nil {
+		return err
+	}
+	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Describe: s.describe, Log: s.log})
+	return err
+}
+
+// admit refuses an app that this gateway's own configuration cannot serve.
+func (s *sidecar) admit(a *proxy.App) error {
+	kind, ok := s.kinds[a.Kind]
+	if !ok {
+		return grant.Deny(grant.UnsupportedGrant, "this sidecar does not know apps of kind %s", a.Kind)
+	}
+	if _, ok := kind.(app.Credentialed); !ok {
+		return nil
+	}
+	for _, c := range a.Credentials {
+		entry, ok := s.c.Secrets[c.Secret]
+		if !ok {
+			return grant.Deny(grant.CredentialUnavailable, "secret %s of app %s is not in this sidecar's configuration", c.Secret, a.Name)
+		}
+		if err := entry.allows(a.Name, a.Upstream.Host); err != nil {
+			return grant.Deny(grant.CredentialUnavailable, "secret %s: %v", c.Secret, err)
+		}
+	}
+	return nil
+}
+
+// describe tells in each Ping where the spool stands.
+func (s *sidecar) describe(p *feed.Ping) {
+	if sp := s.spool.Load(); sp != nil {
+		seq, head := sp.Head()
+		p.Spools = append(p.Spools, &feed.SpoolHead{Spool: sp.ID(), Seq: seq, ChainHead: head[:]})
+	}
+}
+
+// connect makes the connection to mayflyd and the feed's client.
+func (s *sidecar) connect() (*grpc.ClientConn, error) {
+	control, err := spiffeid.FromString(s.c.ControlPlane.ID)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := spiffe.NewVerifier(spiffe.VerifierConfig{Bundles: s.own.Bundles, TrustDomains: []spiffeid.TrustDomain{control.TrustDomain()}})
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := spiffe.ClientTLS(spiffe.TLSConfig{Source: s.own, Verifier: verifier, Authorize: spiffe.Only(control), NextProtos: []string{"h2"}})
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient(s.c.ControlPlane.Address, append(feed.DialOptions(), grpc.WithTransportCredentials(credentials.NewTLS(tlsConfig)))...)
+	if err != nil {
+		return nil, err
+	}
+	digests := map[string]string{}
+	for name, k := range s.kinds {
+		digests[name] = k.Catalogue().Digest()
+	}
+	s.client, err = feed.NewClient(feed.ClientConfig{
+		Conn: conn, Instance: s.instance, Version: version, Reader: reader, Catalogues: digests,
+		Sink: s.table, BootNow: proxy.BootNow, Log: s.log,
+	})
+	return conn, err
+}
+
+// operators opens the doors for whoever runs the machine.
+func (s *sidecar) operators(ctx context.Context, g *errgroup.Group) error {
+	if err := envoy.RunDir(s.c.RunDir); err != nil {
+		return err
+	}
+	control, err := listenControl(s.c.RunDir)
+	if err != nil {
+		return err
+	}
+	serveHTTP(ctx, g, &http.Server{Handler: s.controlHandler(), ReadHeaderTimeout: 5 * time.Second}, control)
+	if !s.c.Health.IsValid() {
+		return nil
+	}
+	health, err := net.Listen("tcp", s.c.Health.String())
+	if err != nil {
+		return err
+	}
+	serveHTTP(ctx, g, &http.Server{Handler: s.healthHandler(), ReadHeaderTimeout: 5 * time.Second}, health)
+	return nil
+}
+
+// serve opens the record once the time is known, ships what a process before
+// left, and only then starts Envoy.
+func (s *sidecar) serve(ctx context.Context, g *errgroup.Group) error {
+	if err := s.awaitTime(ctx); err != nil {
+		return err
+	}
+	sp, err := spool.Open(spool.Config{
+		Dir: filepath.Join(s.c.StateDir, "spool"), Node: s.instance.String(), Version: version, Minter: s.minter,
+		Now: s.table.Now, Ship: s.ship, Limit: s.c.SpoolBytes, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	g.Go(func() error {
+		defer close(done)
+		return sp.Run(ctx)
+	})
+	defer func() {
+		<-done
+		_ = sp.Close()
+	}()
+	s.spool.Store(sp)
+	for err := sp.Ship(ctx); err != nil; err = sp.Ship(ctx) {
+		s.log.WarnContext(ctx, "the record of the process before is not shipped yet: nothing is served", "error", err)
+		if !pause(ctx, time.Second) {
+			return nil
+		}
+	}
+	return s.gateway(ctx, g, sp)
+}
+
+// awaitTime waits for the first Pong, or for the mark on disk.
+func (s *sidecar) awaitTime(ctx context.Context) error {
+	for s.table.Ready() != nil {
+		if !pause(ctx, 20*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (s *sidecar) ship(ctx context.Context, seg audit.Segment) (uint64, error) {
+	resp, err := s.client.Ingest(ctx, &feed.IngestRequest{
+		Spool: seg.Spool, First: seg.First, Last: seg.Last, Frames: seg.Frames, Root: seg.Root[:], ChainHead: seg.ChainHead[:],
+	})
+	if err != nil {
+		return 0, err
+	}
+	return resp.GetNextSeq(), nil
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// serveHTTP serves until ctx ends.
+func serveHTTP(ctx context.Context, g *errgroup.Group, s *http.Server, l net.Listener) {
+	g.Go(func() error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return s.Close()
+	})
+}
+
+func serveGRPC(ctx context.Context, g *errgroup.Group, s *grpc.Server, l net.Listener) {
+	g.Go(func() error { return s.Serve(l) })
+	g.Go(func() error {
+		<-ctx.Done()
+		s.Stop()
+		return nil
+	})
+}
+
+var (
+	_ authv3.AuthorizationServer         = (*proxy.Checker)(nil)
+	_ accesslogv3.AccessLogServiceServer = (*proxy.AccessLog)(nil)
+	_ credential.Source                  = (*credential.Files)(nil)
+	_ hop.Gate                           = (*proxy.Table)(nil)
+)

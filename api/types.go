@@ -145,7 +145,7 @@ type Trace struct {
 	Request string  `json:"request,omitempty"`
 	Grant   string  `json:"grant,omitempty"`
 	Entries []Entry `json:"entries"`
-	Missing string  `json:"missing,omitempty"` // what is known not to be there yet
+	Missing string  `json:"missing,omitempty"` // what is known not to be there yet, or not listed
 }
 
 // Entry is one record of a trace.
@@ -159,24 +159,46 @@ type Entry struct {
 	Detail map[string]string `json:"detail,omitempty"`
 }
 
-// Explanation says why something was decided, from what was stored then.
+// Explanation says why a request is where it is: the decisions as they were
+// stored, each made again from its stored inputs.
 type Explanation struct {
-	ID      string   `json:"id"`
-	Outcome string   `json:"outcome"`
-	Code    string   `json:"code,omitempty"`
-	Policy  Policy   `json:"policy"`
-	Rules   []Rule   `json:"rules"`
-	Inputs  string   `json:"inputs"` // canonical JSON of what policy was asked
-	Next    []string `json:"next,omitempty"`
+	ID        string     `json:"id"`
+	State     string     `json:"state"` // of the request
+	Code      string     `json:"code,omitempty"`
+	Sentence  string     `json:"sentence,omitempty"`
+	Decisions []Decision `json:"decisions"`
+	Next      []string   `json:"next,omitempty"`
 }
 
-// Rule is one that was tried, in order.
+// Decision is one decision of policy.
+type Decision struct {
+	When     string `json:"when"` // request, activation
+	Outcome  string `json:"outcome"`
+	Code     string `json:"code,omitempty"`
+	Sentence string `json:"sentence,omitempty"`
+	Policy   Policy `json:"policy"`
+	Rules    []Rule `json:"rules"`
+	Inputs   string `json:"inputs"` // canonical JSON of what policy was asked
+	Replay   string `json:"replay"` // same, engine differs, mismatch, policy missing
+	Detail   string `json:"detail,omitempty"`
+}
+
+// Rule is one finding of a decision, in the order of the checks.
 type Rule struct {
-	Rule   string `json:"rule"`
-	Result string `json:"result"`
-	Text   string `json:"text"`
-	File   string `json:"file,omitempty"`
-	Line   int    `json:"line,omitempty"`
+	Code string `json:"code"`
+	Text string `json:"text"`
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+}
+
+// Suggestion is what to ask for so that a denied operation would pass.
+type Suggestion struct {
+	Denial    string   `json:"denial"`
+	Code      string   `json:"code"` // why it was denied
+	App       string   `json:"app"`
+	Operation string   `json:"operation"`
+	Ask       Ask      `json:"ask"`
+	Missing   []string `json:"missing,omitempty"` // required parameters that the record does not tell
 }
 
 // Entitlement is one that can be asked for.
@@ -198,15 +220,24 @@ type Whoami struct {
 	Person    string   `json:"person,omitempty"`
 	Name      string   `json:"name,omitempty"`
 	Groups    []string `json:"groups,omitempty"`
+	GroupsAt  string   `json:"groups_at,omitempty"` // when the provider told them
 	Ends      string   `json:"session_ends,omitempty"`
 	Policy    Policy   `json:"policy"`
-	Dev       bool     `json:"dev"` // unsigned policy is accepted
+	RecordKey string   `json:"record_key"` // verifies the signature of checkpoints
+	Dev       bool     `json:"dev"`        // unsigned policy is accepted
 }
 
 // Page is one page of a list. Cursor, if not empty, asks for the next one.
 type Page[T any] struct {
 	Items  []T    `json:"items"`
 	Cursor string `json:"cursor,omitempty"`
+}
+
+// Nodes is every registered sidecar and what runs of it.
+type Nodes struct {
+	Items []Node `json:"items"`
+	// Missing names records that an instance wrote and that have not arrived.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // Problem is an RFC 9457 problem document; every error of the API is one.

@@ -14,11 +14,15 @@ type Money struct {
 }
 
 // exponent returns how many decimals a currency's major unit has (ISO 4217), -1
-// if the currency is not known: a guess would be wrong by a factor of 100.
+// if the currency is not known: a guess would be wrong by a factor of 100. The
+// krona of Iceland (isk), the shilling of Uganda (ugx) and the ariary (mga) are
+// left out, because payment providers count them in other units than ISO 4217.
 func exponent(currency string) int {
 	const (
 		none  = " bif clp djf gnf jpy kmf krw pyg rwf vnd vuv xaf xof xpf "
-		two   = " aed ars aud bgn brl cad chf cny czk dkk egp eur gbp hkd huf idr ils inr kes mad mxn myr ngn nok nzd pen php pkr pln ron rsd sar sek sgd thb try twd uah usd zar "
+		two   = " aed afn all amd aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd btn bwp byn bzd cad cdf chf cny cop crc cve czk dkk dop dzd egp etb eur fjd fkp " +
+			"gbp gel ghs gip gmd gtq gyd hkd hnl htg huf idr ils inr jmd kes kgs khr kyd kzt lak lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad " +
+			"ngn nio nok npr nzd pab pen pgk php pkr pln qar ron rsd sar sbd scr sek sgd shp sle sos srd szl thb tjs top try ttd twd tzs uah usd uyu uzs wst xcd yer zar zmw "
 		three = " bhd jod kwd omr tnd "
 	)
 	if len(currency) != 3 || strings.Contains(currency, " ") {
@@ -82,6 +86,14 @@ func (m Money) String() string {
 		s = strings.Repeat("0", exp-len(s)+1) + s
 	}
 	return s[:len(s)-exp] + "." + s[len(s)-exp:] + " " + m.Currency
+}
+
+// parseMinor reads what String writes of an amount that ParseMoney never makes.
+func parseMinor(s string) (Money, bool) {
+	amount, currency, _ := strings.Cut(s, " minor ")
+	n, err := strconv.ParseInt(amount, 10, 64)
+	m := Money{Minor: n, Currency: currency}
+	return m, err == nil && len(currency) == 3 && m.String() == s
 }
 
 func digits(s string) bool {

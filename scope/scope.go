@@ -3,6 +3,7 @@ package scope
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -89,17 +90,33 @@ func (s Scope) Operations() []string {
 	return slices.Compact(names)
 }
 
-// Canonical returns s with rules sorted by operation and constraints by
-// attribute, as Offers show and hash it.
+// Canonical returns s with rules and constraints in one order, by operation, then
+// by attribute, as Offers show and hash it: equal rules in any order give the same.
 func (s Scope) Canonical() Scope {
 	out := Scope{App: s.App, Rules: make([]Rule, len(s.Rules))}
 	for i, r := range s.Rules {
 		where := append([]Constraint{}, r.Where...)
-		slices.SortStableFunc(where, func(a, b Constraint) int {
-			return strings.Compare(a.Attribute+"\x00"+string(a.Comparison), b.Attribute+"\x00"+string(b.Comparison))
-		})
+		slices.SortFunc(where, func(a, b Constraint) int { return strings.Compare(a.key(), b.key()) })
 		out.Rules[i] = Rule{Operation: r.Operation, Where: where}
 	}
-	slices.SortStableFunc(out.Rules, func(a, b Rule) int { return strings.Compare(a.Operation, b.Operation) })
+	slices.SortFunc(out.Rules, func(a, b Rule) int { return strings.Compare(a.key(), b.key()) })
 	return out
+}
+
+// key orders constraints; different ones have different keys.
+func (c Constraint) key() string {
+	parts := []string{c.Attribute, string(c.Comparison)}
+	for _, v := range c.Values {
+		parts = append(parts, v.Type().String(), strconv.Quote(v.String()))
+	}
+	return strings.Join(parts, "\x00")
+}
+
+// key orders rules.
+func (r Rule) key() string {
+	parts := []string{r.Operation}
+	for _, c := range r.Where {
+		parts = append(parts, c.key())
+	}
+	return strings.Join(parts, "\x00\x00")
 }

@@ -143,6 +143,10 @@ func ParseValue(t Type, s string) (Value, error) {
 		}
 		return Boolean(s == "true"), nil
 	case TypeMoney:
+		m, ok := parseMinor(s)
+		if ok {
+			return OfMoney(m), nil
+		}
 		m, err := ParseMoney(s)
 		if err != nil {
 			return Value{}, err

@@ -1,0 +1,332 @@
+package access_test
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/scope"
+	"github.com/mayflyproxy/mayfly/store/sqlite"
+)
+
+// world is a Service over a real database with a clock that only the test moves,
+// and the policy that the documentation shows.
+type world struct {
+	*access.Service
+	t        testing.TB
+	store    access.Store
+	files    map[string][]byte
+	commit   string
+	verifier *audit.Verifier
+
+	mu    sync.Mutex
+	now   time.Time
+	wakes int
+	notes [][]byte
+}
+
+var epoch = time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
+
+const (
+	alice      = "user:idp:alice"       // support
+	aliceAdmin = "user:idp:alice-admin" // the same person, by policy
+	bob        = "user:idp:bob"         // leads
+	carol      = "user:idp:carol"       // leads, engineers
+	dave       = "user:idp:dave"        // security; not listed under people:
+	erin       = "user:idp:erin"        // of no group
+	refunder   = "spiffe://acme.example/ns/pay/sa/refunder"
+	gateway    = "spiffe://acme.example/gw/sidecar"
+)
+
+func newWorld(t testing.TB) *world {
+	return newWorldOver(t, func(s access.Store) access.Store { return s })
+}
+
+// newWorldOver lets a test stand between the Service and its store.
+func newWorldOver(t testing.TB, wrap func(access.Store) access.Store) *world {
+	t.Helper()
+	w := &world{t: t, now: epoch, files: exampleFiles(t)}
+	db, err := sqlite.Open(t.Context(), sqlite.Config{
+		Path: filepath.Join(t.TempDir(), "mayfly.db"), Now: w.clock,
+		BootNow: func() time.Duration { return w.clock().Sub(epoch) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.store = wrap(db)
+	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := audit.NewSigner(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.verifier, err = audit.NewVerifier(public); err != nil {
+		t.Fatal(err)
+	}
+	w.Service, err = access.New(access.Config{
+		Store: w.store, Signer: signer, Minter: grant.NewMinter(),
+		Policy:    policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
+		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
+		Published: func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.apply("")
+	return w
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+func (w *world) woken() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wakes
+}
+
+// apply puts w.files in force under the next commit, after a replacement.
+func (w *world) apply(file string, replace ...string) access.PolicyResult {
+	w.t.Helper()
+	if file != "" {
+		text := string(w.files[file])
+		for i := 0; i+1 < len(replace); i += 2 {
+			if !strings.Contains(text, replace[i]) {
+				w.t.Fatalf("%s does not say %q", file, replace[i])
+			}
+			text = strings.Replace(text, replace[i], replace[i+1], 1)
+		}
+		w.files[file] = []byte(text)
+	}
+	next := strings.Repeat("0", 39) + string(rune('1'+len(w.commit)%7))
+	if next == w.commit {
+		next = strings.Repeat("1", 40)
+	}
+	out, err := w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: w.files, Commit: next, Signer: "carol", After: w.commit})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.commit = next
+	return out
+}
+
+// catalogues are those of the kinds stripe and web, in small.
+func catalogues(t testing.TB) func(string) (*scope.Catalogue, bool) {
+	t.Helper()
+	charge := scope.AttributeSpec{Name: "charge", Type: scope.TypeString, Recordable: true}
+	amount := scope.AttributeSpec{Name: "amount", Type: scope.TypeMinorUnits, Recordable: true}
+	path := scope.AttributeSpec{Name: "path", Type: scope.TypePath, Required: true}
+	made := map[string]*scope.Catalogue{}
+	for kind, specs := range map[string][]scope.Spec{
+		"stripe": {
+			{Name: "refunds.create", Class: scope.ClassMoney, Attributes: []scope.AttributeSpec{charge, amount}},
+			{Name: "charges.retrieve", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{charge}},
+		},
+		"web": {
+			{Name: "http.get", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{path}},
+			{Name: "http.head", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{path}},
+		},
+	} {
+		c, err := scope.NewCatalogue(specs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[kind] = c
+	}
+	return func(kind string) (*scope.Catalogue, bool) { c, ok := made[kind]; return c, ok }
+}
+
+func exampleFiles(t testing.TB) map[string][]byte {
+	t.Helper()
+	root, files := os.DirFS("../examples/policy"), map[string][]byte{}
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files[name], err = fs.ReadFile(root, name)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files { // the inline tests are policy's
+		head, _, _ := strings.Cut(string(text), "\ntests:\n")
+		files[name] = []byte(head + "\n")
+	}
+	return files
+}
+
+func principal(t testing.TB, text string) identity.Principal {
+	t.Helper()
+	p, err := identity.ParsePrincipal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// as is a caller with the groups that its source tells now.
+func (w *world) as(who string) access.Caller {
+	w.t.Helper()
+	groups := map[string]string{
+		alice: "support", aliceAdmin: "payments-leads support", bob: "payments-leads data-leads engineers",
+		carol: "payments-leads engineers", dave: "security",
+	}
+	return w.in(who, strings.Fields(groups[who])...)
+}
+
+func (w *world) in(who string, groups ...string) access.Caller {
+	w.t.Helper()
+	c := access.Caller{Principal: principal(w.t, who), GroupsAt: w.clock()}
+	for _, name := range groups {
+		g, err := identity.ParseGroup("group:idp/" + name)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		c.Groups = append(c.Groups, g)
+	}
+	return c
+}
+
+func refund() access.Ask {
+	return access.Ask{Entitlement: "stripe/refunds", Params: map[string]string{"charge": "ch_1", "amount_max": "5000"}, Reason: "the parcel was lost"}
+}
+
+func reports() access.Ask { return access.Ask{Entitlement: "reports/read"} }
+
+// ask requests and wants that state.
+func (w *world) ask(c access.Caller, a access.Ask, want access.RequestState) access.Request {
+	w.t.Helper()
+	r, err := w.Request(w.t.Context(), c, a)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if r.State != want {
+		w.t.Fatalf("request is %s (%s: %s), want %s", r.State, r.Code, r.Sentence, want)
+	}
+	return r
+}
+
+// granted makes a live refund grant of the refunder.
+func (w *world) granted() access.Request {
+	w.t.Helper()
+	r := w.ask(w.as(refunder), refund(), access.Pending)
+	r, err := w.Approve(w.t.Context(), w.as(bob), r.ID, r.OfferDigest, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if r.State != access.Approved || r.Grant.IsZero() {
+		w.t.Fatalf("request is %s after its approval", r.State)
+	}
+	return r
+}
+
+func (w *world) instance(run string) feed.Instance {
+	return feed.Instance{Sidecar: gateway, Run: strings.Repeat(run, 32)}
+}
+
+// join admits an instance and answers its first beat.
+func (w *world) join(run string) feed.Instance {
+	w.t.Helper()
+	i := w.instance(run)
+	if _, err := w.Source().Join(w.t.Context(), i, &feed.Subscribe{Instance: i.String(), Version: "test", Reader: 1}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.beat(i)
+	return i
+}
+
+func (w *world) beat(all ...feed.Instance) feed.Pulse {
+	w.t.Helper()
+	var beats []feed.Beat
+	for _, i := range all {
+		beats = append(beats, feed.Beat{Instance: i, Ping: &feed.Ping{Nonce: "n"}})
+	}
+	p, err := w.Source().Beat(w.t.Context(), beats)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func (w *world) view(f func(ctx context.Context, tx access.Tx) error) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	if err := w.store.View(ctx, func(tx access.Tx) error { return f(ctx, tx) }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// leaves returns the types of all leaves, in order.
+func (w *world) leaves() []audit.Record {
+	w.t.Helper()
+	var out []audit.Record
+	w.view(func(ctx context.Context, tx access.Tx) error {
+		size, err := tx.Log().Size(ctx)
+		if err != nil {
+			return err
+		}
+		raw, err := tx.Log().ReadLeaves(ctx, 0, size)
+		for _, b := range raw {
+			r, err := audit.Decode(b)
+			if err != nil {
+				return err
+			}
+			out = append(out, r)
+		}
+		return err
+	})
+	return out
+}
+
+func (w *world) types(from int) string {
+	w.t.Helper()
+	var out []string
+	for _, r := range w.leaves()[from:] {
+		out = append(out, string(r.Type))
+	}
+	return strings.Join(out, " ")
+}
+
+func (w *world) head() feed.Position {
+	w.t.Helper()
+	s, err := w.Source().Snapshot(w.t.Context(), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s.At
+}
+
+func wantCode(t testing.TB, err error, want access.Code) {
+	t.Helper()
+	if got := access.CodeOf(err); got != want {
+		t.Fatalf("code %q (%v), want %q", got, err, want)
+	}
+}

@@ -19,8 +19,8 @@ type Money struct {
 // left out, because payment providers count them in other units than ISO 4217.
 func exponent(currency string) int {
 	const (
-		none  = " bif clp djf gnf jpy kmf krw pyg rwf vnd vuv xaf xof xpf "
-		two   = " aed afn all amd aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd btn bwp byn bzd cad cdf chf cny cop crc cve czk dkk dop dzd egp etb eur fjd fkp " +
+		none = " bif clp djf gnf jpy kmf krw pyg rwf vnd vuv xaf xof xpf "
+		two  = " aed afn all amd aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd btn bwp byn bzd cad cdf chf cny cop crc cve czk dkk dop dzd egp etb eur fjd fkp " +
 			"gbp gel ghs gip gmd gtq gyd hkd hnl htg huf idr ils inr jmd kes kgs khr kyd kzt lak lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad " +
 			"ngn nio nok npr nzd pab pen pgk php pkr pln qar ron rsd sar sbd scr sek sgd shp sle sos srd szl thb tjs top try ttd twd tzs uah usd uyu uzs wst xcd yer zar zmw "
 		three = " bhd jod kwd omr tnd "

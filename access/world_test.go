@@ -330,3 +330,11 @@ func wantCode(t testing.TB, err error, want access.Code) {
 		t.Fatalf("code %q (%v), want %q", got, err, want)
 	}
 }
+
+type ctxT = context.Context
+
+// shorten makes every cap of an entitlement ten minutes.
+func shorten(file []byte) []byte {
+	r := strings.NewReplacer("max: 2h, default: 30m", "max: 10m, default: 10m", "max: 8h, default: 30m", "max: 10m, default: 10m")
+	return []byte(r.Replace(string(file)))
+}

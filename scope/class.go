@@ -30,10 +30,11 @@ func ParseClass(s string) (Class, error) {
 
 // String returns the word, "" for ClassNone.
 func (c Class) String() string {
-	if int(c) >= len(classNames()) {
+	names := classNames()
+	if int(c) >= len(names) {
 		return ""
 	}
-	return classNames()[c]
+	return names[c]
 }
 
 // Stricter returns the stricter of c and d.

@@ -25,6 +25,7 @@ func TestP2_AConstraintIsMetOnlyByWhatItNames(t *testing.T) {
 		{"is of another type", Is, []Value{Text("1")}, Integer(1), false},
 		{"path is no string", Is, []Value{Path("/a")}, Text("/a"), false},
 		{"is absent", Is, []Value{Text("")}, Value{}, false},
+		{"is nothing", Is, []Value{{}}, Value{}, false},
 		{"is empty", Is, []Value{Text("")}, Text(""), true},
 		{"is without a value", Is, nil, Text("ch_1"), false},
 		{"is with two values", Is, []Value{Text("a"), Text("b")}, Text("a"), false},

@@ -38,10 +38,11 @@ func ParseType(s string) (Type, error) {
 
 // String returns the word, "" for TypeNone.
 func (t Type) String() string {
-	if int(t) >= len(typeNames()) {
+	names := typeNames()
+	if int(t) >= len(names) {
 		return ""
 	}
-	return typeNames()[t]
+	return names[t]
 }
 
 // MarshalText writes the word.

@@ -74,10 +74,13 @@ func TestP7_ASecretShowsInNoOutput(t *testing.T) {
 }
 
 // TestP7_WhoRevealsASecret lists the packages that reveal a secret of an app,
-// among those that know this package. A new one needs a good reason.
+// among those that know this package, with how often. A new one needs a good reason.
 func TestP7_WhoRevealsASecret(t *testing.T) {
-	allowed := map[string]bool{"proxy/hop": true}
-	reveals, knows, files := map[string]bool{}, map[string]bool{}, 0
+	allowed := map[string]int{
+		"proxy/hop":          1, // just before the request leaves
+		"cmd/mayfly-sidecar": 1, // no Secret: the key of pseudonyms, audit.PersonKey, into its own file
+	}
+	reveals, knows, files := map[string]int{}, map[string]bool{}, 0
 	root := filepath.Join("..", "..")
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -96,16 +99,16 @@ func TestP7_WhoRevealsASecret(t *testing.T) {
 		rel, err := filepath.Rel(root, filepath.Dir(path))
 		dir := filepath.ToSlash(rel)
 		files++
-		reveals[dir] = reveals[dir] || bytes.Contains(text, []byte(".Reveal("))
+		reveals[dir] += bytes.Count(text, []byte(".Reveal("))
 		knows[dir] = knows[dir] || dir == "app/credential" || bytes.Contains(text, []byte(`/app/credential"`))
 		return err
 	})
 	if err != nil || files < 20 || !knows["app/credential"] {
 		t.Fatalf("%d files: %v", files, err)
 	}
-	for dir := range reveals {
-		if reveals[dir] && knows[dir] && !allowed[dir] {
-			t.Errorf("%s reveals a secret and is not on the list", dir)
+	for dir, n := range reveals {
+		if knows[dir] && n > allowed[dir] {
+			t.Errorf("%s reveals a secret %d times, the list has %d", dir, n, allowed[dir])
 		}
 	}
 }

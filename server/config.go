@@ -1,0 +1,145 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/identity/oidc"
+	"github.com/mayflyproxy/mayfly/spiffe"
+)
+
+// Provider logs persons in; *oidc.RP is one.
+type Provider interface {
+	// Begin returns where the browser goes, and what Finish needs later.
+	Begin(ctx context.Context, state string) (authURL string, keep []byte, err error)
+	// Finish says who logged in. Its errors wrap those of package oidc.
+	Finish(ctx context.Context, keep []byte, query url.Values) (oidc.Facts, error)
+}
+
+// Peers turns a TLS connection into the workload behind it; *spiffe.Verifier is one.
+type Peers interface {
+	PeerFromState(cs tls.ConnectionState, now time.Time) (spiffe.Peer, error)
+}
+
+// EnvoyStatus is how far the Envoy of one instance has come.
+type EnvoyStatus struct {
+	Connected bool
+	Nack      string // newest refusal of a configuration, or why it was not sent; empty: none
+}
+
+// Config is what a Server is made of. Fields without a default are required.
+type Config struct {
+	Service  *access.Service
+	Store    access.Store // of Service; read for tiles and exports only
+	Provider Provider
+	Peers    Peers
+	// RecordKey is the verifier key of the record's checkpoints.
+	RecordKey string
+	// EnvoyStatus tells of Envoys by instance; nil: nothing is known of them.
+	EnvoyStatus func() map[string]EnvoyStatus
+	// TempDir holds exports under way; empty is the system's.
+	TempDir string
+	// Dev says in whoami that unsigned policy is accepted.
+	Dev bool
+	// Now is the time for certificates and rate limits; nil is time.Now.
+	Now func() time.Time
+	Log *slog.Logger // nil: none
+}
+
+// Server answers the API. It is safe for concurrent use.
+type Server struct {
+	c       Config
+	service *access.Service
+	record  record
+	logins  *limiter // of login pages and codes, by peer address
+	exports chan struct{}
+}
+
+// maxExports is how many exports may run at a time: each holds a copy on disk.
+const maxExports = 2
+
+// New checks c and returns a Server.
+func New(c Config) (*Server, error) {
+	switch {
+	case c.Service == nil:
+		return nil, errors.New("server: no service")
+	case c.Store == nil:
+		return nil, errors.New("server: no store")
+	case c.Provider == nil:
+		return nil, errors.New("server: no identity provider")
+	case c.Peers == nil:
+		return nil, errors.New("server: no verifier of workloads")
+	}
+	verifier, err := audit.NewVerifier(c.RecordKey)
+	if err != nil {
+		return nil, fmt.Errorf("server: the record's key: %w", err)
+	}
+	if c.EnvoyStatus == nil {
+		c.EnvoyStatus = func() map[string]EnvoyStatus { return nil }
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		c: c, service: c.Service, record: record{store: c.Store, service: c.Service, verifier: verifier},
+		logins: newLimiter(c.Now), exports: make(chan struct{}, maxExports),
+	}, nil
+}
+
+// Public returns the handler of the public door: TLS that asks for no certificate.
+func (s *Server) Public() http.Handler {
+	m := newMux(s.c.Log)
+	m.handle("GET /cli/login", s.cliLogin)
+	m.handle("GET /oidc/callback", s.oidcCallback)
+	m.handle("POST /cli/token", s.cliToken)
+	m.handle("GET /checkpoint", s.checkpoint)
+	m.handle("GET /tile/", s.person(s.tile))
+	s.routes(m, s.person)
+	m.handle("POST /api/v1/logout", s.person(s.logout))
+	return m.handler()
+}
+
+// Workloads returns the handler of the workloads door: TLS that demands an SVID
+// of a configured trust domain (spiffe.ServerTLS).
+func (s *Server) Workloads() http.Handler {
+	m := newMux(s.c.Log)
+	s.routes(m, s.workload)
+	return m.handler()
+}
+
+// routes adds the API, for callers that prove proves.
+func (s *Server) routes(m *mux, prove func(action) handler) {
+	for pattern, f := range map[string]action{
+		"POST /api/v1/requests":               s.postRequest,
+		"GET /api/v1/requests":                s.listRequests,
+		"GET /api/v1/requests/{id}":           s.showRequest,
+		"POST /api/v1/requests/{id}/approve":  s.approve,
+		"POST /api/v1/requests/{id}/deny":     s.deny,
+		"POST /api/v1/requests/{id}/withdraw": s.withdraw,
+		"GET /api/v1/grants":                  s.listGrants,
+		"GET /api/v1/grants/{id}":             s.showGrant,
+		"POST /api/v1/grants/{id}/revoke":     s.revoke,
+		"POST /api/v1/grants/{id}/finish":     s.finish,
+		"GET /api/v1/grants/{id}/receipts":    s.receipts,
+		"GET /api/v1/denials/{id}":            s.fromDenial,
+		"GET /api/v1/nodes":                   s.nodes,
+		"GET /api/v1/trace/{id}":              s.trace,
+		"GET /api/v1/explain/{id}":            s.explain,
+		"GET /api/v1/entitlements":            s.entitlements,
+		"GET /api/v1/whoami":                  s.whoami,
+		"GET /api/v1/audit/export":            s.export,
+	} {
+		m.handle(pattern, prove(f))
+	}
+}

@@ -1,0 +1,133 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// handler answers a request or says why not; nothing is written then.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// mux is the routes of one door.
+type mux struct {
+	log  *slog.Logger
+	next *http.ServeMux
+}
+
+func newMux(log *slog.Logger) *mux { return &mux{log: log, next: http.NewServeMux()} }
+
+func (m *mux) handle(pattern string, h handler) {
+	m.next.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			m.refuse(w, r, err)
+		}
+	})
+}
+
+// refuse writes the problem of err; what is ours to mend is logged with its cause.
+func (m *mux) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	p := problemOf(err)
+	if p.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
+		m.log.ErrorContext(r.Context(), "request failed", "route", r.Pattern, "code", p.Code, "cause", causeOf(err))
+	}
+	writeProblem(w, p)
+}
+
+// causeOf returns the innermost private cause, which stands in no answer.
+func causeOf(err error) string {
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	return err.Error()
+}
+
+// handler returns the whole door: headers, log, panics, and the mux within.
+func (m *mux) handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		secure(w.Header())
+		began := time.Now()
+		out := &answer{ResponseWriter: w}
+		defer func() {
+			fault := recover()
+			if fault != nil && fault != http.ErrAbortHandler {
+				m.log.ErrorContext(r.Context(), "panic", "route", r.Pattern, "value", fault, "stack", string(debug.Stack()))
+				if out.status == 0 {
+					writeProblem(out, problemOf(errors.New("panic")))
+					fault = nil
+				}
+			}
+			m.log.InfoContext(r.Context(), "request", "method", r.Method, "route", r.Pattern, "status", out.status,
+				"bytes", out.bytes, "took", time.Since(began))
+			if fault != nil {
+				panic(http.ErrAbortHandler) // half an answer must not look whole
+			}
+		}()
+		m.serve(out, r)
+	})
+}
+
+// serve answers what no route takes with a problem too.
+func (m *mux) serve(w *answer, r *http.Request) {
+	if _, pattern := m.next.Handler(r); pattern != "" {
+		m.next.ServeHTTP(w, r)
+		return
+	}
+	// The mux knows whether another method would do.
+	probe := &answer{ResponseWriter: discard{h: http.Header{}}}
+	m.next.ServeHTTP(probe, r)
+	if allow := probe.Header().Get("Allow"); probe.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", allow)
+		writeProblem(w, wrongMethod(r.Method, allow))
+		return
+	}
+	writeProblem(w, noRoute())
+}
+
+// secure sets what every answer carries: nothing is cached, framed, sniffed or
+// run.
+func secure(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Strict-Transport-Security", "max-age=31536000")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+}
+
+// answer counts what was answered.
+type answer struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(b)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController through.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// discard is an answer that nobody reads.
+type discard struct{ h http.Header }
+
+func (d discard) Header() http.Header         { return d.h }
+func (d discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d discard) WriteHeader(int)             {}

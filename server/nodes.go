@@ -1,0 +1,56 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/api"
+)
+
+func (s *Server) nodes(w http.ResponseWriter, r *http.Request, c caller) error {
+	v, err := s.service.Nodes(r.Context(), c.Caller)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, nodesOf(v, s.c.EnvoyStatus()))
+}
+
+// nodesOf lists every instance, and every registered sidecar that has none.
+func nodesOf(v access.NodesView, envoys map[string]EnvoyStatus) api.Nodes {
+	out := api.Nodes{Items: []api.Node{}}
+	running := map[string]bool{}
+	for _, i := range v.Instances {
+		running[i.ID.Sidecar] = true
+		out.Items = append(out.Items, nodeOf(i, envoys[i.ID.String()]))
+	}
+	for _, n := range v.Nodes {
+		if sidecar := n.Sidecar.String(); !running[sidecar] {
+			out.Items = append(out.Items, api.Node{Sidecar: sidecar, Environment: n.Environment, Apps: n.Apps, State: "absent", Envoy: "absent"})
+		}
+	}
+	for _, m := range v.Missing {
+		out.Missing = append(out.Missing, fmt.Sprintf("records %d..%d of spool %s, written by %s, have been missing for %s",
+			m.First, m.Last, m.Spool, m.Instance, v.Now.Sub(m.Since).Round(time.Second)))
+	}
+	return out
+}
+
+func nodeOf(i access.InstanceView, envoy EnvoyStatus) api.Node {
+	n := api.Node{
+		Sidecar: i.ID.Sidecar, Instance: i.ID.String(), Environment: i.Environment, Apps: i.Apps, Version: i.Version,
+		State: "stale", Revision: i.Acked.Revision, LastPong: stamp(i.LastPong), Nack: i.Nack,
+		Envoy: "absent", EnvoyNack: envoy.Nack, Catalogues: i.Catalogues, Differs: i.Differs,
+	}
+	switch {
+	case !i.Listed:
+		n.State = "gone"
+	case i.Fresh:
+		n.State = "fresh"
+	}
+	if envoy.Connected {
+		n.Envoy = "connected"
+	}
+	return n
+}

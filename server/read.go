@@ -1,0 +1,210 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/policy"
+)
+
+func (s *Server) fromDenial(w http.ResponseWriter, r *http.Request, c caller) error {
+	var id grant.DenialID
+	if err := pathID(r, &id); err != nil {
+		return err
+	}
+	found, err := s.service.FromDenial(r.Context(), c.Caller, id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, api.Suggestion{
+		Denial: found.Denial.String(), Code: string(found.Code), App: found.App, Operation: found.Operation,
+		Ask: api.Ask{Entitlement: found.Entitlement, Params: found.Params, Denial: found.Denial.String()}, Missing: found.Missing,
+	})
+}
+
+func (s *Server) whoami(w http.ResponseWriter, r *http.Request, c caller) error {
+	who, err := s.whoIs(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, who)
+}
+
+// whoIs works without a policy in force too, so that the first administrator can
+// see who they are.
+func (s *Server) whoIs(ctx context.Context, c caller) (api.Whoami, error) {
+	out := api.Whoami{
+		Principal: c.Principal.String(), Name: c.session.Name, GroupsAt: stamp(c.GroupsAt), Ends: stamp(c.session.EndsAt),
+		RecordKey: s.c.RecordKey, Dev: s.c.Dev,
+	}
+	for _, g := range c.Groups {
+		out.Groups = append(out.Groups, g.String())
+	}
+	set, err := s.service.Policy(ctx)
+	if access.CodeOf(err) == access.CodeNoPolicy {
+		return out, nil
+	}
+	if err != nil {
+		return api.Whoami{}, err
+	}
+	out.Policy = api.Policy{Commit: set.Commit(), Digest: set.Digest(), Engine: policy.EngineVersion()}
+	if c.Principal.Kind() == identity.KindUser {
+		out.Person = personText(set.PersonOf(c.Principal))
+	}
+	return out, nil
+}
+
+func (s *Server) entitlements(w http.ResponseWriter, r *http.Request, c caller) error {
+	if q := readQuery(r.URL.RawQuery); q.err != nil {
+		return q.err
+	}
+	set, err := s.service.Policy(r.Context())
+	if err != nil {
+		return err
+	}
+	out := api.Page[api.Entitlement]{Items: []api.Entitlement{}}
+	for _, e := range set.Entitlements() {
+		one := api.Entitlement{
+			Name: e.Name, App: e.App, Owner: e.Owner, Class: e.Class.String(), Max: e.Max.String(), Default: e.Default.String(),
+			Operations: e.Operations(), Params: map[string]string{}, MayAsk: s.mayAsk(set, c, e),
+		}
+		for _, p := range e.Params {
+			one.Params[p.Name] = p.Words()
+		}
+		out.Items = append(out.Items, one)
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// mayAsk reports whether policy would let the caller ask at all, by the decision
+// on an empty ask: what else is wrong with that does not matter.
+func (s *Server) mayAsk(set *policy.Set, c caller, e *policy.Entitlement) bool {
+	d := set.Decide(policy.Input{
+		Entitlement: e.Name, Beneficiary: c.Principal, Now: s.c.Now(),
+		Requester: policy.Requester{Principal: c.Principal, Person: set.PersonOf(c.Principal), Groups: c.Groups, GroupsAt: c.GroupsAt, ACR: c.ACR},
+	})
+	return !slices.ContainsFunc(d.Reasons, func(r policy.Reason) bool {
+		return r.Code == policy.DenyNotEligible || r.Code == policy.DenyLoginAgain || r.Code == policy.DenyBeneficiary
+	})
+}
+
+func (s *Server) explain(w http.ResponseWriter, r *http.Request, c caller) error {
+	var id grant.RequestID
+	if err := pathID(r, &id); err != nil {
+		return err
+	}
+	e, err := s.service.Explain(r.Context(), c.Caller, id)
+	if err != nil {
+		return err
+	}
+	out := api.Explanation{
+		ID: id.String(), State: string(e.Request.State), Code: e.Request.Code, Sentence: e.Request.Sentence, Decisions: []api.Decision{},
+	}
+	for _, d := range e.Decisions {
+		one := api.Decision{
+			When: d.When, Outcome: d.Outcome, Code: d.Code, Sentence: d.Sentence, Rules: []api.Rule{},
+			Policy: api.Policy{Commit: d.Inputs.Commit, Digest: d.Inputs.Policy, Engine: d.Inputs.Engine},
+			Inputs: string(d.Inputs.Canonical()), Replay: d.Replay, Detail: d.Detail,
+		}
+		for _, reason := range d.Reasons {
+			line, _ := strconv.Atoi(reason.Line) // of our own writing; 0 is none
+			one.Rules = append(one.Rules, api.Rule{Code: reason.Code, Text: reason.Text, File: reason.File, Line: line})
+		}
+		out.Decisions = append(out.Decisions, one)
+	}
+	switch e.Request.State {
+	case access.Approved:
+		out.Next = []string{"mayfly trace " + id.String()}
+	case access.Denied:
+		out.Next = []string{"mayfly entitlements"}
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) trace(w http.ResponseWriter, r *http.Request, c caller) error {
+	t, err := s.service.Trace(r.Context(), c.Caller, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	out := api.Trace{ID: t.ID, Entries: []api.Entry{}}
+	if t.Request != nil {
+		out.Request = t.Request.ID.String()
+	}
+	if t.Grant != nil {
+		out.Grant = t.Grant.ID.String()
+	}
+	for _, one := range t.Records {
+		e, err := entryOf(one, t.Shown)
+		if err != nil {
+			return err
+		}
+		out.Entries = append(out.Entries, e)
+	}
+	if t.Truncated {
+		out.Missing = "there are more actions than are listed here: mayfly audit export has all of them"
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// whoKeys are the members of a record's body that say who did it, best first.
+func whoKeys() []string { return []string{"approver", "by", "principal", "requester"} }
+
+func entryOf(one access.Traced, shown map[string]string) (api.Entry, error) {
+	body, err := one.Record.Map()
+	if err != nil {
+		return api.Entry{}, fmt.Errorf("record %s: %w", one.Record.ID, err)
+	}
+	e := api.Entry{
+		Time: audit.Stamp(one.Record.Time), Type: string(one.Record.Type), Place: placeText(one.Place), Node: one.Record.Node, Detail: flatten(body),
+	}
+	for _, key := range whoKeys() {
+		if v := e.Detail[key]; v != "" && e.Who == "" {
+			e.Who = v
+			if name := shown[v]; name != "" {
+				e.Who = name
+			}
+		}
+	}
+	e.Text = sentenceOf(one.Record.Type, e.Detail)
+	return e, nil
+}
+
+func placeText(p access.Place) string {
+	if p.Spool == "" {
+		return "leaf " + strconv.FormatUint(p.Seq, 10)
+	}
+	return p.Spool + " " + strconv.FormatUint(p.Seq, 10)
+}
+
+// flatten makes a body's values texts, members of objects by a.b.
+func flatten(body map[string]any) map[string]string {
+	out := map[string]string{}
+	var add func(prefix string, v any)
+	add = func(prefix string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, key := range slices.Sorted(maps.Keys(v)) {
+				add(strings.TrimPrefix(prefix+"."+key, "."), v[key])
+			}
+		case []any:
+			for i, one := range v {
+				add(prefix+"."+strconv.Itoa(i), one)
+			}
+		case nil:
+		default:
+			out[prefix] = fmt.Sprint(v)
+		}
+	}
+	add("", body)
+	return out
+}

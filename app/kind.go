@@ -64,3 +64,15 @@ type Credentialed interface {
 	// just before the request leaves.
 	Authorize(r *http.Request, secret []byte)
 }
+
+// BodyMethods returns the methods, of those of RFC 9110 §9 and PATCH, for which k
+// needs the whole body: Envoy must give it to the decision.
+func BodyMethods(k Kind) []string {
+	var out []string
+	for _, m := range [...]string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"} {
+		if k.Needs(m) == NeedsBody {
+			out = append(out, m)
+		}
+	}
+	return out
+}

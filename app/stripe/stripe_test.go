@@ -224,3 +224,9 @@ func TestP2_AnAmountConstraintHolds(t *testing.T) {
 		}
 	}
 }
+
+func TestTheBodyOfEveryMethodThatStripeHasIsSeen(t *testing.T) {
+	if got := app.BodyMethods(newKind(t)); strings.Join(got, " ") != "DELETE GET POST" {
+		t.Errorf("the body is seen of %v", got)
+	}
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/mayflyproxy/mayfly/access"
+)
+
+// config is the one YAML file of mayflyd. Unknown keys are errors. Each field is
+// explained in docs/configuration.md, which a test holds against it.
+type config struct {
+	DataDir      string         `yaml:"data_dir"`
+	Origin       string         `yaml:"origin"`
+	Identity     identityConfig `yaml:"identity"`
+	TrustDomains []string       `yaml:"trust_domains"`
+	Public       publicConfig   `yaml:"public"`
+	Nodes        netip.AddrPort `yaml:"nodes"`
+	Workloads    netip.AddrPort `yaml:"workloads"`
+	Health       netip.AddrPort `yaml:"health"`
+	Policy       policyConfig   `yaml:"policy"`
+	OIDC         []oidcConfig   `yaml:"oidc"`
+	Session      time.Duration  `yaml:"session"`
+	Pin          string         `yaml:"pin"`
+}
+
+type identityConfig struct {
+	WorkloadAPI string `yaml:"workload_api"` // unix:///…
+	ID          string `yaml:"id"`
+	Cert        string `yaml:"cert"`
+	Key         string `yaml:"key"`
+	Bundle      string `yaml:"bundle"`
+}
+
+type publicConfig struct {
+	Address netip.AddrPort `yaml:"address"`
+	URL     string         `yaml:"url"`
+	Cert    string         `yaml:"cert"`
+	Key     string         `yaml:"key"`
+}
+
+type policyConfig struct {
+	Repository  string        `yaml:"repository"`
+	Branch      string        `yaml:"branch"`
+	Folder      string        `yaml:"folder"`
+	Every       time.Duration `yaml:"every"`
+	FirstSigner string        `yaml:"first_signer"`
+}
+
+type oidcConfig struct {
+	Name         string   `yaml:"name"`
+	Issuer       string   `yaml:"issuer"`
+	ClientID     string   `yaml:"client_id"`
+	ClientSecret string   `yaml:"client_secret"` // a file
+	GroupsClaim  string   `yaml:"groups_claim"`
+	Scopes       []string `yaml:"scopes"`
+}
+
+const (
+	defaultPolicyEvery = 10 * time.Second
+	defaultBranch      = "main"
+	pinName            = "checkpoint.pin"
+)
+
+// loadConfig reads path and checks what can be checked without starting anything.
+// Relative paths in it are relative to its folder.
+func loadConfig(path string, dev bool) (config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return config{}, err
+	}
+	var c config
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil {
+		return config{}, fmt.Errorf("%s:\n%w", path, err)
+	}
+	c.defaults(filepath.Dir(path))
+	if err := c.check(dev); err != nil {
+		return config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c *config) defaults(dir string) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		abs = dir
+	}
+	paths := []*string{
+		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
+		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin,
+	}
+	for i := range c.OIDC {
+		paths = append(paths, &c.OIDC[i].ClientSecret)
+		if c.OIDC[i].GroupsClaim == "" {
+			c.OIDC[i].GroupsClaim = "groups"
+		}
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(abs, *p)
+		}
+	}
+	if c.Policy.Branch == "" {
+		c.Policy.Branch = defaultBranch
+	}
+	if c.Policy.Every == 0 {
+		c.Policy.Every = defaultPolicyEvery
+	}
+	if c.Pin == "" {
+		c.Pin = filepath.Join(c.DataDir, pinName)
+	}
+}
+
+func (c *config) check(dev bool) error {
+	var errs []error
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	need(c.DataDir != "", "data_dir: want a folder; mayflyd init makes it")
+	need(regexp.MustCompile(`^[a-z0-9.-]+(/[A-Za-z0-9._-]+)*$`).MatchString(c.Origin), "origin: want the name of the log, such as mayfly.acme.example/log")
+	_, err := spiffeid.FromString(c.Identity.ID)
+	need(err == nil, "identity.id: want mayflyd's SPIFFE ID")
+	files := c.Identity.Cert != "" && c.Identity.Key != "" && c.Identity.Bundle != ""
+	need(files || c.Identity.WorkloadAPI != "", "identity: want workload_api, or cert, key and bundle")
+	need(len(c.TrustDomains) > 0, "trust_domains: want at least one")
+	for _, td := range c.TrustDomains {
+		_, err := spiffeid.TrustDomainFromString(td)
+		need(err == nil, "trust_domains: %q is not a trust domain", td)
+	}
+	u, err := url.Parse(c.Public.URL)
+	need(err == nil && u.Scheme == "https" && u.Host != "", "public.url: want https://host[:port], as people reach it")
+	need(c.Public.Cert != "" && c.Public.Key != "", "public: want cert and key")
+	for name, a := range map[string]netip.AddrPort{"public.address": c.Public.Address, "nodes": c.Nodes, "workloads": c.Workloads} {
+		need(a.IsValid(), "%s: want IP:port", name)
+		need(!dev || !a.IsValid() || a.Addr().IsLoopback(), "%s: --dev listens on loopback only", name)
+	}
+	need(!c.Health.IsValid() || c.Health.Addr().IsLoopback(), "health: want a loopback address")
+	need(c.Policy.Repository != "", "policy.repository: want a folder with a Git repository")
+	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
+	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
+	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
+	need(len(c.OIDC) == 1, "oidc: want one provider; several are not supported yet")
+	for i, p := range c.OIDC {
+		u, err := url.Parse(p.Issuer)
+		secure := err == nil && (u.Scheme == "https" || dev && u.Scheme == "http" && loopback(u.Hostname()))
+		need(p.Name != "" && p.ClientID != "", "oidc[%d]: want name and client_id", i)
+		need(secure, "oidc[%d].issuer: want an https URL", i)
+	}
+	return errors.Join(errs...)
+}
+
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/policy/git"
+)
+
+// policyLoop looks for a new commit and puts it in force. A commit that is
+// refused is named once in the log; the one in force stays.
+type policyLoop struct {
+	service    *access.Service
+	repository *git.Repository
+	first      []policy.Signer // who may sign the first policy
+	every      time.Duration
+	applied    func(ctx context.Context) // called after each one that entered into force
+	log        *slog.Logger
+
+	refused string // what was said last, so that it is said once
+}
+
+// run looks at once and then at each interval, until ctx ends.
+func (l *policyLoop) run(ctx context.Context) error {
+	tick := time.NewTicker(l.every)
+	defer tick.Stop()
+	for {
+		l.look(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (l *policyLoop) look(ctx context.Context) {
+	err := l.take(ctx)
+	switch {
+	case err == nil:
+		l.refused = ""
+	case git.ReasonOf(err) == git.Unchanged, ctx.Err() != nil:
+	case err.Error() != l.refused:
+		l.refused = err.Error()
+		l.log.ErrorContext(ctx, "policy commit refused, the one in force stays", "error", err)
+	}
+}
+
+func (l *policyLoop) take(ctx context.Context) error {
+	commit, signers, err := l.inForce(ctx)
+	if err != nil {
+		return err
+	}
+	candidate, err := l.repository.Candidate(ctx, commit, signers)
+	if err != nil {
+		return err
+	}
+	result, err := l.service.ApplyPolicy(ctx, access.PolicyCommit{
+		Files: candidate.Files, Commit: candidate.Commit, Signer: candidate.Signer.Person, After: commit,
+	})
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", candidate.Commit, err)
+	}
+	l.log.InfoContext(ctx, "policy in force", "commit", result.Commit, "digest", result.Digest, "signed", candidate.Signed, "grants_ended", len(result.Ended))
+	l.applied(ctx)
+	return nil
+}
+
+// inForce returns the commit in force and who may sign the next one.
+func (l *policyLoop) inForce(ctx context.Context) (commit string, signers []policy.Signer, err error) {
+	set, err := l.service.Policy(ctx)
+	if access.CodeOf(err) == access.CodeNoPolicy {
+		return "", l.first, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	return set.Commit(), set.Signers(), nil
+}
+
+// readFirstSigner reads lines of a person's name and an OpenSSH public key.
+func readFirstSigner(path string) ([]policy.Signer, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("policy.first_signer: %w", err)
+	}
+	var out []policy.Signer
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		if len(fields) != 3 {
+			return nil, fmt.Errorf("%s: want lines of a person's name, a key's algorithm and the key", path)
+		}
+		out = append(out, policy.Signer{Person: fields[0], Key: fields[1] + " " + fields[2]})
+	}
+	if len(out) == 0 {
+		return nil, errors.New(path + ": no signer")
+	}
+	return out, nil
+}

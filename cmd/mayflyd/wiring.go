@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/identity/oidc"
+	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/policy/git"
+	"github.com/mayflyproxy/mayfly/server"
+	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/store/sqlite"
+	"github.com/mayflyproxy/mayfly/xds"
+)
+
+const (
+	databaseName = "mayfly.db"
+	sweepEvery   = time.Second
+)
+
+// daemon is everything that runs, joined.
+type daemon struct {
+	c        config
+	dev      bool
+	log      *slog.Logger
+	kinds    kinds
+	source   *spiffe.Source
+	verifier *spiffe.Verifier
+	key      *audit.Verifier // of the record
+	service  *access.Service
+	feed     *feed.Server
+	xds      *xds.Server
+	server   *server.Server
+	policy   *policyLoop
+}
+
+// run joins the parts and runs them until ctx ends or one of them fails.
+func run(ctx context.Context, c config, dev bool, log *slog.Logger) error {
+	d := &daemon{c: c, dev: dev, log: log}
+	store, err := sqlite.Open(ctx, sqlite.Config{
+		Path: filepath.Join(c.DataDir, databaseName), Alarm: func(s string) { log.Error("clock alarm", "text", s) },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	g, ctx := errgroup.WithContext(ctx)
+	if err := d.build(ctx, g, store); err != nil {
+		g.Go(func() error { return err })
+	} else {
+		d.start(ctx, g)
+	}
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// build makes the parts, in the order in which they need each other.
+func (d *daemon) build(ctx context.Context, g *errgroup.Group, store access.Store) error {
+	for _, step := range []func() error{
+		func() error { return d.identify(ctx, g) },
+		func() error { return d.buildService(ctx, store) },
+		d.buildNodes,
+		d.buildServer,
+		d.buildPolicy,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// identify gets mayflyd's SVID and refuses a development CA in production.
+func (d *daemon) identify(ctx context.Context, g *errgroup.Group) error {
+	id, err := spiffeid.FromString(d.c.Identity.ID)
+	if err != nil {
+		return err
+	}
+	onError := func(err error) { d.log.Warn("identity source", "error", err) }
+	if d.c.Identity.Cert != "" {
+		d.source, err = spiffe.NewFileSource(spiffe.FileConfig{
+			Cert: d.c.Identity.Cert, Key: d.c.Identity.Key, Bundles: map[spiffeid.TrustDomain]string{id.TrustDomain(): d.c.Identity.Bundle}, OnError: onError,
+		})
+	} else {
+		d.source, err = spiffe.NewWorkloadSource(spiffe.WorkloadConfig{Address: d.c.Identity.WorkloadAPI, ID: id, OnError: onError})
+	}
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { return d.source.Run(ctx) })
+	if err := d.source.Wait(ctx); err != nil {
+		return fmt.Errorf("no SVID for %s: %w", id, err)
+	}
+	var domains []spiffeid.TrustDomain
+	for _, name := range d.c.TrustDomains {
+		td, err := spiffeid.TrustDomainFromString(name)
+		if err != nil {
+			return err
+		}
+		if !d.dev && d.source.Bundles().Development(td) {
+			return fmt.Errorf("trust domain %s is a development CA's, whose SVIDs prove nothing: give --dev, or another CA", td)
+		}
+		domains = append(domains, td)
+	}
+	d.verifier, err = spiffe.NewVerifier(spiffe.VerifierConfig{Bundles: d.source.Bundles, TrustDomains: domains})
+	return err
+}
+
+// buildService opens the record, checks it against the pin, and makes the verbs.
+func (d *daemon) buildService(ctx context.Context, store access.Store) error {
+	signer, key, err := recordKeys(d.c.DataDir, d.c.Origin)
+	if err != nil {
+		return err
+	}
+	pin, err := openPin(ctx, d.c.Pin, store, signer, key)
+	if err != nil {
+		return err
+	}
+	if d.kinds, err = newKinds(); err != nil {
+		return err
+	}
+	d.key = key
+	d.service, err = access.New(access.Config{
+		Store: store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
+		Policy:    policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.groupSources(), Dev: d.dev},
+		Wake:      func() { d.feed.Wake() },
+		Published: advance(pin, d.log),
+	})
+	return err
+}
+
+func (d *daemon) groupSources() []string {
+	var out []string
+	for _, p := range d.c.OIDC {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+// buildNodes makes what gateways hear: the feed for sidecars, ADS for Envoys.
+func (d *daemon) buildNodes() (err error) {
+	d.feed, err = feed.NewServer(feed.ServerConfig{
+		Source: d.service.Source(), Log: d.log,
+		Peer: func(ctx context.Context) (string, error) {
+			p, err := d.verifier.PeerFromContext(ctx, time.Now())
+			return p.ID.String(), err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	d.xds, err = xds.NewServer(xds.Config{
+		Peer: func(ctx context.Context) (identity.Principal, error) {
+			p, err := d.verifier.PeerFromContext(ctx, time.Now())
+			return p.Principal, err
+		},
+		Apps: d.kinds.envoyApps(d.service), TrustDomains: d.c.TrustDomains, Log: d.log,
+	})
+	return err
+}
+
+func (d *daemon) buildServer() error {
+	p := d.c.OIDC[0]
+	secret := ""
+	if p.ClientSecret != "" {
+		b, err := os.ReadFile(p.ClientSecret)
+		if err != nil {
+			return fmt.Errorf("oidc client_secret: %w", err)
+		}
+		secret = strings.TrimSpace(string(b))
+	}
+	provider, err := oidc.New(oidc.Config{
+		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: oidc.NewSecret(secret),
+		RedirectURL: strings.TrimSuffix(d.c.Public.URL, "/") + "/oidc/callback", GroupsClaim: p.GroupsClaim, Scopes: p.Scopes,
+	})
+	if err != nil {
+		return err
+	}
+	d.server, err = server.New(server.Config{
+		Service: d.service, Provider: provider, Peers: d.verifier, RecordKey: d.key.Key(), EnvoyStatus: d.envoyStatus,
+		TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
+	})
+	return err
+}
+
+func (d *daemon) envoyStatus() map[string]server.EnvoyStatus {
+	out := map[string]server.EnvoyStatus{}
+	for _, s := range d.xds.Statuses() {
+		nack := s.NACK
+		if nack == "" {
+			nack = s.Problem
+		}
+		out[s.Node.ID] = server.EnvoyStatus{Connected: s.Connected, Nack: nack}
+	}
+	return out
+}
+
+func (d *daemon) buildPolicy() error {
+	repository, err := git.Open(git.Options{
+		Location: d.c.Policy.Repository, Branch: d.c.Policy.Branch, Folder: d.c.Policy.Folder, Dev: d.dev,
+	})
+	if err != nil {
+		return err
+	}
+	first, err := readFirstSigner(d.c.Policy.FirstSigner)
+	if err != nil {
+		return err
+	}
+	d.policy = &policyLoop{
+		service: d.service, repository: repository, first: first, every: d.c.Policy.Every, applied: d.xds.Refresh, log: d.log,
+	}
+	return nil
+}
+
+// start opens the doors and runs everything.
+func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
+	public, err := tls.LoadX509KeyPair(d.c.Public.Cert, d.c.Public.Key)
+	if err != nil {
+		g.Go(func() error { return fmt.Errorf("public certificate: %w", err) })
+		return
+	}
+	if err := d.open(ctx, g, public); err != nil {
+		g.Go(func() error { return err })
+		return
+	}
+	g.Go(func() error { return d.feed.Run(ctx) })
+	g.Go(func() error { return d.policy.run(ctx) })
+	g.Go(func() error { return d.sweep(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		d.xds.Close()
+		return nil
+	})
+	d.log.InfoContext(ctx, "serving", "public", d.c.Public.Address.String(), "nodes", d.c.Nodes.String(), "workloads", d.c.Workloads.String(), "dev", d.dev)
+}
+
+// sweep writes down what time alone has brought. Gateways end grants by themselves.
+func (d *daemon) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if _, err := d.service.Expire(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "requests not expired, tried again", "error", err)
+		}
+		if err := d.service.Sweep(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "ends not recorded, tried again", "error", err)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -157,10 +158,13 @@ func asObject(dst any) sql.Scanner {
 	})
 }
 
-// page is the number of rows of a list that was asked for limit of them.
-func page(limit int) int {
-	if limit <= 0 {
+// marks returns n question marks for an INSERT.
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
+
+// limitOf is the number of rows of a list that was asked for n of them.
+func limitOf(n int) int {
+	if n <= 0 {
 		return 100
 	}
-	return limit
+	return n
 }

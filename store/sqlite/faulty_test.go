@@ -10,12 +10,6 @@ import (
 	"github.com/mayflyproxy/mayfly/store/storetest"
 )
 
-func TestFaultyStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) access.Store {
-		return storetest.NewFaulty(openAt(t, filepath.Join(t.TempDir(), "mayfly.db")))
-	})
-}
-
 func TestFaultyFails(t *testing.T) {
 	boom := errors.New("boom")
 	for _, c := range []struct {

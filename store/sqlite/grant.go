@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
@@ -53,13 +52,17 @@ func (s grants) Fed(ctx context.Context, id grant.GrantID) (g grant.Grant, param
 }
 
 func (s grants) List(ctx context.Context, f access.GrantFilter) ([]grant.Grant, error) {
-	out, err := list(ctx, s.t, readGrant, selectGrant+`
-		WHERE (:principal = '' OR principal = :principal) AND (:app = '' OR app = :app)
-		  AND (:entitlement = '' OR entitlement = :entitlement) AND (:before = '' OR id < :before)
-		  AND (:live = 0 OR revoked = 0 AND finished = 0 AND not_after > :live)
-		ORDER BY id DESC LIMIT :limit`,
-		sql.Named("principal", f.Principal.String()), sql.Named("app", f.App), sql.Named("entitlement", f.Entitlement),
-		sql.Named("before", f.Before.String()), sql.Named("live", micros(f.LiveAt)), sql.Named("limit", page(f.Limit)))
+	var w where
+	w.equal("principal", f.Principal.String())
+	w.equal("app", f.App)
+	w.equal("entitlement", f.Entitlement)
+	w.before(f.Before.String())
+	from := selectGrant
+	if !f.LiveAt.IsZero() { // few of all that ever were: without the hint SQLite walks those, newest first
+		from += `INDEXED BY grants_live `
+		w.and("revoked = 0 AND finished = 0 AND not_after > ?", micros(f.LiveAt))
+	}
+	out, err := list(ctx, s.t, readGrant, from+w.page(f.Limit), w.args...)
 	return out, about(err, "list grants")
 }
 
@@ -80,7 +83,7 @@ func (s grants) MarkFinished(ctx context.Context, id grant.GrantID, at time.Time
 // Unswept leaves out marked grants: the verb that marked one put it on record.
 func (s grants) Unswept(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error) {
 	out, err := list(ctx, s.t, readGrant, selectGrant+`
-		WHERE revoked = 0 AND finished = 0 AND swept = 0 AND not_after <= ? ORDER BY not_after, id LIMIT ?`, micros(now), page(limit))
+		WHERE revoked = 0 AND finished = 0 AND swept = 0 AND not_after <= ? ORDER BY not_after, id LIMIT ?`, micros(now), limitOf(limit))
 	return out, about(err, "list grants to sweep")
 }
 

@@ -16,6 +16,6 @@ func (s outbox) Put(ctx context.Context, e access.Event) error {
 
 func (s outbox) After(ctx context.Context, seq int64, limit int) ([]access.Event, error) {
 	read := func(r row) (e access.Event, err error) { return e, r.Scan(&e.Seq, &e.Kind, &e.ID, asTime(&e.At)) }
-	out, err := list(ctx, s.t, read, `SELECT seq, kind, id, at FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?`, seq, page(limit))
+	out, err := list(ctx, s.t, read, `SELECT seq, kind, id, at FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?`, seq, limitOf(limit))
 	return out, about(err, "list events")
 }

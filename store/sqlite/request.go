@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
@@ -37,9 +35,6 @@ func readRequest(row row) (r access.Request, err error) {
 		asTime(&r.CreatedAt), asTime(&r.DecideBy), asTime(&r.DecidedAt), &r.Reason)
 }
 
-// marks returns n question marks for an INSERT.
-func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
-
 func (s requests) Insert(ctx context.Context, r access.Request, offer []byte) error {
 	values := requestValues(r)
 	_, err := s.t.exec(ctx, `INSERT INTO requests (`+requestColumns+`) VALUES (`+marks(len(values))+`)`, values...)
@@ -72,12 +67,12 @@ func (s requests) Offer(ctx context.Context, id grant.OfferID) ([]byte, error) {
 }
 
 func (s requests) List(ctx context.Context, f access.RequestFilter) ([]access.Request, error) {
-	out, err := list(ctx, s.t, readRequest, selectRequest+`
-		WHERE (:requester = '' OR requester = :requester) AND (:state = '' OR state = :state)
-		  AND (:app = '' OR app = :app) AND (:before = '' OR id < :before)
-		ORDER BY id DESC LIMIT :limit`,
-		sql.Named("requester", f.Requester.String()), sql.Named("state", string(f.State)), sql.Named("app", f.App),
-		sql.Named("before", f.Before.String()), sql.Named("limit", page(f.Limit)))
+	var w where
+	w.equal("requester", f.Requester.String())
+	w.equal("state", string(f.State))
+	w.equal("app", f.App)
+	w.before(f.Before.String())
+	out, err := list(ctx, s.t, readRequest, selectRequest+w.page(f.Limit), w.args...)
 	return out, about(err, "list requests")
 }
 
@@ -88,6 +83,6 @@ func (s requests) CountPending(ctx context.Context, requester identity.Principal
 
 func (s requests) Overdue(ctx context.Context, now time.Time, limit int) ([]access.Request, error) {
 	out, err := list(ctx, s.t, readRequest, selectRequest+`
-		WHERE state = 'pending' AND decide_by > 0 AND decide_by <= ? ORDER BY decide_by, id LIMIT ?`, micros(now), page(limit))
+		WHERE state = 'pending' AND decide_by > 0 AND decide_by <= ? ORDER BY decide_by, id LIMIT ?`, micros(now), limitOf(limit))
 	return out, about(err, "list overdue requests")
 }

@@ -53,7 +53,9 @@ func (s spools) Segments(ctx context.Context, spool string, from uint64, limit i
 			asHash(&v.Root), asHash(&v.ChainHead), &v.Leaf)
 	}
 	out, err := list(ctx, s.t, read, `SELECT spool, sidecar, first_seq, last_seq, frames, root, chain_head, leaf
-		FROM segments WHERE spool = ? AND last_seq >= ? ORDER BY first_seq LIMIT ?`, spool, seq(from), page(limit))
+		FROM segments WHERE spool = ?1 AND last_seq >= ?2
+		  AND first_seq >= (SELECT coalesce(max(first_seq), 0) FROM segments WHERE spool = ?1 AND first_seq <= ?2)
+		ORDER BY first_seq LIMIT ?3`, spool, seq(from), limitOf(limit))
 	return out, about(err, "read segments of spool %s", spool)
 }
 

@@ -59,7 +59,8 @@ func (t *tx) commit(ctx context.Context) error {
 		return fmt.Errorf("commit: %w", typed(err))
 	}
 	t.over = true
-	return t.conn.Close()
+	_ = t.conn.Close() // the change is durable, whatever becomes of the connection
+	return nil
 }
 
 // end rolls back what was not committed. A connection that cannot is thrown away,

@@ -173,7 +173,8 @@ CREATE TABLE grants (
   CHECK (not_after - not_before <= 86400000000)
 ) STRICT;
 CREATE INDEX grants_by_principal ON grants (principal, id);
-CREATE INDEX grants_live ON grants (app, not_after) WHERE revoked = 0 AND finished = 0;
+CREATE INDEX grants_by_app ON grants (app, id);
+CREATE INDEX grants_live ON grants (not_after) WHERE revoked = 0 AND finished = 0;
 CREATE INDEX grants_unswept ON grants (not_after) WHERE revoked = 0 AND finished = 0 AND swept = 0;
 -- +goose StatementBegin
 CREATE TRIGGER grants_insert BEFORE INSERT ON grants

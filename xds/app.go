@@ -94,7 +94,7 @@ func (a App) check() error {
 		return fmt.Errorf("longest request %s: want at most %s", a.MaxStream, MaxStreamCap)
 	}
 	for _, m := range a.BodyMethods {
-		if !slices.Contains([]string{"POST", "PUT", "PATCH", "DELETE"}, m) {
+		if !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, m) {
 			return fmt.Errorf("method %q has no body to decide on", m)
 		}
 	}

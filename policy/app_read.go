@@ -27,6 +27,7 @@ func (l *loader) readApp(n *node) {
 		later: []string{"audience", "budget", "environment", "identity", "onward", "rate", "resolve", "session", "window"},
 	})
 	if f == nil {
+		l.someApps = true
 		return
 	}
 	a := App{File: l.file, Line: n.line}
@@ -37,6 +38,7 @@ func (l *loader) readApp(n *node) {
 		return
 	}
 	l.seenApps[a.Name] = n
+	l.someApps = l.someApps || a.Name == ""
 	a.Owner = l.name(f.need("owner"), "owner", false)
 	l.readKind(&a, f.need("kind"))
 	a.Hosts = l.readHosts(f.need("hosts"), a.Name)
@@ -150,6 +152,7 @@ func (l *loader) readCredentials(f *fields, a App) []Credential {
 		l.fail(f.n, CodeMissing, "app: kind %s needs a credential", a.Kind)
 	case n != nil && l.o.Credentialed != nil && !needs && l.set.catalogues[a.Name] != nil:
 		l.fail(n, CodeValue, "credential: apps of kind %s are reached without one", a.Kind)
+		n = nil
 	}
 	if n == nil {
 		return nil

@@ -27,8 +27,11 @@ func (l *loader) readEntitlement(n *node) {
 	l.readEntitlementApp(e, f.need("app"))
 	e.Params = l.readParams(f.opt("params"))
 	e.lines.params = lineOf(f.opt("params"), n)
+	before := len(l.errs)
 	l.readAllow(f.need("allow"), e)
-	l.checkParamsUsed(e)
+	if before == len(l.errs) {
+		l.checkParamsUsed(e)
+	}
 	l.readSensitivity(e, f.opt("sensitivity"))
 	l.readGrant(e, f.need("grant"))
 	l.readRequest(e, f.need("request"))
@@ -78,6 +81,9 @@ func (l *loader) readEntitlementApp(e *Entitlement, n *node) {
 		return
 	}
 	if _, ok := l.seenApps[name]; !ok {
+		if l.someApps {
+			return
+		}
 		l.fail(n, CodeUnknownName, "app: no app %q under apps/%s", name, didYouMean(name, keys(l.seenApps)))
 		return
 	}
@@ -194,8 +200,8 @@ func (l *loader) readStep(n *node) Step {
 			persons[l.set.PersonOf(w.principal)] = true
 		}
 	}
-	if !groups && len(who) > 0 && s.Count > len(persons) {
-		l.fail(n, CodeNobody, "step: %d approvals of %d persons: nobody could ever satisfy it", s.Count, len(persons))
+	if !groups && len(persons) > 0 && s.Count > len(persons) {
+		l.fail(n, CodeNobody, "step: %d approvals, and %d named: nobody could ever satisfy it", s.Count, len(persons))
 	}
 	return s
 }

@@ -20,6 +20,8 @@ type loader struct {
 	nodeApps []pendingApp
 	nodeIDs  map[identity.Principal]bool
 	seenApps map[string]*node // names of apps, also of those that hold mistakes
+	someApps bool             // an app's name could not be read: not every unknown name is a mistake
+	persons  map[string]bool  // names of people, also of those that hold mistakes
 }
 
 func (l *loader) failAt(line, column int, code Code, format string, args ...any) {

@@ -23,7 +23,7 @@ func (l *loader) readTests(e *Entitlement, n *node) {
 			continue
 		}
 		t := Test{As: l.text(f.need("as"), "as"), Line: item.line}
-		if _, err := l.set.actor(t.As); t.As != "" && err != nil {
+		if _, err := l.set.actor(t.As); t.As != "" && err != nil && !l.persons[t.As] {
 			l.fail(f.opt("as"), CodeValue, "as: %v", err)
 		}
 		t.Groups = l.texts(f.opt("groups"), "groups")
@@ -86,7 +86,7 @@ func (s *Set) actor(as string) (identity.Principal, error) {
 	case len(s.accounts[as]) > 0:
 		return s.accounts[as][0], nil
 	default:
-		return identity.Principal{}, fmt.Errorf("%q: want spiffe://…, user:<idp>:<subject>, an address, or a person under people:", as)
+		return identity.Principal{}, fmt.Errorf("%q: want spiffe://…, user:<idp>:<subject>, an address, or the name of a person", as)
 	}
 }
 

@@ -39,7 +39,7 @@ func Load(files map[string][]byte, o Options) (*Set, error) {
 	if o.Catalogue == nil {
 		return nil, errors.New("policy: Options.Catalogue is required")
 	}
-	l := &loader{o: o, set: newSet(files, o.Commit), nodeIDs: map[identity.Principal]bool{}, seenApps: map[string]*node{}}
+	l := &loader{o: o, set: newSet(files, o.Commit), nodeIDs: map[identity.Principal]bool{}, seenApps: map[string]*node{}, persons: map[string]bool{}}
 	l.read(files)
 	l.crossCheck()
 	if len(l.errs) > 0 {
@@ -95,6 +95,7 @@ func (l *loader) read(files map[string][]byte) {
 			n, err := parse(name, files[name])
 			if err != nil {
 				l.errs = append(l.errs, err)
+				l.someApps = l.someApps || step.kind == appsFolder
 				continue
 			}
 			step.read(n)

@@ -59,9 +59,10 @@ func (l *loader) readPeople(n *node) {
 		if name != "" && err != nil {
 			l.fail(at, CodeValue, "people: %v", err)
 		}
-		if _, ok := l.set.accounts[name]; ok {
+		if l.persons[name] && name != "" {
 			l.fail(at, CodeDuplicate, "people: person %s is there twice", name)
 		}
+		l.persons[name] = true
 		accounts := l.list(f.need("accounts"), "accounts")
 		if name == "" || err != nil {
 			continue
@@ -98,8 +99,8 @@ func (l *loader) readSigners(n *node) {
 		f := l.object(item, schema{what: "signers", known: []string{"person", "key"}})
 		at := f.need("person")
 		person := l.text(at, "person")
-		if _, ok := l.set.accounts[person]; person != "" && !ok {
-			l.fail(at, CodeUnknownName, "signers: no person %q under people:%s", person, didYouMean(person, keys(l.set.accounts)))
+		if person != "" && !l.persons[person] {
+			l.fail(at, CodeUnknownName, "signers: no person %q under people:%s", person, didYouMean(person, keys(l.persons)))
 		}
 		l.readKey(f.need("key"), person)
 	}

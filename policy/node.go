@@ -58,7 +58,7 @@ func (l *loader) workload(n *node, what string) identity.Principal {
 func (l *loader) checkNodeApps() {
 	l.file = mainFile
 	for _, a := range l.nodeApps {
-		if _, ok := l.seenApps[a.name]; !ok && a.name != "" {
+		if _, ok := l.seenApps[a.name]; !ok && !l.someApps && a.name != "" {
 			l.fail(a.at, CodeUnknownName, "apps: no app %q%s", a.name, didYouMean(a.name, keys(l.seenApps)))
 		}
 	}

@@ -99,8 +99,8 @@ func (l *loader) subject(n *node, what string) Subject {
 	case err != nil:
 		l.fail(n, CodeValue, "%s: %v", what, err)
 		return Subject{}
-	case !s.person.IsZero() && len(l.set.accounts[s.person.String()]) == 0:
-		l.fail(n, CodeUnknownName, "%s: no person %q under people: in %s%s", what, text, mainFile, didYouMean(text, keys(l.set.accounts)))
+	case !s.person.IsZero() && !l.persons[text]:
+		l.fail(n, CodeUnknownName, "%s: no person %q under people: in %s%s", what, text, mainFile, didYouMean(text, keys(l.persons)))
 		return Subject{}
 	case s.IsGroup():
 		l.groupSource(n, what, s.group)

@@ -37,7 +37,7 @@ func (l *loader) readWhere(n *node, e *Entitlement) []Bound {
 	}
 	var out []Bound
 	for i, k := range n.keys {
-		f := l.object(n.items[i], schema{what: "where " + k.text, known: []string{"is", "in", "max", "min", "under"}})
+		f := l.object(n.items[i], schema{what: "where " + k.text, known: comparisons()})
 		if f == nil {
 			continue
 		}
@@ -45,6 +45,9 @@ func (l *loader) readWhere(n *node, e *Entitlement) []Bound {
 			l.fail(k, CodeMissing, "where %s: want a comparison: is, in, max, min or under", k.text)
 		}
 		for _, c := range f.n.keys {
+			if !slices.Contains(comparisons(), c.text) {
+				continue // reported
+			}
 			if b, ok := l.readBound(k, c, f.opt(c.text), e); ok {
 				out = append(out, b)
 			}
@@ -52,6 +55,8 @@ func (l *loader) readWhere(n *node, e *Entitlement) []Bound {
 	}
 	return out
 }
+
+func comparisons() []string { return []string{"is", "in", "max", "min", "under"} }
 
 func (l *loader) readBound(attribute, comparison, n *node, e *Entitlement) (Bound, bool) {
 	what := "where " + attribute.text

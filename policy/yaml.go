@@ -249,7 +249,10 @@ func (r yamlReader) key(k ast.MapKeyNode) (*node, *Error) {
 func tight(v *ast.MappingValueNode) bool {
 	key, ok := v.Key.(*ast.StringNode)
 	value := v.Value.GetToken()
-	if !ok || quoted(key.Token) || v.Start == nil || v.Start.Position == nil || value == nil || value.Position == nil || value.Type == token.NullType {
+	if _, null := v.Value.(*ast.NullNode); null {
+		return false
+	}
+	if !ok || quoted(key.Token) || v.Start == nil || v.Start.Position == nil || value == nil || value.Position == nil {
 		return false
 	}
 	return value.Position.Line == v.Start.Position.Line && value.Position.Column == v.Start.Position.Column+1

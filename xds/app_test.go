@@ -49,7 +49,7 @@ func TestBuildRefusesBadInput(t *testing.T) {
 		{"upstream with a password", func(_ *Gateway, a *App) { a.Upstream = mustURL(t, "http://u:secret@127.0.0.1") }, "nothing else"},
 		{"upstream port 0", func(_ *Gateway, a *App) { a.Upstream = mustURL(t, "http://127.0.0.1:0") }, "bad port"},
 		{"longer than a day", func(_ *Gateway, a *App) { a.MaxStream = 25 * time.Hour }, "longest request"},
-		{"body of GET", func(_ *Gateway, a *App) { a.BodyMethods = []string{"GET"} }, "no body"},
+		{"body of CONNECT", func(_ *Gateway, a *App) { a.BodyMethods = []string{"CONNECT"} }, "no body"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := goldens(t)["web"]

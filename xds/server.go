@@ -45,6 +45,7 @@ type Server struct {
 	cache cache.SnapshotCache
 	delta delta.Server
 	stop  context.CancelFunc
+	build func(Gateway) (*Snapshot, error) // Build; tests plant a worse one
 
 	refresh sync.Mutex // one refresh at a time: an older one must not win
 
@@ -66,7 +67,7 @@ func NewServer(cfg Config) (*Server, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	c := cache.NewSnapshotCache(true, cache.IDHash{}, nil)
 	return &Server{
-		cfg: cfg, cache: c, stop: stop, nodes: map[string]*nodeState{},
+		cfg: cfg, cache: c, stop: stop, build: Build, nodes: map[string]*nodeState{},
 		delta: delta.NewServer(ctx, c, nil),
 	}, nil
 }
@@ -196,7 +197,7 @@ func (s *Server) set(ctx context.Context, n Node, apps []App) {
 }
 
 func (s *Server) prepare(n Node, apps []App) (*cache.Snapshot, versions, error) {
-	built, err := Build(Gateway{
+	built, err := s.build(Gateway{
 		ServicesAddress: n.ServicesAddress, RunDir: n.RunDir,
 		TrustDomains: slices.Sorted(slices.Values(s.cfg.TrustDomains)), Apps: apps,
 	})

@@ -305,6 +305,17 @@ func followStatus(t *testing.T) {
 		t.Errorf("status %+v", held)
 	}
 
+	n.set(listenerOne, sidecarOne, goldens(t)["web"].Apps...)
+	s.build = func(g Gateway) (*Snapshot, error) {
+		out, err := Build(g)
+		out.Listeners[0].EnableReusePort = nil
+		return out, err
+	}
+	s.Refresh(t.Context())
+	if linted := settled(t, s); !strings.Contains(linted.Problem, ErrLint.Error()) || linted.Version != first.Version {
+		t.Errorf("status %+v", linted)
+	}
+
 	n.remove(listenerOne, sidecarOne)
 	s.Refresh(t.Context())
 	if got := c.refused(); got != codes.PermissionDenied {

@@ -19,7 +19,7 @@ func TestListenerTakesTheChildOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accepted := make(chan net.Conn, 1)
+	accepted := make(chan net.Conn, 10)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

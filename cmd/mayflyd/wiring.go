@@ -42,6 +42,7 @@ type daemon struct {
 	source   *spiffe.Source
 	verifier *spiffe.Verifier
 	key      *audit.Verifier // of the record
+	store    access.Store
 	service  *access.Service
 	feed     *feed.Server
 	xds      *xds.Server
@@ -59,8 +60,9 @@ func run(ctx context.Context, c config, dev bool, log *slog.Logger) error {
 		return err
 	}
 	defer func() { _ = store.Close() }()
+	d.store = store
 	g, ctx := errgroup.WithContext(ctx)
-	if err := d.build(ctx, g, store); err != nil {
+	if err := d.build(ctx, g); err != nil {
 		g.Go(func() error { return err })
 	} else {
 		d.start(ctx, g)
@@ -72,10 +74,10 @@ func run(ctx context.Context, c config, dev bool, log *slog.Logger) error {
 }
 
 // build makes the parts, in the order in which they need each other.
-func (d *daemon) build(ctx context.Context, g *errgroup.Group, store access.Store) error {
+func (d *daemon) build(ctx context.Context, g *errgroup.Group) error {
 	for _, step := range []func() error{
 		func() error { return d.identify(ctx, g) },
-		func() error { return d.buildService(ctx, store) },
+		func() error { return d.buildService(ctx) },
 		d.buildNodes,
 		d.buildServer,
 		d.buildPolicy,
@@ -124,12 +126,12 @@ func (d *daemon) identify(ctx context.Context, g *errgroup.Group) error {
 }
 
 // buildService opens the record, checks it against the pin, and makes the verbs.
-func (d *daemon) buildService(ctx context.Context, store access.Store) error {
+func (d *daemon) buildService(ctx context.Context) error {
 	signer, key, err := recordKeys(d.c.DataDir, d.c.Origin)
 	if err != nil {
 		return err
 	}
-	pin, err := openPin(ctx, d.c.Pin, store, signer, key)
+	pin, err := openPin(ctx, d.c.Pin, d.store, signer, key)
 	if err != nil {
 		return err
 	}
@@ -138,7 +140,7 @@ func (d *daemon) buildService(ctx context.Context, store access.Store) error {
 	}
 	d.key = key
 	d.service, err = access.New(access.Config{
-		Store: store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
+		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
 		Policy:    policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.groupSources(), Dev: d.dev},
 		Wake:      func() { d.feed.Wake() },
 		Published: advance(pin, d.log),
@@ -194,7 +196,7 @@ func (d *daemon) buildServer() error {
 		return err
 	}
 	d.server, err = server.New(server.Config{
-		Service: d.service, Provider: provider, Peers: d.verifier, RecordKey: d.key.Key(), EnvoyStatus: d.envoyStatus,
+		Service: d.service, Store: d.store, Provider: provider, Peers: d.verifier, RecordKey: d.key.Key(), EnvoyStatus: d.envoyStatus,
 		TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
 	})
 	return err

@@ -1,0 +1,71 @@
+package env
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/test/dev"
+)
+
+// Caller is a workload's HTTP client: whatever host it names, it talks to one
+// gateway, with its SVID, over connections that it keeps.
+type Caller struct {
+	*http.Client
+	transport *http.Transport
+	stop      context.CancelFunc
+}
+
+// Caller returns a client of the workload whose Workload API socket has that
+// name, such as refunder, through a gateway.
+func (e *Env) Caller(ctx context.Context, name string, g *Gateway) (*Caller, error) {
+	source, err := spiffe.NewWorkloadSource(spiffe.WorkloadConfig{Address: dev.Address(e.path(name + ".sock"))})
+	if err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go func() { _ = source.Run(run) }()
+	if err := source.Wait(ctx); err != nil {
+		stop()
+		return nil, err
+	}
+	verifier, err := spiffe.NewVerifier(spiffe.VerifierConfig{Bundles: source.Bundles, TrustDomains: []spiffeid.TrustDomain{e.CA.TrustDomain()}})
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	listener, err := spiffeid.FromString(ListenerID)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	config, err := spiffe.ClientTLS(spiffe.TLSConfig{Source: source, Verifier: verifier, Authorize: spiffe.Only(listener), NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	transport := &http.Transport{
+		MaxIdleConnsPerHost: 64,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			own := config.Clone()
+			own.ServerName = host
+			return (&tls.Dialer{Config: own}).DialContext(ctx, network, g.Address)
+		},
+	}
+	return &Caller{Client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, transport: transport, stop: stop}, nil
+}
+
+// Close lets connections and SVID go.
+func (c *Caller) Close() {
+	c.transport.CloseIdleConnections()
+	c.stop()
+}

@@ -1,0 +1,334 @@
+package env
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/mayflyproxy/mayfly/test/dev"
+)
+
+// Names and SPIFFE IDs of the environment. All are of acme.example.
+const (
+	TrustDomain = "acme.example"
+	ControlID   = "spiffe://acme.example/mayflyd"
+	SidecarID   = "spiffe://acme.example/gw/sidecar"
+	ListenerID  = "spiffe://acme.example/gw/listener"
+	RefunderID  = "spiffe://acme.example/ns/pay/sa/refunder" // may ask for stripe/refunds and reports/read
+	ReporterID  = "spiffe://acme.example/ns/data/sa/reporter"
+	ShopID      = "spiffe://acme.example/ns/web/sa/shop" // may ask for nothing
+
+	StripeHost  = "stripe.acme.example"
+	ReportsHost = "reports.acme.example"
+
+	// The upstream keys, which only the sidecar holds. stripe-mock takes test keys only.
+	ReadKey    = "rk_test_readkeyheldbythegateway"
+	RefundsKey = "rk_test_refundskeyheldbythegateway"
+
+	clientID = "mayfly"
+	origin   = "mayfly.acme.example/log"
+)
+
+// Config says where things are. Bin and Dir are required.
+type Config struct {
+	Bin        string // folder of mayfly, mayflyd, mayfly-sidecar
+	Envoy      string // path of Envoy, empty: found by the sidecar
+	StripeMock string // path of stripe-mock, empty: found on PATH
+	Dir        string // an empty folder of ours; its path is short: sockets are in it
+	// PolicyEvery is how often mayflyd looks for a commit; 0 means 200 ms.
+	PolicyEvery time.Duration
+	// SVIDLife is the life of workload SVIDs; 0 means one hour.
+	SVIDLife time.Duration
+}
+
+// Env is a running product.
+type Env struct {
+	Config
+	CA       *dev.CA
+	IdP      *dev.IdP
+	Policy   *Policy
+	Control  *Process // mayflyd
+	Mock     *Process // stripe-mock
+	Stripe   *Recorder
+	Reports  *Recorder
+	Gateways []*Gateway
+
+	Public    string // https URL of mayflyd
+	workloads string // https URL of the door for workloads
+	nodes     string // host:port
+	caFile    string
+	keyFile   string // the record's public key
+
+	api  *dev.WorkloadAPI
+	stop context.CancelFunc
+	done []chan struct{}
+}
+
+// Start starts everything but gateways, commits the policy and waits until it is
+// in force. On an error what was started is stopped.
+func Start(ctx context.Context, c Config) (*Env, error) {
+	if c.Bin == "" || c.Dir == "" {
+		return nil, errors.New("env: Bin and Dir are required")
+	}
+	if c.PolicyEvery == 0 {
+		c.PolicyEvery = 200 * time.Millisecond
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e := &Env{Config: c, stop: stop}
+	for _, step := range []func(context.Context, context.Context) error{
+		e.startTrust, e.startUpstreams, e.makePolicy, e.startControl,
+	} {
+		if err := step(ctx, run); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
+	return e, nil
+}
+
+// Close stops everything that was started.
+func (e *Env) Close() error {
+	var errs []error
+	for _, g := range e.Gateways {
+		errs = append(errs, g.Process.Stop())
+	}
+	for _, p := range []*Process{e.Control, e.Mock} {
+		if p != nil {
+			errs = append(errs, p.Stop())
+		}
+	}
+	for _, r := range []*Recorder{e.Stripe, e.Reports} {
+		if r != nil {
+			r.close()
+		}
+	}
+	e.stop()
+	for _, d := range e.done {
+		<-d
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Env) path(name string) string { return filepath.Join(e.Dir, name) }
+
+// serve runs f until Close.
+func (e *Env) serve(run context.Context, f func(context.Context) error) {
+	done := make(chan struct{})
+	e.done = append(e.done, done)
+	go func() {
+		defer close(done)
+		_ = f(run)
+	}()
+}
+
+// startTrust starts the development CA's Workload API and the identity provider.
+func (e *Env) startTrust(_, run context.Context) error {
+	var err error
+	if e.CA, err = dev.NewCA(dev.CAConfig{TrustDomain: spiffeid.RequireTrustDomainFromString(TrustDomain)}); err != nil {
+		return err
+	}
+	var entries []dev.Entry
+	for _, w := range []struct{ id, hint, socket string }{
+		{ControlID, "mayflyd", "mayflyd.sock"}, {SidecarID, "sidecar", "gw.sock"}, {ListenerID, "listener", "gw.sock"},
+		{RefunderID, "refunder", "refunder.sock"}, {ReporterID, "reporter", "reporter.sock"}, {ShopID, "shop", "shop.sock"},
+	} {
+		id, err := spiffeid.FromString(w.id)
+		if err != nil {
+			return err
+		}
+		entry := dev.Entry{Socket: e.path(w.socket), ID: id, Hint: w.hint, TTL: e.SVIDLife}
+		if w.id == ListenerID {
+			entry.DNS = []string{StripeHost, ReportsHost}
+		}
+		entries = append(entries, entry)
+	}
+	if e.api, err = dev.NewWorkloadAPI(dev.WorkloadAPIConfig{CA: e.CA, Entries: entries}); err != nil {
+		return err
+	}
+	if err := e.api.Listen(); err != nil {
+		return err
+	}
+	e.serve(run, e.api.Serve)
+	e.IdP, err = dev.NewIdP(dev.IdPConfig{
+		Users: dev.People(map[string][]string{
+			"alice": {"support"}, "bob": {"payments-leads", "security"}, "carol": {"support", "payments-leads"},
+		}),
+		Clients: []dev.Client{{ID: clientID, Redirects: []string{"https://localhost/oidc/callback", "https://127.0.0.1/oidc/callback"}}},
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.IdP.Listen(); err != nil {
+		return err
+	}
+	e.serve(run, e.IdP.Serve)
+	return nil
+}
+
+// startUpstreams starts stripe-mock and the reports app, each behind a recorder.
+func (e *Env) startUpstreams(ctx, _ context.Context) error {
+	mock := e.StripeMock
+	if mock == "" {
+		mock = "stripe-mock"
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	e.Mock = newProcess("stripe-mock", e.Dir, e.path("stripe-mock.log"), os.Environ(), mock, "-http-addr", address)
+	if err := e.Mock.Start(); err != nil {
+		return err
+	}
+	if err := awaitPort(ctx, address); err != nil {
+		return fmt.Errorf("stripe-mock: %w", err)
+	}
+	if e.Stripe, err = newRecorder("stripe", to(address)); err != nil {
+		return err
+	}
+	e.Reports, err = newRecorder("reports", reports())
+	return err
+}
+
+func (e *Env) makePolicy(_, _ context.Context) error {
+	var err error
+	if e.Policy, err = newPolicy(e.path("policy")); err != nil {
+		return err
+	}
+	_, err = e.Policy.Commit("Begin", e.Files())
+	return err
+}
+
+// startControl initialises and starts mayflyd.
+func (e *Env) startControl(ctx, _ context.Context) error {
+	if err := e.writeCertificates(); err != nil {
+		return err
+	}
+	config, err := e.controlConfig()
+	if err != nil {
+		return err
+	}
+	binary := filepath.Join(e.Bin, "mayflyd")
+	init := newProcess("mayflyd init", e.Dir, e.path("init.log"), os.Environ(), binary, "init", "--dev", "--config", config)
+	if err := init.Start(); err != nil {
+		return err
+	}
+	<-init.Ended()
+	e.keyFile = e.path("data/checkpoint.pub")
+	e.Control = newProcess("mayflyd", e.Dir, e.path("mayflyd.log"), os.Environ(), binary, "--dev", "--config", config)
+	return e.StartControl(ctx)
+}
+
+// StartControl starts mayflyd, for the first time or again, and waits until a
+// policy is in force.
+func (e *Env) StartControl(ctx context.Context) error {
+	if err := e.Control.Start(); err != nil {
+		return err
+	}
+	return e.awaitReady(ctx, e.Control, "http://"+e.healthOf("control"))
+}
+
+func (e *Env) controlConfig() (string, error) {
+	addresses := make([]string, 4)
+	for i := range addresses {
+		a, err := freeAddress()
+		if err != nil {
+			return "", err
+		}
+		addresses[i] = a
+	}
+	_, port, _ := strings.Cut(addresses[0], ":")
+	e.Public, e.nodes, e.workloads = "https://localhost:"+port, addresses[1], "https://"+addresses[2]
+	if err := os.WriteFile(e.path("control.health"), []byte(addresses[3]), 0o600); err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf(`data_dir: data
+origin: %s
+identity: {workload_api: %q, id: %q}
+trust_domains: [%s]
+public: {address: %q, url: %q, cert: public.crt, key: public.key}
+nodes: %q
+workloads: %q
+health: %q
+policy: {repository: policy, branch: main, folder: policy, every: %s}
+oidc:
+  - {name: idp, issuer: %q, client_id: %s}
+`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, TrustDomain, addresses[0], e.Public, addresses[1], addresses[2],
+		addresses[3], e.PolicyEvery, e.IdP.Issuer(), clientID)
+	return e.path("mayflyd.yaml"), os.WriteFile(e.path("mayflyd.yaml"), []byte(text), 0o600)
+}
+
+func (e *Env) healthOf(name string) string {
+	b, err := os.ReadFile(e.path(name + ".health"))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// writeCertificates makes mayflyd's public certificate and the roots that the
+// command line trusts.
+func (e *Env) writeCertificates() error {
+	cert, err := e.CA.Mint(dev.Template{DNS: []string{"localhost"}, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	if err != nil {
+		return err
+	}
+	chain, key, err := dev.PEM(cert)
+	if err != nil {
+		return err
+	}
+	var roots []byte
+	for _, c := range e.CA.Roots() {
+		roots = append(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	e.caFile = e.path("ca.pem")
+	return errors.Join(
+		os.WriteFile(e.path("public.crt"), chain, 0o600), os.WriteFile(e.path("public.key"), key, 0o600), os.WriteFile(e.caFile, roots, 0o600),
+	)
+}
+
+// KeyFile is the record's public key, as mayflyd init made it.
+func (e *Env) KeyFile() string { return e.keyFile }
+
+// Roots returns the roots of mayflyd's public certificate.
+func (e *Env) Roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range e.CA.Roots() {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
+func (e *Env) publicTLS() *tls.Config {
+	return &tls.Config{RootCAs: e.Roots(), MinVersion: tls.VersionTLS12}
+}
+
+// freeAddress returns a loopback address whose port was free a moment ago.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String(), nil
+}
+
+func awaitPort(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return Eventually(ctx, "listening on "+address, func() error {
+		c, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+}

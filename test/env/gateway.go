@@ -1,0 +1,128 @@
+package env
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/test/dev"
+)
+
+// Gateway is one sidecar with its Envoy.
+type Gateway struct {
+	Name    string
+	Address string // host:port of the services listener
+	Process *Process
+	health  string
+}
+
+// StartGateway starts a sidecar process with a state of its own, under the SVID
+// that all gateways share, and waits until it decides.
+func (e *Env) StartGateway(ctx context.Context, name string) (*Gateway, error) {
+	g, err := e.addGateway(name)
+	if err != nil {
+		return nil, err
+	}
+	return g, e.RestartGateway(ctx, g)
+}
+
+// RestartGateway starts a gateway that has ended, and waits until it decides.
+func (e *Env) RestartGateway(ctx context.Context, g *Gateway) error {
+	if err := g.Process.Start(); err != nil {
+		return err
+	}
+	if err := e.awaitReady(ctx, g.Process, "http://"+g.health); err != nil {
+		return err
+	}
+	return awaitPort(ctx, g.Address)
+}
+
+func (e *Env) addGateway(name string) (*Gateway, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	health, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	dir := e.path(name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	for file, key := range map[string]string{"stripe-read.key": ReadKey, "stripe-refunds.key": RefundsKey} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(key+"\n"), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	upstream := e.Stripe.address
+	text := fmt.Sprintf(`control_plane: {address: %q, id: %q}
+identity:
+  workload_api: %q
+  sidecar: {id: %q}
+  listener: {id: %q}
+trust_domains: [%s]
+run_dir: run
+state_dir: state
+services: %q
+health: %q
+envoy: {path: %q, concurrency: 1}
+secrets:
+  stripe-read: {file: stripe-read.key, apps: [stripe], hosts: [%q]}
+  stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
+send_action_id: true
+`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, TrustDomain, address, health, e.Envoy, upstream, upstream)
+	config := filepath.Join(dir, "sidecar.yaml")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	g := &Gateway{Name: name, Address: address, health: health}
+	g.Process = newProcess("mayfly-sidecar "+name, e.Dir, filepath.Join(dir, "sidecar.log"), os.Environ(),
+		filepath.Join(e.Bin, "mayfly-sidecar"), "--dev", "--config", config)
+	e.Gateways = append(e.Gateways, g)
+	return g, nil
+}
+
+// awaitReady waits until a program says that it is ready, and fails at once if it ends.
+func (e *Env) awaitReady(ctx context.Context, p *Process, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	client := &http.Client{Timeout: 2 * time.Second}
+	err := Eventually(ctx, p.Name+" ready", func() error {
+		select {
+		case <-p.Ended():
+			cancel()
+			return fmt.Errorf("it ended")
+		default:
+		}
+		resp, err := client.Get(url + "/readyz")
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("readyz: %s", resp.Status)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w; its log ends: %s", err, tail(p.Log))
+	}
+	return nil
+}
+
+// tail returns the end of a log.
+func tail(path string) string {
+	const most = 2000
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	if len(b) > most {
+		b = b[len(b)-most:]
+	}
+	return string(b)
+}

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/audit"
+)
+
+// shownOffer is an Offer as it is shown and approved: read from its bytes only,
+// with the digest that was made here from them.
+type shownOffer struct {
+	access.Offer
+	digest string
+}
+
+// readOffer reads the bytes of a request's Offer. It refuses what could not be
+// shown whole: another form or version, a part that this command does not know.
+func readOffer(r api.Request) (shownOffer, error) {
+	if r.Offer == nil {
+		return shownOffer{}, fmt.Errorf("request %s has no offer to decide on: it is %s", r.ID, r.State)
+	}
+	raw := []byte(r.Offer.Bytes)
+	canonical, err := audit.Canonicalize(raw)
+	if err != nil || !bytes.Equal(canonical, raw) {
+		return shownOffer{}, errors.Join(errors.New("the offer is not in its canonical form"), err)
+	}
+	out := shownOffer{digest: audit.SHA256(raw).String()}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&out.Offer); err != nil {
+		return shownOffer{}, fmt.Errorf("the offer has parts that this version of mayfly cannot show: %w", err)
+	}
+	if out.V != 1 {
+		return shownOffer{}, fmt.Errorf("the offer is of version %d, which this version of mayfly cannot show", out.V)
+	}
+	if out.Request != r.ID {
+		return shownOffer{}, fmt.Errorf("the offer is of request %q, not of %s", out.Request, r.ID)
+	}
+	return out, nil
+}
+
+// render writes the Offer for whoever decides.
+func (o shownOffer) render(a *app, w io.Writer) {
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%-12s %s\n", name, plain(value))
+		}
+	}
+	line("request", o.Request+" revision "+o.Revision)
+	line("asked by", partyText(o.Requester))
+	if o.Beneficiary != o.Requester {
+		line("for", partyText(o.Beneficiary))
+	}
+	for _, p := range o.Act {
+		line("acting", partyText(p))
+	}
+	line("entitlement", o.Entitlement+" on "+o.App)
+	line("parameters", paramText(o.Params))
+	line("reason", orDash(o.Reason))
+	line("class", o.Limits.Class)
+	line("duration", durationText(o.Duration)+" from the approval")
+	line("start by", clock(audit.Stamp(o.StartBy.Time)))
+	line("left open", strings.Join(o.Limits.Any, ", "))
+	fmt.Fprintln(w, "may do")
+	for _, op := range o.Operations {
+		fmt.Fprintf(w, "  %s\n", plain(op.Name))
+		for _, c := range op.Where {
+			fmt.Fprintf(w, "    %s\n", plain(whereText(c)))
+		}
+	}
+	for _, f := range o.Findings {
+		line("finding", f)
+	}
+	line("policy", o.Policy.Commit+" "+o.Policy.Digest)
+	line("catalogue", o.Catalogue)
+	line("sha256", o.digest)
+}
+
+// whereText shows a constraint from its parts, and its words where they say more.
+func whereText(c access.OfferWhere) string {
+	value := fmt.Sprint(c.Value)
+	if list, ok := c.Value.([]any); ok {
+		texts := make([]string, len(list))
+		for i, v := range list {
+			texts[i] = fmt.Sprint(v)
+		}
+		value = strings.Join(texts, ", ")
+	}
+	out := c.Attribute + " " + c.Op + " " + value
+	if c.Unit != "" && !strings.HasSuffix(value, c.Unit) {
+		out += " " + c.Unit
+	}
+	if c.Words != "" {
+		out += "  (" + c.Words + ")"
+	}
+	return out
+}
+
+func partyText(p access.Party) string {
+	out := p.Principal
+	if p.Shown != "" && p.Shown != p.Principal {
+		out = p.Shown + ", " + out
+	}
+	if p.Person != "" && p.Person != p.Principal {
+		out += ", person " + p.Person
+	}
+	return out
+}
+
+func durationText(seconds string) string {
+	d, err := time.ParseDuration(seconds + "s")
+	if err != nil {
+		return seconds + " s"
+	}
+	return d.String()
+}

@@ -1,0 +1,200 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mayflyproxy/mayfly/api"
+)
+
+// read makes the function of a command that asks the server one thing and shows it.
+func read[T any](a *app, get func(context.Context, *api.Client, []string) (T, error), show func(T) error) func(*cobra.Command, []string) error {
+	return a.run(func(cmd *cobra.Command, args []string) error {
+		client, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		v, err := get(cmd.Context(), client, args)
+		if err != nil {
+			return err
+		}
+		if a.isJSON() {
+			return a.json(v)
+		}
+		return show(v)
+	})
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "explain REQUEST", Short: "Say why a request was decided as it was",
+		Long: `Shows each decision of policy on a request as it was stored, with its reasons, and
+whether the stored inputs and the stored policy still give the same decision.`,
+		Example: "  mayfly explain req_01JZZZZZZZZZZZZZZZZZZZZZZZ", Args: cobra.ExactArgs(1),
+		RunE: read(a, func(ctx context.Context, c *api.Client, args []string) (api.Explanation, error) {
+			return c.Explain(ctx, args[0])
+		}, a.showExplanation),
+	}
+}
+
+func (a *app) showExplanation(e api.Explanation) error {
+	state := e.State
+	if e.Code != "" {
+		state += " (" + e.Code + ")"
+	}
+	a.pairs([2]string{"request", e.ID}, [2]string{"state", state}, [2]string{"why", e.Sentence})
+	for _, d := range e.Decisions {
+		outcome := d.Outcome
+		if d.Code != "" {
+			outcome += " (" + d.Code + ")"
+		}
+		fmt.Fprintln(a.c.Stdout)
+		a.pairs([2]string{"at " + d.When, outcome}, [2]string{"policy", strings.TrimSpace(d.Policy.Commit + " " + d.Policy.Digest)},
+			[2]string{"engine", d.Policy.Engine}, [2]string{"made again", strings.TrimSpace(d.Replay + " " + d.Detail)}, [2]string{"inputs", d.Inputs})
+		for _, r := range d.Rules {
+			place := ""
+			if r.File != "" {
+				place = r.File + ":" + strconv.Itoa(r.Line) + ": "
+			}
+			fmt.Fprintln(a.c.Stdout, "  "+plain(place+r.Code+": "+r.Text))
+		}
+	}
+	for _, next := range e.Next {
+		a.hint(next)
+	}
+	return nil
+}
+
+func (a *app) traceCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "trace ID", Short: "Show everything on record about any id",
+		Long: `Shows the chain that an id belongs to, from the request to what was done under its
+grant, in order of time, each with its place on the record. Any id will do: a
+request, an offer, an approval, a grant, an action, a denial.`,
+		Example: `  mayfly trace grt_01JZZZZZZZZZZZZZZZZZZZZZZZ
+  mayfly trace act_01JZZZZZZZZZZZZZZZZZZZZZZZ -o json`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		client, err := a.connect(ctx)
+		if err != nil {
+			return err
+		}
+		t, err := client.Trace(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		if err := a.showTrace(t); err != nil {
+			return err
+		}
+		key, err := a.recordKey()
+		if err != nil {
+			return err
+		}
+		return a.see(ctx, client, key)
+	})
+	return cmd
+}
+
+// recordKey returns the key of the record that the session's server told at
+// login; a workload has none.
+func (a *app) recordKey() (string, error) {
+	if a.asWorkload() {
+		return "", nil
+	}
+	server, err := a.address()
+	if err != nil {
+		return "", err
+	}
+	s, err := a.loadSession(server)
+	return s.RecordKey, err
+}
+
+func (a *app) showTrace(t api.Trace) error {
+	if a.isJSON() {
+		return a.json(t)
+	}
+	a.pairs([2]string{"request", t.Request}, [2]string{"grant", t.Grant})
+	rows := make([][]string, len(t.Entries))
+	for i, e := range t.Entries {
+		text := e.Text
+		if id := e.Detail["action"]; id != "" {
+			text += " " + id
+		}
+		rows[i] = []string{e.Time, e.Type, e.Place, orDash(e.Who), text}
+	}
+	a.table([]string{"TIME", "TYPE", "PLACE", "WHO", "WHAT"}, rows)
+	if t.Missing != "" {
+		a.note("%s", t.Missing)
+	}
+	return nil
+}
+
+func (a *app) entitlementsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "entitlements", Short: "List what can be asked for",
+		Example: "  mayfly entitlements\n  mayfly entitlements -o json", Args: cobra.NoArgs,
+		RunE: read(a, func(ctx context.Context, c *api.Client, _ []string) ([]api.Entitlement, error) {
+			p, err := c.Entitlements(ctx)
+			return p.Items, err
+		}, a.showEntitlements),
+	}
+}
+
+func (a *app) showEntitlements(list []api.Entitlement) error {
+	rows := make([][]string, len(list))
+	for i, e := range list {
+		may := "no"
+		if e.MayAsk {
+			may = "yes"
+		}
+		params := make([]string, 0, len(e.Params))
+		for _, name := range slices.Sorted(maps.Keys(e.Params)) {
+			params = append(params, name+" ("+e.Params[name]+")")
+		}
+		rows[i] = []string{e.Name, may, e.Class, e.Default + ", at most " + e.Max, orDash(strings.Join(params, "; ")), strings.Join(e.Operations, " "), e.Owner}
+	}
+	a.table([]string{"ENTITLEMENT", "YOURS", "CLASS", "FOR", "PARAMETERS", "OPERATIONS", "OWNER"}, rows)
+	return nil
+}
+
+func (a *app) nodesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "nodes", Short: "List sidecars, and whether they hear the control plane",
+		Long: `Lists every registered sidecar and every running process of it: whether its lease
+runs, which revision it holds, and what it or its Envoy refused.`,
+		Example: "  mayfly nodes", Args: cobra.NoArgs,
+		RunE: read(a, func(ctx context.Context, c *api.Client, _ []string) (api.Nodes, error) { return c.Nodes(ctx) }, a.showNodes),
+	}
+}
+
+func (a *app) showNodes(n api.Nodes) error {
+	rows := make([][]string, len(n.Items))
+	for i, one := range n.Items {
+		name := one.Instance
+		if name == "" {
+			name = one.Sidecar
+		}
+		rows[i] = []string{name, one.State, one.Environment, strings.Join(one.Apps, " "), strconv.FormatInt(one.Revision, 10),
+			orDash(clock(one.LastPong)), one.Envoy, orDash(one.Version)}
+	}
+	a.table([]string{"INSTANCE", "STATE", "ENVIRONMENT", "APPS", "REVISION", "LAST PONG", "ENVOY", "VERSION"}, rows)
+	for _, one := range n.Items {
+		for what, text := range map[string]string{"refused": one.Nack, "its Envoy refused": one.EnvoyNack, "other catalogues than mayflyd's": strings.Join(one.Differs, " ")} {
+			if text != "" {
+				fmt.Fprintln(a.c.Stdout, plain(one.Instance+" "+what+": "+text))
+			}
+		}
+	}
+	for _, m := range n.Missing {
+		fmt.Fprintln(a.c.Stdout, plain(m))
+	}
+	return nil
+}

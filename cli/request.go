@@ -1,0 +1,313 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mayflyproxy/mayfly/api"
+)
+
+// pollEvery is how often a command that waits asks again.
+const pollEvery = 250 * time.Millisecond
+
+// asking is what request was called with.
+type asking struct {
+	params   []string
+	duration time.Duration
+	reason   string
+	denial   string
+	key      string
+	wait     bool
+}
+
+func (a *app) requestCommand() *cobra.Command {
+	var in asking
+	cmd := &cobra.Command{
+		Use: "request [ENTITLEMENT]", Short: "Ask for access",
+		Long: `Ask for an entitlement, with its parameters, for a time. The answer is a grant, a
+request that waits for people, or a refusal with its reason.
+
+After a refused call, --from-denial takes the id in the refusal and asks for the
+smallest entitlement that would have let the call pass.`,
+		Example: `  mayfly request stripe/refunds --param charge=ch_1 --param amount_max=5000 --duration 30m --reason "refund of order 17"
+  mayfly request --from-denial den_01JZZZZZZZZZZZZZZZZZZZZZZZ --param amount_max=5000 --reason "refund of order 17" --wait
+  mayfly request --svid --server-id spiffe://acme.example/mayflyd reports/read`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error { return a.request(cmd.Context(), args, in) }),
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&in.params, "param", nil, "a parameter, name=value; again for each one")
+	f.DurationVar(&in.duration, "duration", 0, "how long, such as 30m or 1h30m; left out: the entitlement's default")
+	f.StringVar(&in.reason, "reason", "", "why, in words that approvers read")
+	f.StringVar(&in.denial, "from-denial", "", "den_ id of a refused call: asks for what it lacked")
+	f.StringVar(&in.key, "idempotency-key", "", "asking again with this key within 24 h is one request")
+	f.BoolVar(&in.wait, "wait", false, "wait until the request is decided")
+	return cmd
+}
+
+func (a *app) request(ctx context.Context, args []string, in asking) error {
+	params, err := readParams(in.params)
+	if err != nil {
+		return err
+	}
+	ask := api.Ask{Params: params, Reason: in.reason}
+	if in.duration != 0 {
+		ask.Duration = in.duration.String()
+	}
+	if len(args) == 1 {
+		ask.Entitlement = args[0]
+	}
+	if ask.Entitlement == "" && in.denial == "" {
+		return usage{"name an entitlement, or a denial with --from-denial", "mayfly entitlements"}
+	}
+	client, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if in.denial != "" {
+		if ask, err = a.fromDenial(ctx, client, in.denial, ask); err != nil {
+			return err
+		}
+	}
+	if in.key == "" {
+		in.key = api.NewKey()
+	}
+	made, err := client.Request(ctx, ask, in.key)
+	if err != nil {
+		return err
+	}
+	if in.wait && made.State == "pending" {
+		a.note("%s waits for %s", made.ID, waitsFor(made))
+		if made, err = a.untilDecided(ctx, client, made); err != nil {
+			return err
+		}
+	}
+	return a.answer(made)
+}
+
+// readParams reads name=value texts.
+func readParams(texts []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, t := range texts {
+		name, value, ok := strings.Cut(t, "=")
+		if !ok || name == "" {
+			return nil, usage{fmt.Sprintf("--param %q is not name=value", t), "--param charge=ch_1"}
+		}
+		if _, twice := out[name]; twice {
+			return nil, usage{fmt.Sprintf("--param %s stands twice", name), ""}
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+// fromDenial completes ask by what a denied call lacked.
+func (a *app) fromDenial(ctx context.Context, client *api.Client, denial string, ask api.Ask) (api.Ask, error) {
+	found, err := client.FromDenial(ctx, denial)
+	if err != nil {
+		return ask, err
+	}
+	if ask.Entitlement != "" && ask.Entitlement != found.Ask.Entitlement {
+		return ask, usage{fmt.Sprintf("the denial asks for %s, not %s", found.Ask.Entitlement, ask.Entitlement), "leave out the one or the other"}
+	}
+	params := maps.Clone(found.Ask.Params)
+	if params == nil {
+		params = map[string]string{}
+	}
+	maps.Copy(params, ask.Params)
+	ask.Entitlement, ask.Params, ask.Denial = found.Ask.Entitlement, params, denial
+	for _, name := range found.Missing {
+		if _, given := params[name]; !given {
+			return ask, usage{fmt.Sprintf("%s of %s was denied (%s); %s would allow it, and needs %s", found.Operation, found.App, found.Code, ask.Entitlement, name),
+				"mayfly request --from-denial " + denial + " --param " + name + "=…"}
+		}
+	}
+	a.note("%s of %s was denied (%s): asking for %s %s", found.Operation, found.App, found.Code, ask.Entitlement, paramText(params))
+	return ask, nil
+}
+
+// untilDecided asks until a request is not pending any more.
+func (a *app) untilDecided(ctx context.Context, client *api.Client, r api.Request) (api.Request, error) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for r.State == "pending" {
+		select {
+		case <-ctx.Done():
+			a.hint("mayfly show " + r.ID)
+			return r, errInterrupted
+		case <-tick.C:
+		}
+		next, err := client.ShowRequest(ctx, r.ID)
+		if err != nil && ctx.Err() != nil {
+			continue
+		}
+		if err != nil {
+			return r, err
+		}
+		r = next
+	}
+	return r, nil
+}
+
+// answer shows what came of a request, and ends with its code.
+func (a *app) answer(r api.Request) error {
+	if err := a.showAnswer(r); err != nil {
+		return err
+	}
+	switch r.State {
+	case "approved":
+		return nil
+	case "pending":
+		return exit{exitPending}
+	case "withdrawn":
+		return exit{exitEnded}
+	default:
+		return exit{exitDenied}
+	}
+}
+
+func (a *app) showAnswer(r api.Request) error {
+	if a.isJSON() {
+		return a.json(r)
+	}
+	a.pairs([2]string{"request", r.ID}, [2]string{"state", stateText(r)}, [2]string{"entitlement", r.Entitlement},
+		[2]string{"parameters", paramText(r.Params)}, [2]string{"for", r.Duration}, [2]string{"grant", r.Grant},
+		[2]string{"waits for", waitsFor(r)}, [2]string{"decide by", clockLeft(a, r.DecideBy)}, [2]string{"why", r.Sentence})
+	switch r.State {
+	case "approved":
+		a.hint("mayfly done " + r.Grant + " when you are finished; mayfly trace " + r.Grant + " shows what was done")
+	case "pending":
+		a.hint("an approver types: mayfly approve " + r.ID)
+		a.hint("mayfly show " + r.ID + " says where it stands")
+	case "denied", "expired":
+		a.hint("mayfly explain " + r.ID)
+	}
+	return nil
+}
+
+func stateText(r api.Request) string {
+	if r.Code == "" {
+		return r.State
+	}
+	return r.State + " (" + r.Code + ")"
+}
+
+// waitsFor says whose approval a pending request waits for.
+func waitsFor(r api.Request) string {
+	if r.State != "pending" {
+		return ""
+	}
+	for _, s := range r.Steps {
+		if s.Given < s.Count {
+			return fmt.Sprintf("%d of %d approvals of %s", s.Count-s.Given, s.Count, strings.Join(s.Any, ", "))
+		}
+	}
+	return ""
+}
+
+func clockLeft(a *app, s string) string {
+	if s == "" {
+		return ""
+	}
+	return clock(s) + " (" + a.left(s) + ")"
+}
+
+func (a *app) requestsCommand() *cobra.Command {
+	var q api.RequestsQuery
+	cmd := &cobra.Command{
+		Use: "requests", Short: "List requests",
+		Long: `List your own requests, newest first; with --waiting those that wait for your
+decision, and with --everyone everybody's (for the security group).`,
+		Example: `  mayfly requests
+  mayfly requests --waiting
+  mayfly requests --state denied --everyone -o json`,
+		Args: cobra.NoArgs,
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error { return a.requests(cmd.Context(), q) }),
+	}
+	f := cmd.Flags()
+	f.BoolVar(&q.Waiting, "waiting", false, "those that you may decide now")
+	f.BoolVar(&q.Everyone, "everyone", false, "everybody's")
+	f.StringVar(&q.State, "state", "", "pending, approved, denied, withdrawn or expired")
+	f.StringVar(&q.App, "app", "", "of one app")
+	return cmd
+}
+
+func (a *app) requests(ctx context.Context, q api.RequestsQuery) error {
+	client, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := pages(func(cursor string) (api.Page[api.Request], error) {
+		q.Cursor = cursor
+		return client.Requests(ctx, q)
+	})
+	if err != nil {
+		return err
+	}
+	if a.isJSON() {
+		return a.json(all)
+	}
+	if len(all) == 0 {
+		a.note("there are none")
+		return nil
+	}
+	rows := make([][]string, len(all))
+	for i, r := range all {
+		who := r.Requester.Name
+		if who == "" {
+			who = r.Requester.Principal
+		}
+		rows[i] = []string{r.ID, stateText(r), r.Entitlement, orDash(paramText(r.Params)), r.Duration, who, clock(r.CreatedAt)}
+	}
+	a.table([]string{"REQUEST", "STATE", "ENTITLEMENT", "PARAMETERS", "FOR", "REQUESTER", "ASKED"}, rows)
+	if q.Waiting {
+		a.hint("mayfly approve " + all[0].ID)
+	}
+	return nil
+}
+
+// maxListed bounds how much one list shows.
+const maxListed = 2000
+
+// pages gathers the pages of a list.
+func pages[T any](next func(cursor string) (api.Page[T], error)) ([]T, error) {
+	out := []T{}
+	for cursor := ""; ; {
+		page, err := next(cursor)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, page.Items...)
+		if page.Cursor == "" || len(out) >= maxListed {
+			return out, nil
+		}
+		if page.Cursor == cursor {
+			return nil, errors.New("the server's pages do not end")
+		}
+		cursor = page.Cursor
+	}
+}
+
+func (a *app) withdrawCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "withdraw REQUEST", Short: "Take your request back",
+		Example: "  mayfly withdraw req_01JZZZZZZZZZZZZZZZZZZZZZZZ", Args: cobra.ExactArgs(1),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			client, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			r, err := client.Withdraw(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.showAnswer(r)
+		}),
+	}
+}

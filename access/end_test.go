@@ -1,6 +1,8 @@
 package access_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +88,9 @@ func TestP4_RevokeNamesWhomItWaitsFor(t *testing.T) {
 	if len(rev.Waits) != 2 {
 		t.Fatalf("waits for %+v; %v hears nothing since a minute", rev.Waits, quiet)
 	}
+	if lease := rev.Waits[0].Until.Sub(rev.Waits[0].LastPong); lease != 61*time.Second {
+		t.Fatalf("the lease of an instance that fronts reports is %s and not a minute and a second", lease)
+	}
 	v, err := w.Revocation(ctx, w.as(dave), r.Grant)
 	if err != nil || v.Done || v.At != w.head() {
 		t.Fatalf("%+v, %v", v, err)
@@ -126,6 +131,26 @@ func TestP4_RevokeNamesWhomItWaitsFor(t *testing.T) {
 	}
 }
 
+func TestP4_ALeaseIsAsLongAsItWasPromised(t *testing.T) {
+	w := newWorld(t)
+	r := w.granted()
+	i := w.join("1")
+	w.apply("apps/reports.yaml", "stale_after: 1m", "stale_after: 10s")
+	w.apply("mayfly.yaml", "apps: [stripe, reports]", "apps: [reports]")
+	r2 := w.granted()
+	for _, id := range []grant.GrantID{r.Grant, r2.Grant} { // it may still hold what it fronted before
+		rev, err := w.Revoke(t.Context(), w.as(dave), id, "")
+		if err != nil || len(rev.Waits) != 1 || rev.Waits[0].Until.Sub(rev.Waits[0].LastPong) != 61*time.Second {
+			t.Fatalf("%+v, %v", rev, err)
+		}
+	}
+	w.join("1")
+	r = w.granted()
+	if rev, err := w.Revoke(t.Context(), w.as(dave), r.Grant, ""); err != nil || len(rev.Waits) != 0 {
+		t.Fatalf("waits for %v, which joined without the app: %+v, %v", i, rev, err)
+	}
+}
+
 func TestP4_TheLastAcknowledgementWritesTheReceipts(t *testing.T) {
 	w := newWorld(t)
 	r := w.granted()
@@ -160,7 +185,7 @@ func TestSweepWritesWhatTimeBrought(t *testing.T) {
 		t.Fatalf("leaves %q", got)
 	}
 	changes, _, err := w.Source().Changes(ctx, head, feed.Newest())
-	if err != nil || len(changes) == 0 {
+	if err != nil || len(changes) != 2 || changes[0].App+" "+changes[1].App != "stripe reports" || changes[0].At == changes[1].At {
 		t.Fatalf("changes %v, %v", changes, err)
 	}
 	_, err = w.Finish(ctx, w.as(refunder), r.Grant)
@@ -240,5 +265,31 @@ func TestPolicyThatNarrowsEndsLiveGrants(t *testing.T) {
 				t.Fatal("a commit moved the end")
 			}
 		})
+	}
+}
+
+func TestARefusedPolicyIsOnRecord(t *testing.T) {
+	w := newWorld(t)
+	before, head := len(w.leaves()), w.head()
+	if err := w.RefusePolicy(t.Context(), "c0ffee", "unsigned", strings.Repeat("é", 3000)+"\xff"); err != nil {
+		t.Fatal(err)
+	}
+	if w.types(before) != "policy.refused" || w.head() != head {
+		t.Fatalf("leaves %s, head %v", w.types(before), w.head())
+	}
+}
+
+func TestAPolicyCheckedAgainstAnotherOneIsRefused(t *testing.T) {
+	w := newWorld(t)
+	before := len(w.leaves())
+	for _, after := range []string{"", "another"} {
+		_, err := w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: w.files, Commit: "next", After: after})
+		if !errors.Is(err, access.ErrPolicyMoved) {
+			t.Fatalf("after %q: %v", after, err)
+		}
+	}
+	out, err := w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: w.files, Commit: w.commit, After: "whatever"})
+	if err != nil || !out.Same || w.types(before) != "" {
+		t.Fatalf("%+v, %v, %s", out, err, w.types(before))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Code is the stable code of a Fault. Codes are never reused. The zero value
@@ -150,7 +151,7 @@ func missing(err error, id string) error {
 func clip(s string) string {
 	const limit = 64
 	if len(s) > limit {
-		return s[:limit] + "…"
+		return strings.ToValidUTF8(s[:limit], "") + "…"
 	}
 	return s
 }

@@ -13,8 +13,9 @@ import (
 	"github.com/mayflyproxy/mayfly/policy"
 )
 
-// denialWait is how long FromDenial waits for the segment that holds the denial.
-const denialWait = 3 * time.Second
+// maxDenialWait is how long FromDenial waits for the segment that holds the
+// denial (contracts §4).
+const maxDenialWait = 3 * time.Second
 
 // Suggestion is what to ask for so that a denied operation would pass.
 type Suggestion struct {
@@ -31,8 +32,8 @@ type Suggestion struct {
 // smallest name, with the parameters that the record tells. It waits up to 3 s
 // for the record to arrive; another's denial is answered like none.
 func (s *Service) FromDenial(ctx context.Context, c Caller, id grant.DenialID) (Suggestion, error) {
-	ctx, cancel := context.WithTimeout(ctx, denialWait)
-	defer cancel()
+	limit := time.NewTimer(s.denialWait)
+	defer limit.Stop()
 	for {
 		rung := s.ingested.wait()
 		out, err := s.fromDenial(ctx, c, id)
@@ -41,8 +42,10 @@ func (s *Service) FromDenial(ctx context.Context, c Caller, id grant.DenialID) (
 		}
 		select {
 		case <-rung:
-		case <-ctx.Done():
+		case <-limit.C:
 			return Suggestion{}, err
+		case <-ctx.Done():
+			return Suggestion{}, ctx.Err()
 		}
 	}
 }

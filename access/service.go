@@ -27,7 +27,10 @@ type Config struct {
 	Published func(signed []byte)
 	// SessionLife is how long a login lasts, at most MaxSession. Zero: MaxSession.
 	SessionLife time.Duration
-	Log         *slog.Logger // nil: none
+	// DenialWait is how long FromDenial waits for a denial to arrive, at most
+	// 3 s. Zero: 3 s.
+	DenialWait time.Duration
+	Log        *slog.Logger // nil: none
 }
 
 // Service carries out the verbs. It is safe for concurrent use.
@@ -39,6 +42,7 @@ type Service struct {
 	wake        func()
 	published   func([]byte)
 	sessionLife time.Duration
+	denialWait  time.Duration
 	log         *slog.Logger
 
 	policies policyCache
@@ -62,6 +66,8 @@ func New(c Config) (*Service, error) {
 		return nil, errors.New("access: no catalogues")
 	case c.SessionLife < 0 || c.SessionLife > MaxSession:
 		return nil, errors.New("access: a session lasts at most 8h")
+	case c.DenialWait < 0 || c.DenialWait > maxDenialWait:
+		return nil, errors.New("access: a denial is waited for at most 3s")
 	}
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
@@ -72,6 +78,9 @@ func New(c Config) (*Service, error) {
 	}
 	if s.published == nil {
 		s.published = func([]byte) {}
+	}
+	if s.denialWait = c.DenialWait; s.denialWait == 0 {
+		s.denialWait = maxDenialWait
 	}
 	if s.sessionLife == 0 {
 		s.sessionLife = MaxSession

@@ -10,6 +10,9 @@ import (
 // maxHeard is how many heads of one spool are remembered: two minutes of Pings.
 const maxHeard = 120
 
+// maxSpools bounds how many spools are remembered.
+const maxSpools = 4096
+
 // spoolBook remembers what instances said of their spools, so that records which
 // were said to exist and never came are named (contracts §5). It is memory only:
 // after a restart of mayflyd the next Pings fill it. The zero value is ready.
@@ -47,6 +50,9 @@ func (b *spoolBook) note(i feed.Instance, s *feed.SpoolHead, at time.Time) {
 		return
 	}
 	h := b.heads[s.GetSpool()]
+	if h == nil && len(b.heads) >= maxSpools {
+		return
+	}
 	if h == nil {
 		h = &heardSpool{}
 		b.heads[s.GetSpool()] = h

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
@@ -22,16 +23,39 @@ func (s *Service) Sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if n < sweepBatch {
+		if n == 0 {
 			break
 		}
 	}
 	if err := s.sweepRevocations(ctx); err != nil {
 		return err
 	}
-	return s.sweepInstances(ctx)
+	if err := s.sweepInstances(ctx); err != nil {
+		return err
+	}
+	return s.prune(ctx)
 }
 
+// keptRevisions is how many revisions back an instance may be and still follow
+// by changes instead of a snapshot.
+const keptRevisions = 1 << 14
+
+// prune forgets changes that nobody follows by any more.
+func (s *Service) prune(ctx context.Context) error {
+	var upto feed.Position
+	return s.sweep(ctx, func(tx Tx) (bool, error) {
+		oldest, err := tx.Changes().Oldest(ctx)
+		if err != nil {
+			return false, err
+		}
+		upto, err = tx.Head().Feed(ctx)
+		upto.Revision -= keptRevisions
+		return upto.Revision > oldest.Revision+keptRevisions, err
+	}, func(w *work) error { return w.tx.Changes().Prune(ctx, upto) })
+}
+
+// sweepGrants takes one app's grants a transaction: a change of several apps
+// would have every instance read the whole again.
 func (s *Service) sweepGrants(ctx context.Context) (int, error) {
 	n := 0
 	err := s.sweep(ctx, func(tx Tx) (bool, error) {
@@ -42,12 +66,16 @@ func (s *Service) sweepGrants(ctx context.Context) (int, error) {
 		if err != nil {
 			return fmt.Errorf("ended grants: %w", err)
 		}
+		n = 0
 		for _, g := range ended {
+			if g.Scope.App != ended[0].Scope.App {
+				continue
+			}
 			if err := w.ended(ctx, g); err != nil {
 				return err
 			}
+			n++
 		}
-		n = len(ended)
 		return nil
 	})
 	return n, err

@@ -43,18 +43,14 @@ func (s *Service) Approve(ctx context.Context, c Caller, id grant.RequestID, off
 	})
 }
 
-// Deny refuses a pending request, in the caller's words: one person of the step
-// that it waits for is enough.
+// Deny refuses a pending request: one person of the step that it waits for is
+// enough. The words stand in the request's Approvals.
 func (s *Service) Deny(ctx context.Context, c Caller, id grant.RequestID, reason string) (Request, error) {
 	return s.answer(ctx, c, id, reason, func(w *work, set *policy.Set, r *Request) error {
 		if _, err := w.speak(ctx, set, c, r, false, reason); err != nil {
 			return err
 		}
-		sentence := "an approver said no"
-		if reason != "" {
-			sentence += ": " + reason
-		}
-		return w.finishRequest(ctx, r, Denied, audit.TypeRequestDenied, CodeRefused, sentence, c.Principal)
+		return w.finishRequest(ctx, r, Denied, audit.TypeRequestDenied, CodeRefused, "an approver said no", c.Principal)
 	})
 }
 

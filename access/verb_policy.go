@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -81,6 +82,22 @@ func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult
 		s.log.WarnContext(ctx, "no checkpoint after a policy change; the next one covers it", "error", err)
 	}
 	return out, nil
+}
+
+// policyRefused is the body of the leaf policy.refused.
+type policyRefused struct {
+	Commit string `json:"commit,omitempty"`
+	Reason string `json:"reason"`
+	Words  string `json:"words"`
+}
+
+// RefusePolicy records that a commit did not enter into force: a reason code and
+// words for operators. The caller tells each refusal once.
+func (s *Service) RefusePolicy(ctx context.Context, commit, reason, words string) error {
+	return s.update(ctx, func(w *work) error {
+		_, err := w.leaf(ctx, audit.TypePolicyRefused, "", policyRefused{Commit: clip(commit), Reason: clip(reason), Words: clipLong(strings.ToValidUTF8(words, "?"))})
+		return err
+	})
 }
 
 func commitOf(set *policy.Set) string {

@@ -36,6 +36,8 @@ type world struct {
 	notes [][]byte
 }
 
+const denialWait = 100 * time.Millisecond
+
 var epoch = time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
 
 const (
@@ -83,9 +85,10 @@ func newWorldOver(t testing.TB, wrap func(access.Store) access.Store) *world {
 	}
 	w.Service, err = access.New(access.Config{
 		Store: w.store, Signer: signer, Minter: grant.NewMinter(),
-		Policy:    policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
-		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
-		Published: func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
+		Policy:     policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
+		DenialWait: denialWait,
+		Wake:       func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
+		Published:  func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -172,7 +172,11 @@ func TestP8_DecisionsAreMadeAgainFromWhatIsStored(t *testing.T) {
 			t.Error("the stored inputs hold the words of the justification")
 		}
 	}
-	in := s.Decide(ask(t)).Inputs
+	in, shuffled := s.Decide(ask(t)).Inputs, ask(t)
+	slices.Reverse(shuffled.Requester.Groups)
+	if a, b := in.Canonical(), s.Decide(shuffled).Inputs.Canonical(); string(a) != string(b) {
+		t.Errorf("the order of groups shows:\n%s\n%s", a, b)
+	}
 	other, err := Load(edited(t, change{refunds, "max: 2h", "max: 3h"}), options(t))
 	if err != nil {
 		t.Fatal(err)

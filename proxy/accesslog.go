@@ -26,8 +26,12 @@ type AccessLog struct {
 	log     *slog.Logger
 }
 
-// NewAccessLog returns an AccessLog that closes actions and writes to journal. now is t.
+// NewAccessLog returns an AccessLog that closes actions and writes to journal.
+// now is t; a nil log discards.
 func NewAccessLog(actions *Actions, journal Journal, now func() time.Time, log *slog.Logger) *AccessLog {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &AccessLog{actions: actions, journal: journal, now: now, log: log}
 }
 
@@ -91,19 +95,39 @@ func (a *AccessLog) outcome(ctx context.Context, text string, e *accesslogdata.H
 // outcomeOf reads what became of an action that the hop did not take.
 func outcomeOf(action Action, e *accesslogdata.HTTPAccessLogEntry) audit.Outcome {
 	resp, details := e.GetResponse(), e.GetResponse().GetResponseCodeDetails()
-	o := audit.Outcome{
-		Result: audit.ResultSent, Status: int(resp.GetResponseCode().GetValue()), Bytes: int64(resp.GetResponseBodyBytes()),
+	o := audit.Outcome{Result: resultOf(action, e), Bytes: int64(resp.GetResponseBodyBytes())}
+	if o.Result == audit.ResultSent {
+		o.Status = int(resp.GetResponseCode().GetValue())
+	} else {
+		o.Reason = string(envoyReason(e))
 	}
-	reached := e.GetCommonProperties().GetUpstreamRemoteAddress() != nil && e.GetRequest().GetRequestHeadersBytes() > 0
 	switch {
-	case action.Hop, !reached:
-		o.Result, o.Reason = audit.ResultNotSent, string(envoyReason(e))
 	case strings.Contains(details, "max_duration_timeout"):
 		o.EndedBy = "deadline"
-	case strings.Contains(details, "downstream_remote_disconnect"):
+	case strings.Contains(details, "downstream_remote_disconnect"), strings.Contains(details, "downstream_local_disconnect"):
 		o.EndedBy = "caller"
+	case o.Result == audit.ResultSent && strings.HasPrefix(details, "upstream"):
+		o.EndedBy = "upstream"
 	}
 	return o
+}
+
+// resultOf reports whether the app got the request. Envoy names the upstream as
+// soon as it has chosen one; that bytes went there is told by their number and by
+// the time of the first. A connection that failed got none; in doubt it is unknown.
+func resultOf(action Action, e *accesslogdata.HTTPAccessLogEntry) audit.Result {
+	p, flags := e.GetCommonProperties(), e.GetCommonProperties().GetResponseFlags()
+	switch {
+	case action.Hop:
+		return audit.ResultNotSent
+	case p.GetTimeToFirstUpstreamTxByte() != nil || e.GetRequest().GetUpstreamHeaderBytesSent() > 0:
+		return audit.ResultSent
+	case p.GetUpstreamRemoteAddress() == nil,
+		flags.GetUpstreamConnectionFailure(), flags.GetNoHealthyUpstream(), flags.GetUpstreamOverflow(), flags.GetNoRouteFound():
+		return audit.ResultNotSent
+	default:
+		return audit.ResultUnknown
+	}
 }
 
 // envoyReason names Envoy's own refusal with a reason of ours.
@@ -134,7 +158,7 @@ func envoyReason(e *accesslogdata.HTTPAccessLogEntry) grant.Reason {
 func (a *AccessLog) connection(ctx context.Context, e *accesslogdata.TCPAccessLogEntry) {
 	p := e.GetCommonProperties()
 	failure := p.GetDownstreamTransportFailureReason()
-	a.log.InfoContext(ctx, "connection refused", "failure", failure, "sni", p.GetTlsProperties().GetTlsSniHostname())
+	a.log.DebugContext(ctx, "connection refused", "failure", failure, "sni", p.GetTlsProperties().GetTlsSniHostname())
 	switch {
 	case strings.Contains(failure, "PEER_DID_NOT_RETURN_A_CERTIFICATE"):
 		a.journal.Count(grant.NoIdentity)

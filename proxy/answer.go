@@ -30,11 +30,11 @@ const (
 
 // allowed tells Envoy to forward. Only value is used: Envoy 1.40 writes a
 // raw_value as an empty header, and an empty grpc-timeout would mean no deadline.
-func allowed(a Action, start, now time.Time) *authv3.CheckResponse {
+func allowed(a Action, now time.Time, spent time.Duration) *authv3.CheckResponse {
 	headers := []*corev3.HeaderValueOption{set(ActionHeader, a.ID.String())}
 	ok := &authv3.OkHttpResponse{}
 	if !a.Hop {
-		headers = append(headers, set("grpc-timeout", deadlineText(a.Deadline, start, now)))
+		headers = append(headers, set("grpc-timeout", deadlineText(a.Deadline.Sub(now), spent)))
 	}
 	ok.Headers = headers
 	return &authv3.CheckResponse{
@@ -46,14 +46,12 @@ func allowed(a Action, start, now time.Time) *authv3.CheckResponse {
 
 // deadlineText is the time from the stream's start to the deadline, as Envoy
 // counts it: what the decision took is added, and it is never 0, which some
-// versions read as unlimited.
-func deadlineText(deadline, start, now time.Time) string {
-	spent := max(now.Sub(start), 0)
-	if start.IsZero() {
-		spent = 0
-	}
-	ms := max((deadline.Sub(now) + spent).Milliseconds(), 1)
-	return strconv.FormatInt(ms, 10) + "m"
+// versions read as unlimited. spent is measured on the boot clock, from when the
+// question came: Envoy tells when the stream began, but by the wall clock, and one
+// that is moved would move the end (P3). What Envoy took before it asked makes
+// the end that much earlier.
+func deadlineText(left, spent time.Duration) string {
+	return strconv.FormatInt(max((left+max(spent, 0)).Milliseconds(), 1), 10) + "m"
 }
 
 // refused tells Envoy to answer r itself.
@@ -81,7 +79,14 @@ func refused(r app.Response, d *grant.Denial, denialShown bool) *authv3.CheckRes
 func grpcRefusal(d *grant.Denial) app.Response {
 	h := app.DenialHeader(d, "application/grpc")
 	h.Set("Grpc-Status", strconv.FormatUint(uint64(d.Info().GRPC), 10))
-	h.Set("Grpc-Message", percentEncode(d.Error()))
+	text := d.Error()
+	if d.Entitlement != "" {
+		text += ". The entitlement " + d.Entitlement + " would allow it"
+	}
+	if d.Next != "" {
+		text += ". Next: " + d.Next
+	}
+	h.Set("Grpc-Message", percentEncode(text))
 	return app.Response{Status: http.StatusOK, Header: h}
 }
 

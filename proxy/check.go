@@ -59,6 +59,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 
 // ruling is one request on its way to a decision: what is known of it so far.
 type ruling struct {
+	began  time.Duration // on the boot clock
 	r      *Request
 	app    *App
 	kind   app.Kind
@@ -79,7 +80,7 @@ type ruling struct {
 func (c *Checker) Check(ctx context.Context, m *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, DecideWithin)
 	defer cancel()
-	v := &ruling{}
+	v := &ruling{began: c.c.Table.clock.Boot()}
 	if err := c.decide(ctx, v, m); err != nil {
 		return c.refuse(ctx, v, grant.Of(err)), nil
 	}
@@ -144,6 +145,11 @@ func (c *Checker) findApp(v *ruling, _ time.Time) error {
 }
 
 func (c *Checker) classify(v *ruling, _ time.Time) error {
+	// Envoy 1.40 can hand over the beginning of a body as if it were the whole, and
+	// forward all of it; only this header of its own tells.
+	if v.kind.Needs(v.r.HTTP.Method) == app.NeedsBody && v.r.HTTP.Header.Get("X-Envoy-Auth-Partial-Body") != "false" {
+		return grant.Deny(grant.BodyTooLarge, "the body is larger than the %d bytes that can be decided on", app.MaxBody)
+	}
 	op, err := v.kind.Classify(&v.r.HTTP)
 	if err != nil {
 		return err
@@ -185,7 +191,7 @@ func (c *Checker) findGrant(v *ruling, now time.Time) error {
 func (c *Checker) commit(ctx context.Context, v *ruling) error {
 	mark, err := c.c.Journal.Intent(ctx, audit.Intent{Grant: v.grant.ID.String(), Try: c.try(v)}, v.class.Writes())
 	if err != nil {
-		return unavailable(ctx, err, "the intent cannot be written")
+		return c.unwritten(ctx, v, err)
 	}
 	v.mark, v.written = mark, true
 	if !v.class.Acknowledged() {
@@ -195,6 +201,22 @@ func (c *Checker) commit(ctx context.Context, v *ruling) error {
 		return unavailable(ctx, err, "the control plane did not acknowledge the intent")
 	}
 	return nil
+}
+
+// unwritten says why an intent is not on the record. If the grant ended while the
+// disk was waited for, that is the reason.
+func (c *Checker) unwritten(ctx context.Context, v *ruling, err error) error {
+	now := c.c.Table.Now()
+	var large *audit.TooLargeError
+	switch gone := c.c.Table.Look(v.grant.ID, now); {
+	case gone != nil:
+		return gone
+	case !now.Before(v.action.Deadline):
+		return grant.Deny(grant.Timeout, "the decision took too long").Because(err)
+	case errors.As(err, &large):
+		return grant.Deny(grant.BodyTooLarge, "the request says more than a record holds").Because(err)
+	}
+	return unavailable(ctx, err, "the intent cannot be written")
 }
 
 // unavailable keeps a denial as it is and makes record_unavailable of the rest.
@@ -209,7 +231,10 @@ func unavailable(ctx context.Context, err error, sentence string) error {
 	return grant.Deny(grant.RecordUnavailable, "%s", sentence).Because(err)
 }
 
-// handOver is the last look and the answer: nothing waits in between.
+// handOver is the last look and the answer: nothing waits in between. When ctx
+// ends after it, Envoy has refused the request by itself and nobody tells: the
+// action stays open until the sweep writes that its outcome is unknown, or that
+// the hop never saw it.
 func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse {
 	bound := v.action.Deadline
 	if v.action.Hop {
@@ -219,10 +244,11 @@ func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse
 	err := c.c.Actions.Put(v.action)
 	if err == nil {
 		err = c.c.Table.LastLook(v.grant.ID, v.action.ID, bound, func() error {
-			if err := ctx.Err(); err != nil {
+			now := c.c.Table.Now()
+			if err := ctx.Err(); err != nil || !now.Before(v.action.Deadline) {
 				return grant.Deny(grant.Timeout, "the decision took too long").Because(err)
 			}
-			answer = allowed(v.action, v.r.Start, c.c.Table.Now())
+			answer = allowed(v.action, now, c.c.Table.clock.Boot()-v.began)
 			return nil
 		})
 	}
@@ -235,9 +261,7 @@ func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse
 // refuse records a no and says it in the caller's own protocol. Nobody who
 // proved nothing is told more than the reason.
 func (c *Checker) refuse(ctx context.Context, v *ruling, d *grant.Denial) *authv3.CheckResponse {
-	if cause := errors.Unwrap(d); cause != nil {
-		c.c.Log.LogAttrs(ctx, slog.LevelInfo, "request denied", slog.String("reason", string(d.Reason)), slog.Any("error", cause))
-	}
+	c.log(ctx, d)
 	out := *d
 	shown := c.record(v, &out)
 	if !shown {
@@ -255,6 +279,18 @@ func (c *Checker) refuse(ctx context.Context, v *ruling, d *grant.Denial) *authv
 	return refused(resp, &out, shown)
 }
 
+// log tells operators what is wrong with the gateway. What callers do wrong is on
+// the record, and would fill a log.
+func (c *Checker) log(ctx context.Context, d *grant.Denial) {
+	cause, level := errors.Unwrap(d), slog.LevelDebug
+	if d.Info().HTTP >= http.StatusInternalServerError {
+		level = slog.LevelWarn
+	}
+	if cause != nil {
+		c.c.Log.LogAttrs(ctx, level, "request denied", slog.String("reason", string(d.Reason)), slog.Any("error", cause))
+	}
+}
+
 func (c *Checker) shape(v *ruling, d *grant.Denial) app.Response {
 	switch {
 	case v.r != nil && v.r.GRPC:
@@ -266,8 +302,9 @@ func (c *Checker) shape(v *ruling, d *grant.Denial) app.Response {
 	}
 }
 
-// record writes the denial, or the outcome of an intent that was already
-// written. It reports whether the denial's id leads anywhere.
+// record writes the denial and, if the intent stands already, that nothing was
+// sent: both under the intent's action id. It reports whether the denial's id
+// leads anywhere.
 func (c *Checker) record(v *ruling, d *grant.Denial) bool {
 	if v.written {
 		c.c.Actions.Close(v.action.ID)
@@ -280,7 +317,7 @@ func (c *Checker) record(v *ruling, d *grant.Denial) bool {
 		return false
 	}
 	now := c.c.Table.Now()
-	if v.action.ID.IsZero() || v.written {
+	if v.action.ID.IsZero() {
 		v.action.ID = c.c.Minter.NewActionID(now)
 	}
 	d.ID = c.c.Minter.NewDenialID(now)

@@ -18,13 +18,17 @@ type Mark struct {
 // concurrent use.
 type Journal interface {
 	// Intent writes an intent before the act: on disk, fsynced, when it returns if
-	// durable, else written. An error means that the act does not happen.
+	// durable, else written. An error means that the act does not happen: when ctx
+	// ends, when i.Deadline has passed, when there is no room. Then either nothing
+	// was written or the journal itself closes it as not_sent.
 	Intent(ctx context.Context, i audit.Intent, durable bool) (Mark, error)
-	// Outcome writes what became of an intent. It has reserved room: it fails only
-	// with the disk.
+	// Outcome takes what became of an intent. It waits for nothing, and has reserved
+	// room: an outcome is lost only with the disk or the process, and is then
+	// unknown.
 	Outcome(o audit.Outcome) error
-	// Denied writes a refusal of an authenticated peer, or counts it (contracts §5).
-	// recorded is false if it was only counted: its id then leads nowhere.
+	// Denied takes a refusal of an authenticated peer, to be written or counted
+	// (contracts §5). It waits for nothing. recorded is false if it is only counted:
+	// its id then leads nowhere.
 	Denied(d audit.Denied) (recorded bool)
 	// Count counts a refusal of a peer that proved nothing.
 	Count(code grant.Reason)

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -21,7 +20,6 @@ type Request struct {
 	Certificate string // the peer's chain, URL-encoded PEM; empty: it sent none
 	App         string // of the route's metadata; empty: no route of an app
 	Hop         bool   // the route leads to the hop
-	Start       time.Time
 	HTTP        app.Request
 	GRPC        bool // wants a gRPC answer
 }
@@ -50,9 +48,6 @@ func readRequest(m *authv3.CheckRequest) (*Request, *grant.Denial) {
 			Header: http.Header{}, Body: body(h),
 		},
 	}
-	if ts := attrs.GetRequest().GetTime(); ts != nil {
-		r.Start = ts.AsTime()
-	}
 	route := attrs.GetRouteMetadataContext().GetFilterMetadata()[routeNamespace].GetFields()
 	r.App, r.Hop = route["app"].GetStringValue(), route["hop"].GetBoolValue()
 	r.HTTP.App = r.App
@@ -78,24 +73,44 @@ func body(h *authv3.AttributeContext_HttpRequest) []byte {
 	return nil
 }
 
+// singles are the headers of which a second value would be read by somebody.
+func singles() [7]string {
+	return [7]string{"Authorization", "Host", "Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Upgrade"}
+}
+
+// partialBody is how Envoy marks a body that it did not buffer whole.
+const partialBody = "X-Envoy-Auth-Partial-Body"
+
 // readHeaders copies the headers, in order and with all their values, and
-// refuses those that two parsers could read differently (a duplicate
-// Authorization or Host, Connection that nominates other headers).
+// refuses those that two parsers could read differently: a second Authorization
+// or Host, a Connection that nominates other headers. Envoy joins some repeated
+// headers with commas; then the joined text is what is decided on and forwarded.
 func readHeaders(r *Request, m *corev3.HeaderMap) *grant.Denial {
+	if len(m.GetHeaders()) == 0 {
+		return grant.Deny(grant.Malformed, "the request came without its headers as they were sent")
+	}
+	told := map[string]string{":method": r.HTTP.Method, ":authority": r.HTTP.Authority, ":path": r.HTTP.Path}
 	for _, h := range m.GetHeaders() {
 		name, value := h.GetKey(), h.GetValue()
 		if raw := h.GetRawValue(); len(raw) > 0 {
 			value = string(raw)
 		}
-		if strings.HasPrefix(name, ":") {
-			continue
+		if !strings.HasPrefix(name, ":") {
+			r.HTTP.Header.Add(name, value)
+		} else if want, ok := told[strings.ToLower(name)]; ok && value != want {
+			return grant.Deny(grant.ConflictingHeaders, "the header %s is not what the request line says", name)
 		}
-		r.HTTP.Header.Add(name, value)
 	}
-	for _, single := range []string{"Authorization", "Host", "Content-Type", "Content-Length", "Content-Encoding"} {
+	for _, single := range singles() {
 		if len(r.HTTP.Header.Values(single)) > 1 {
 			return grant.Deny(grant.ConflictingHeaders, "the header %s is there more than once", single)
 		}
+	}
+	if host := r.HTTP.Header.Get("Host"); host != "" && host != r.HTTP.Authority {
+		return grant.Deny(grant.ConflictingHeaders, "the header Host is not the request's host")
+	}
+	if r.HTTP.Header.Get(partialBody) == "true" {
+		return grant.Deny(grant.BodyTooLarge, "the body is larger than a decision is made on")
 	}
 	return checkConnection(r.HTTP.Header)
 }

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"strings"
+	"unicode/utf8"
+
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/scope"
 )
@@ -10,7 +13,7 @@ func (c *Checker) try(v *ruling) audit.Try {
 	status := c.c.Table.Status()
 	t := audit.Try{
 		Action: v.action.ID.String(), Principal: c.principal(v),
-		Operation: v.op.Name, Resource: v.op.Resource, Class: v.class.String(),
+		Operation: v.op.Name, Resource: limit(v.op.Resource, maxText), Class: v.class.String(),
 		Ask: audit.Ask{
 			Certificate: v.peer.SHA256, Method: limit(v.r.HTTP.Method, 16), Authority: limit(v.r.HTTP.Authority, 256), Path: v.r.PathHash(),
 		},
@@ -38,19 +41,23 @@ func (c *Checker) principal(v *ruling) string {
 	return v.peer.Principal.String()
 }
 
+// maxText is the longest text of a caller's that a record keeps, in bytes.
+const maxText = 1024
+
 // attributes keeps the values that the catalogue marks recordable, and commits
-// to the others.
+// to the others and to those that are too long.
 func (c *Checker) attributes(v *ruling) map[string]audit.Attr {
 	if len(v.op.Attributes) == 0 {
 		return nil
 	}
 	out := make(map[string]audit.Attr, len(v.op.Attributes))
 	for name, value := range v.op.Attributes {
-		if spec, ok := v.spec.Attribute(name); ok && spec.Recordable {
-			out[name] = audit.Attr{Value: limit(value.String(), 1024)}
-			continue
+		spec, ok := v.spec.Attribute(name)
+		if text := value.String(); ok && spec.Recordable && len(text) <= maxText && utf8.ValidString(text) {
+			out[name] = audit.Attr{Value: text}
+		} else {
+			out[name] = audit.Attr{HMAC: audit.Commit(c.c.RecordKey, name, text)}
 		}
-		out[name] = audit.Attr{HMAC: audit.Commit(c.c.RecordKey, name, value.String())}
 	}
 	return out
 }
@@ -63,10 +70,14 @@ func amountOf(op scope.Operation) string {
 	return ""
 }
 
-// limit cuts what a caller wrote to what a record has room for.
+// limit cuts what a caller wrote to what a record has room for, as valid text.
+// The hashes beside it are of the whole.
 func limit(s string, n int) string {
-	if len(s) <= n {
+	if len(s) <= n && utf8.ValidString(s) {
 		return s
 	}
-	return s[:n]
+	if len(s) > n {
+		s = s[:n] + "…"
+	}
+	return strings.ToValidUTF8(s, "\ufffd")
 }

@@ -16,56 +16,96 @@ import (
 
 const copyBuffer = 32 << 10
 
-// answer passes the upstream's answer on, unless it holds the credential.
+// answer passes the upstream's answer on, unless it holds the credential, or may
+// hold it in a form that cannot be looked through.
 func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, t *try, resp *http.Response) {
 	o := audit.Outcome{Result: audit.ResultSent, Status: resp.StatusCode, UpstreamID: upstreamID(resp.Header)}
-	if credential.EchoedInHeader(t.secret, resp.Header) {
-		h.withhold(w, t, o)
+	if err := presentable(resp, t.secret); err != nil {
+		h.withhold(ctx, w, t, o, err)
 		return
 	}
 	body := credential.GuardBody(resp.Body, t.secret, credential.EchoWindow)
 	buf := make([]byte, copyBuffer)
 	n, err := body.Read(buf)
 	if errors.Is(err, credential.ErrEchoed) {
-		h.withhold(w, t, o)
+		h.withhold(ctx, w, t, o, err)
 		return
 	}
 	maps.Copy(w.Header(), returned(resp.Header))
 	w.WriteHeader(resp.StatusCode)
-	for {
-		wrote, werr := w.Write(buf[:n])
-		o.Bytes += int64(wrote)
-		if werr != nil {
-			err = werr
-		}
-		if err != nil {
-			break
-		}
-		if err = http.NewResponseController(w).Flush(); err != nil {
-			break
-		}
-		n, err = body.Read(buf)
-	}
-	if errors.Is(err, io.EOF) {
-		h.outcome(t, o)
-		return
-	}
-	o.EndedBy = endedBy(ctx)
-	if errors.Is(err, credential.ErrEchoed) {
-		o.EndedBy = "echo"
+	o.Bytes, o.EndedBy = pass(ctx, w, body, buf, n, err)
+	if o.EndedBy == "echo" {
 		h.c.Log.ErrorContext(ctx, "the upstream's answer held the credential", "action", t.action.ID.String(), "app", t.action.App)
 	}
 	h.outcome(t, o)
-	// The caller has an answer's beginning: only an aborted stream tells it that the end is missing.
-	panic(http.ErrAbortHandler)
+	if o.EndedBy != "" {
+		// The caller has an answer's beginning: only an aborted stream tells it that the end is missing.
+		panic(http.ErrAbortHandler)
+	}
 }
 
-// withhold answers in place of an upstream that echoed the credential.
-func (h *Handler) withhold(w http.ResponseWriter, t *try, o audit.Outcome) {
-	o.EndedBy = "echo"
+// pass copies the answer's body, of which the first n bytes are in buf, chunk by
+// chunk as it comes. endedBy is empty if it came to its end.
+func pass(ctx context.Context, w http.ResponseWriter, body io.Reader, buf []byte, n int, err error) (written int64, ended string) {
+	control := http.NewResponseController(w)
+	for {
+		wrote, werr := w.Write(buf[:n])
+		written += int64(wrote)
+		if werr == nil && err == nil {
+			werr = control.Flush()
+		}
+		switch {
+		case werr != nil:
+			return written, endedOr(ctx, "caller")
+		case errors.Is(err, io.EOF):
+			return written, ""
+		case errors.Is(err, credential.ErrEchoed):
+			return written, "echo"
+		case err != nil:
+			return written, endedOr(ctx, "upstream")
+		}
+		n, err = body.Read(buf)
+	}
+}
+
+func endedOr(ctx context.Context, otherwise string) string {
+	if by := endedBy(ctx); by != "" {
+		return by
+	}
+	return otherwise
+}
+
+var (
+	errEncoded  = errors.New("the answer came encoded, though it was asked for plain")
+	errSwitched = errors.New("the answer changes to another protocol")
+)
+
+// presentable reports, as nil, that an answer can be passed on under the guard
+// of its body.
+func presentable(resp *http.Response, secret credential.Secret) error {
+	encoding := strings.ToLower(strings.TrimSpace(strings.Join(resp.Header.Values("Content-Encoding"), ",")))
+	switch {
+	case resp.StatusCode < http.StatusOK:
+		return errSwitched
+	case credential.EchoedInHeader(secret, resp.Header):
+		return credential.ErrEchoed
+	case encoding != "" && encoding != "identity":
+		return errEncoded
+	}
+	return nil
+}
+
+// withhold answers in place of an upstream whose answer may not be passed on.
+func (h *Handler) withhold(ctx context.Context, w http.ResponseWriter, t *try, o audit.Outcome, why error) {
+	d := grant.Deny(grant.UpstreamUnavailable, "the app acted, and its answer was withheld: %v", why)
+	o.EndedBy = "upstream"
+	if errors.Is(why, credential.ErrEchoed) {
+		o.EndedBy = "echo"
+		d = grant.Deny(grant.CredentialUnavailable, "the app acted, and its answer was withheld: it held the gateway's credential")
+	}
 	h.outcome(t, o)
-	h.c.Log.Error("the upstream's answer held the credential", "action", t.action.ID.String(), "app", t.action.App)
-	write(w, t.kind.Refuse(grant.Deny(grant.CredentialUnavailable, "the app's answer was withheld: it held the gateway's credential")))
+	h.c.Log.ErrorContext(ctx, "an upstream's answer was withheld", "action", t.action.ID.String(), "app", t.action.App, "error", why)
+	h.say(ctx, w, t, d)
 }
 
 // upstreamID is the provider's own name for the request, for the record.
@@ -116,6 +156,9 @@ func returned(in http.Header) http.Header {
 		if !dropped(name) && name != "Set-Cookie" {
 			out[name] = append([]string(nil), values...)
 		}
+	}
+	if out["Content-Type"] == nil {
+		out["Content-Type"] = nil // net/http would guess one
 	}
 	return out
 }

@@ -8,9 +8,11 @@ import (
 	"sync"
 )
 
-// errTwice is returned for the first write of a second attempt: net/http may try
-// an idempotent request again on a new connection, but an action is sent once.
-var errTwice = errors.New("an action is sent once")
+// Errors of a write that the gate refuses.
+var (
+	errTwice = errors.New("an action is sent once")
+	errNone  = errors.New("a write without a decision")
+)
 
 // ticket lets exactly one request write to an upstream connection: pass is the
 // last look, and runs write only if it says yes.
@@ -23,29 +25,30 @@ type ticket struct {
 	err  error
 }
 
-// first runs the first write of a request under the last look.
+// first runs the first write of a request under the last look. net/http tries an
+// idempotent request again on a new connection; that attempt finds the ticket used.
 func (t *ticket) first(write func() (int, error)) (n int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.used {
-		t.err = errTwice
 		return 0, errTwice
 	}
 	t.used = true
-	err = t.pass(func() error {
+	t.err = t.pass(func() error {
 		var werr error
 		n, werr = write()
 		t.sent = n > 0
 		return werr
 	})
-	t.err = err
-	return n, err
+	return n, t.err
 }
 
-// outcome reports whether a byte left, and what stopped it if none did.
-func (t *ticket) outcome() (sent bool, err error) {
+// spend makes the ticket worthless, and reports whether a byte left under it, and
+// what stopped it if none did. No byte leaves any more that has not.
+func (t *ticket) spend() (sent bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.used = true
 	return t.sent, t.err
 }
 
@@ -65,16 +68,16 @@ func (c *conn) begin(t *ticket) {
 	c.next, c.open = t, false
 }
 
-// Write implements net.Conn.
+// Write implements net.Conn. net/http has one goroutine a connection that writes.
 func (c *conn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	next, open := c.next, c.open
 	c.next = nil
 	c.mu.Unlock()
-	if next == nil {
-		if !open {
-			return 0, errors.New("a write without a decision")
-		}
+	switch {
+	case next == nil && !open:
+		return 0, errNone
+	case next == nil:
 		return c.Conn.Write(b)
 	}
 	n, err := next.first(func() (int, error) { return c.Conn.Write(b) })

@@ -100,18 +100,13 @@ func parseAction(s string) (id grant.ActionID, err error) {
 func (h *Handler) carryOut(w http.ResponseWriter, r *http.Request, action proxy.Action) {
 	t := &try{action: action, ticket: &ticket{}}
 	t.ticket.pass = func(send func() error) error { return h.c.Gate.LastLook(action.Grant, action.ID, time.Time{}, send) }
-	out, upstream, err := h.prepare(r, t)
-	if err != nil {
-		h.refuse(w, t, err)
-		return
-	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	stop := h.guard(ctx, cancel, w, action)
 	defer stop()
-	transport, err := h.transport(upstream)
+	out, transport, err := h.prepare(r, t)
 	if err != nil {
-		h.refuse(w, t, grant.Deny(grant.UpstreamUnavailable, "the app's upstream is not usable").Because(err))
+		h.refuse(ctx, w, t, err)
 		return
 	}
 	resp, err := transport.RoundTrip(out.WithContext(withTicket(ctx, t.ticket)))
@@ -120,11 +115,15 @@ func (h *Handler) carryOut(w http.ResponseWriter, r *http.Request, action proxy.
 		return
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if sent, _ := t.ticket.spend(); !sent {
+		h.failed(ctx, w, t, errors.New("the upstream answered before it was asked"))
+		return
+	}
 	h.answer(ctx, w, t, resp)
 }
 
 // prepare builds the request as the upstream will see it.
-func (h *Handler) prepare(r *http.Request, t *try) (*http.Request, *url.URL, error) {
+func (h *Handler) prepare(r *http.Request, t *try) (*http.Request, *http.Transport, error) {
 	front, ok := h.c.Gate.App(t.action.App)
 	if !ok {
 		return nil, nil, grant.Deny(grant.UnknownApp, "this gateway no longer fronts %s", t.action.App)
@@ -135,6 +134,10 @@ func (h *Handler) prepare(r *http.Request, t *try) (*http.Request, *url.URL, err
 	}
 	t.kind = kind
 	upstream := front.Upstream
+	transport, err := h.transport(upstream)
+	if err != nil {
+		return nil, nil, grant.Deny(grant.UpstreamUnavailable, "the app's upstream is not usable").Because(err)
+	}
 	body, err := readBody(r, t.action)
 	if err != nil {
 		return nil, nil, err
@@ -157,7 +160,7 @@ func (h *Handler) prepare(r *http.Request, t *try) (*http.Request, *url.URL, err
 	if h.c.SendActionID {
 		out.Header.Set(ActionHeader, t.action.ID.String())
 	}
-	return out, upstream, nil
+	return out, transport, nil
 }
 
 // readBody reads the body that was decided on, and no other.
@@ -188,40 +191,44 @@ func (h *Handler) transport(u *url.URL) (*http.Transport, error) {
 	return t, nil
 }
 
-// errEnded is the cause of a request that was cut because its grant ended.
-var errEnded = errors.New("the grant ended")
-
-// guard cuts the request when its grant ends, by time or otherwise: the context
-// is cancelled, and a caller that is still uploading is not waited for.
-func (h *Handler) guard(ctx context.Context, cancel context.CancelCauseFunc, w http.ResponseWriter, a proxy.Action) (stop func()) {
-	ended := h.c.Gate.Gone(a.Grant)
-	timer := time.NewTimer(max(a.Deadline.Sub(h.c.Now()), 0))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-ctx.Done():
-			return
-		case <-ended:
-			cancel(errEnded)
-		case <-timer.C:
-			cancel(context.DeadlineExceeded)
-		}
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
-	}()
-	return func() {
-		cancel(nil)
-		timer.Stop()
-		<-done
-	}
-}
-
-// refuse answers an action of which no byte left.
-func (h *Handler) refuse(w http.ResponseWriter, t *try, err error) {
+// refuse answers an action of which no byte left. What cut it short comes before
+// what that then made fail.
+func (h *Handler) refuse(ctx context.Context, w http.ResponseWriter, t *try, err error) {
 	d := grant.Of(err)
-	h.outcome(t, audit.Outcome{Result: audit.ResultNotSent, Reason: string(d.Reason)})
+	if cut := h.cut(ctx, t.action); cut != nil {
+		d = cut
+	}
+	h.outcome(t, audit.Outcome{Result: audit.ResultNotSent, Reason: string(d.Reason), EndedBy: endedBy(ctx)})
 	if cause := errors.Unwrap(d); cause != nil {
 		h.c.Log.Warn("hop could not carry out an action", "action", t.action.ID.String(), "reason", d.Reason, "error", cause)
+	}
+	h.say(ctx, w, t, d)
+}
+
+// failed answers an action whose round trip failed, before any answer's header.
+func (h *Handler) failed(ctx context.Context, w http.ResponseWriter, t *try, err error) {
+	sent, stopped := t.ticket.spend()
+	if !sent {
+		var d *grant.Denial
+		if !errors.As(stopped, &d) {
+			d = grant.Deny(grant.UpstreamUnavailable, "the app could not be reached").Because(err)
+		}
+		h.refuse(ctx, w, t, d)
+		return
+	}
+	// The upstream has bytes of it and said nothing: what it did is not known.
+	reason := grant.UpstreamUnavailable
+	if cut := h.cut(ctx, t.action); cut != nil {
+		reason = cut.Reason
+	}
+	h.outcome(t, audit.Outcome{Result: audit.ResultUnknown, Reason: string(reason), EndedBy: endedBy(ctx)})
+	h.say(ctx, w, t, grant.Deny(reason, "the app was cut off before it answered: whether it acted is not known"))
+}
+
+// say answers in place of the app. After a cut the connection is of no more use.
+func (h *Handler) say(ctx context.Context, w http.ResponseWriter, t *try, d *grant.Denial) {
+	if context.Cause(ctx) != nil {
+		w.Header().Set("Connection", "close")
 	}
 	if t.kind == nil {
 		write(w, app.Problem(d))
@@ -230,27 +237,21 @@ func (h *Handler) refuse(w http.ResponseWriter, t *try, err error) {
 	write(w, t.kind.Refuse(d))
 }
 
-// failed answers an action whose round trip failed, before any answer's header.
-func (h *Handler) failed(ctx context.Context, w http.ResponseWriter, t *try, err error) {
-	sent, stopped := t.ticket.outcome()
-	if !sent {
-		var d *grant.Denial
-		switch {
-		case errors.As(stopped, &d):
-		case errors.Is(context.Cause(ctx), errEnded):
-			d = h.ended(t.action)
-		case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-			d = grant.Deny(grant.Timeout, "the app could not be reached in time")
-		default:
-			d = grant.Deny(grant.UpstreamUnavailable, "the app could not be reached").Because(err)
+// cut says why the action was cut short, nil if it was not.
+func (h *Handler) cut(ctx context.Context, a proxy.Action) *grant.Denial {
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return nil
+	case errors.Is(cause, errEnded):
+		return h.ended(a)
+	case errors.Is(cause, context.DeadlineExceeded):
+		if err := h.c.Gate.Look(a.Grant, h.c.Now()); grant.ReasonOf(err) == grant.Ended {
+			return grant.Of(err)
 		}
-		h.refuse(w, t, d)
-		return
+		return grant.Deny(grant.Timeout, "the app took too long")
+	default:
+		return grant.Deny(grant.Timeout, "the caller did not wait for the answer")
 	}
-	// The upstream has bytes of it and said nothing: what it did is not known.
-	reason := h.cutReason(ctx, t.action)
-	h.outcome(t, audit.Outcome{Result: audit.ResultUnknown, Reason: string(reason), EndedBy: endedBy(ctx)})
-	write(w, t.kind.Refuse(grant.Deny(reason, "the app was cut off before it answered: whether it acted is not known")))
 }
 
 // ended says why the grant of an action is no longer in force.
@@ -259,17 +260,6 @@ func (h *Handler) ended(a proxy.Action) *grant.Denial {
 		return grant.Of(err)
 	}
 	return grant.Deny(grant.Ended, "the access has ended")
-}
-
-func (h *Handler) cutReason(ctx context.Context, a proxy.Action) grant.Reason {
-	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errEnded):
-		return h.ended(a).Reason
-	case errors.Is(cause, context.DeadlineExceeded):
-		return grant.Timeout
-	default:
-		return grant.UpstreamUnavailable
-	}
 }
 
 func endedBy(ctx context.Context) string {

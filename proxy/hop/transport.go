@@ -16,6 +16,8 @@ const (
 	dialTimeout = 5 * time.Second
 	idleConns   = 64
 	idleFor     = 60 * time.Second
+
+	maxAnswerHeader = 256 << 10
 )
 
 // newTransport returns a transport that talks to one upstream and nothing else:
@@ -50,7 +52,7 @@ func newTransport(upstream *url.URL, roots *x509.CertPool, plain bool) (*http.Tr
 	}
 	return &http.Transport{
 		DialContext: dial, DialTLSContext: dialTLS,
-		DisableCompression: true, ForceAttemptHTTP2: false,
+		DisableCompression: true, ForceAttemptHTTP2: false, MaxResponseHeaderBytes: maxAnswerHeader,
 		MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleFor,
 		ResponseHeaderTimeout: 0, // the action's deadline bounds it
 	}, nil

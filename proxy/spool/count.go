@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -11,7 +10,8 @@ import (
 
 const (
 	verbatim   = 10   // denials a second per (peer, reason) that are written one by one
-	maxCounted = 4096 // distinct (peer, reason) counted in a second; more share one row
+	maxCounted = 4096 // distinct (peer, reason) in a second; the others share one row a reason
+	others     = "*"  // the peers of a shared row
 )
 
 // counter says which denials are written and counts the others, a second at a time.
@@ -29,11 +29,11 @@ type tally struct {
 }
 
 // take reports whether a denial is among the first of its second.
-func (c *counter) take(peer, code string, now time.Time, whole bool) bool {
+func (c *counter) take(peer, code string, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.tally(row{peer, code}, now)
-	if whole && t.written < verbatim {
+	if t.written < verbatim {
 		t.written++
 		return true
 	}
@@ -41,11 +41,15 @@ func (c *counter) take(peer, code string, now time.Time, whole bool) bool {
 	return false
 }
 
-// missed counts a denial that should have been written and was not.
-func (c *counter) missed(peer, code string, now time.Time) {
+// add counts denials that are not written.
+func (c *counter) add(peer, code string, n uint64, from time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tally(row{peer, code}, now).counted++
+	t := c.tally(row{peer, code}, from)
+	t.counted += n
+	if from.Before(t.from) {
+		t.from = from
+	}
 }
 
 func (c *counter) tally(r row, now time.Time) *tally {
@@ -54,7 +58,7 @@ func (c *counter) tally(r row, now time.Time) *tally {
 	}
 	t, ok := c.rows[r]
 	if !ok && len(c.rows) >= maxCounted {
-		r = row{code: string(grant.Overloaded)}
+		r.peer = others
 		t, ok = c.rows[r]
 	}
 	if !ok {
@@ -78,32 +82,50 @@ func (c *counter) drain(now time.Time) []audit.DeniedCount {
 	return out
 }
 
-// Denied implements proxy.Journal.
+// Denied implements proxy.Journal. It does not wait for the disk.
 func (s *Spool) Denied(d audit.Denied) (recorded bool) {
-	now := s.c.Now()
-	if !s.counts.take(d.Principal, d.Code, now, true) {
+	now := s.now()
+	if !s.counts.take(d.Principal, d.Code, now) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	err := s.put(ctx, &write{entries: []entry{{kind: audit.TypeActionDenied, subject: d.Denial, denial: true, body: d}}})
-	if err != nil {
-		s.counts.missed(d.Principal, d.Code, now)
+	missed := func(err error) {
+		if err != nil {
+			s.counts.add(d.Principal, d.Code, 1, now)
+		}
 	}
-	return err == nil
+	w := &write{entry: entry{kind: audit.TypeActionDenied, subject: d.Denial, denial: true, body: d}, done: missed}
+	if err := s.roomFor(&w.entry); err != nil {
+		missed(err)
+		return false
+	}
+	select {
+	case s.queue <- w:
+		return true
+	default:
+		missed(ErrFull)
+		return false
+	}
+}
+
+// roomFor reports whether a record of ordinary size would be written now.
+func (s *Spool) roomFor(e *entry) error {
+	const ordinary = 2 << 10
+	if err := s.alive(); err != nil {
+		return err
+	}
+	return s.room(e, ordinary)
 }
 
 // Count implements proxy.Journal.
-func (s *Spool) Count(code grant.Reason) { s.counts.take("", string(code), s.c.Now(), false) }
+func (s *Spool) Count(code grant.Reason) { s.counts.add("", string(code), 1, s.now()) }
 
 // flushCounts writes one record for each (peer, reason) of the second that has
-// passed. What cannot be written is counted again.
+// passed. What cannot be written is counted on.
 func (s *Spool) flushCounts() {
-	for _, d := range s.counts.drain(s.c.Now()) {
-		w := &write{entries: []entry{{kind: audit.TypeActionDeniedCount, denial: true, body: d}}, done: make(chan error, 1)}
-		s.commit([]*write{w})
-		if err := <-w.done; err != nil {
-			s.c.Log.Warn("counted denials not written", "code", d.Code, "count", d.Count, "error", err)
+	for _, d := range s.counts.drain(s.now()) {
+		if err := s.append(&entry{kind: audit.TypeActionDeniedCount, denial: true, body: d}); err != nil {
+			s.counts.add(d.Peer, d.Code, d.Count, d.From.Time)
 		}
 	}
+	ring(s.bell)
 }

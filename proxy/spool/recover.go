@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -19,7 +20,7 @@ func (s *Spool) recover() error {
 	}
 	s.next = 1
 	if len(files) > 0 {
-		s.next = files[0].first
+		s.next, s.shipped = files[0].first, files[0].first
 		if err := s.firstPrev(files[0]); err != nil {
 			return err
 		}
@@ -31,9 +32,6 @@ func (s *Spool) recover() error {
 			return err
 		}
 		cut += n
-	}
-	if len(files) > 0 {
-		s.shipped = files[0].first
 	}
 	if err := s.openActive(); err != nil {
 		return err
@@ -72,7 +70,7 @@ func (s *Spool) readFile(f *file, last bool) (cut int64, err error) {
 	f.prev = s.head
 	tail, err := audit.ScanFrames(b, s.head, f.first, func(e audit.Entry) error {
 		f.count++
-		return s.follow(f, e.Record)
+		return s.follow(f, e)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("spool: %s: %w", f.path, err)
@@ -93,21 +91,23 @@ func (s *Spool) readFile(f *file, last bool) (cut int64, err error) {
 }
 
 // follow notes the intents that are open after a record.
-func (s *Spool) follow(f *file, r audit.Record) error {
-	switch r.Type {
+func (s *Spool) follow(f *file, e audit.Entry) error {
+	switch e.Record.Type {
 	case audit.TypeActionIntent:
 		var i audit.Intent
-		if err := r.Into(&i); err != nil {
+		if err := e.Record.Into(&i); err != nil {
 			return err
 		}
 		s.open[i.Action] = f
 		f.open++
 	case audit.TypeActionOutcome:
 		var o audit.Outcome
-		if err := r.Into(&o); err != nil {
+		if err := e.Record.Into(&o); err != nil {
 			return err
 		}
 		s.closed(o.Action)
+	case audit.TypeActionDenied, audit.TypeActionDeniedCount:
+		f.denied += int64(e.Frame.Size)
 	}
 	return nil
 }
@@ -122,35 +122,13 @@ func (s *Spool) closed(action string) {
 // openActive opens the last file for writing, or makes the first one.
 func (s *Spool) openActive() error {
 	if len(s.files) == 0 {
-		return s.newFile()
+		return s.rotate()
 	}
-	f, err := os.OpenFile(s.files[len(s.files)-1].path, os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := s.c.openFile(s.files[len(s.files)-1].path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.active = f
-	return nil
-}
-
-// newFile begins the file of the next frame. The caller holds mu or is alone.
-func (s *Spool) newFile() error {
-	next := &file{path: fileName(s.c.Dir, s.next), first: s.next, prev: s.head}
-	f, err := os.OpenFile(next.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	if s.active != nil {
-		if err := s.active.Sync(); err != nil {
-			_ = f.Close()
-			return s.fail(err)
-		}
-		_ = s.active.Close()
-	}
-	s.active, s.files = f, append(s.files, next)
-	if err := syncDir(s.c.Dir); err != nil {
-		return s.fail(err)
-	}
-	return nil
+	return s.replace(f)
 }
 
 // closeOpen writes that this process took over, and that nobody knows what
@@ -161,15 +139,15 @@ func (s *Spool) closeOpen(cut int64) error {
 		actions = append(actions, a)
 	}
 	slices.Sort(actions)
-	records := []entry{{kind: audit.TypeSpoolStarted, subject: s.id, body: audit.SpoolStarted{
+	entries := []entry{{kind: audit.TypeSpoolStarted, subject: s.id, vital: true, body: audit.SpoolStarted{
 		Spool: s.id, Version: s.c.Version, Cut: cut, Closed: uint64(len(actions)),
 	}}}
 	for _, a := range actions {
-		records = append(records, entry{kind: audit.TypeActionOutcome, subject: a, action: a, closes: true, body: audit.Outcome{
-			Action: a, Result: audit.ResultUnknown, Reason: audit.ReasonRestart,
-		}})
+		entries = append(entries, outcomeEntry(audit.Outcome{Action: a, Result: audit.ResultUnknown, Reason: audit.ReasonRestart}))
 	}
-	w := &write{entries: records, durable: true, done: make(chan error, 1)}
-	s.commit([]*write{w})
-	return <-w.done
+	var errs []error
+	for i := range entries {
+		errs = append(errs, s.append(&entries[i]))
+	}
+	return errors.Join(append(errs, s.sync())...)
 }

@@ -11,13 +11,13 @@ import (
 
 const (
 	shipEvery   = time.Second
+	shipGather  = 250 * time.Millisecond
 	shipBytes   = 1 << 20
-	shipRetry   = 250 * time.Millisecond
 	shipTimeout = 10 * time.Second
 )
 
-// shipLoop ships at least once a second while there is something, and at once
-// when a segment is full.
+// shipLoop ships at least once a second while there is something, and sooner
+// when there is much.
 func (s *Spool) shipLoop(ctx context.Context) {
 	tick := time.NewTicker(shipEvery)
 	defer tick.Stop()
@@ -26,15 +26,16 @@ func (s *Spool) shipLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.bell:
-			if s.Pending() < fileRecords/4 {
-				if !pause(ctx, shipRetry) { // let a group gather
-					return
-				}
+			if s.Pending() < fileRecords/4 && !pause(ctx, shipGather) {
+				return
 			}
 		case <-tick.C:
 		}
 		if err := s.shipAll(ctx); err != nil && ctx.Err() == nil {
 			s.c.Log.WarnContext(ctx, "segment not shipped, tried again", "error", err)
+			if !pause(ctx, shipEvery) {
+				return
+			}
 		}
 	}
 }
@@ -43,6 +44,8 @@ func (s *Spool) shipLoop(ctx context.Context) {
 func (s *Spool) Ship(ctx context.Context) error { return s.shipAll(ctx) }
 
 func (s *Spool) shipAll(ctx context.Context) error {
+	s.shipping.Lock()
+	defer s.shipping.Unlock()
 	for {
 		seg, ok, err := s.segment()
 		if err != nil || !ok {
@@ -54,7 +57,10 @@ func (s *Spool) shipAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.advance(next); err != nil {
+		if err := s.advance(seg, next); err != nil {
+			return err
+		}
+		if err := s.removeShipped(); err != nil {
 			return err
 		}
 	}
@@ -63,32 +69,38 @@ func (s *Spool) shipAll(ctx context.Context) error {
 // segment makes the next segment out of one file, of frames that are fsynced:
 // what mayflyd has, a crash must not take from us.
 func (s *Spool) segment() (audit.Segment, bool, error) {
+	f, first, active, ok := s.unshipped()
+	if !ok {
+		return audit.Segment{}, false, nil
+	}
+	if active {
+		if err := s.sync(); err != nil {
+			return audit.Segment{}, false, err
+		}
+	}
+	b, err := readBegin(f.path, f.size)
+	if err != nil {
+		return audit.Segment{}, false, fmt.Errorf("spool: %w", err)
+	}
+	seg, err := cutSegment(s.id, f, b, first)
+	return seg, err == nil, err
+}
+
+// unshipped returns the oldest file with frames to ship as it is now, the seq
+// from which on, and whether it may still hold frames that are not fsynced.
+func (s *Spool) unshipped() (f file, first uint64, active, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.broken != nil {
-		return audit.Segment{}, false, s.broken
-	}
 	for i, f := range s.files {
-		if f.count == 0 || f.last() < s.shipped {
-			continue
+		if f.count > 0 && f.last() >= s.shipped {
+			return *f, s.shipped, i == len(s.files)-1, true
 		}
-		if i == len(s.files)-1 {
-			if err := s.active.Sync(); err != nil {
-				return audit.Segment{}, false, s.fail(err)
-			}
-		}
-		b, err := readRange(f.path, 0, f.size)
-		if err != nil {
-			return audit.Segment{}, false, fmt.Errorf("spool: %w", err)
-		}
-		seg, err := cutSegment(s.id, f, b, s.shipped)
-		return seg, err == nil, err
 	}
-	return audit.Segment{}, false, nil
+	return file{}, 0, false, false
 }
 
 // cutSegment takes the frames from seq first on out of a file's bytes.
-func cutSegment(id string, f *file, b []byte, first uint64) (audit.Segment, error) {
+func cutSegment(id string, f file, b []byte, first uint64) (audit.Segment, error) {
 	prev, seq, at := f.prev, f.first, 0
 	for seq < first {
 		frame, err := audit.NextFrame(b[at:])
@@ -108,29 +120,47 @@ func cutSegment(id string, f *file, b []byte, first uint64) (audit.Segment, erro
 	return audit.NewSegment(id, prev, seq, b[at:end])
 }
 
-// advance notes what mayflyd has and removes files that nobody needs any more.
-func (s *Spool) advance(next uint64) error {
+// advance notes what mayflyd has after seg. After a lost reply, or a restart, it
+// has more than seg begins with; one that has less is told again from there.
+func (s *Spool) advance(seg audit.Segment, next uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case next > s.next:
-		return fmt.Errorf("spool: mayflyd has seq %d of spool %s, which ends at %d here: frames were lost on this disk", next-1, s.id, s.next-1)
+		return fmt.Errorf("spool: mayflyd has seq %d of spool %s, which ends at %d here: frames were lost on this disk. Move the folder away to begin a new spool; the loss stays on record", next-1, s.id, s.next-1)
 	case next < s.files[0].first:
 		return fmt.Errorf("spool: mayflyd wants seq %d of spool %s, which begins at %d here: mayflyd was set back", next, s.id, s.files[0].first)
-	case next <= s.shipped:
-		return fmt.Errorf("spool: mayflyd wants seq %d of spool %s again: it took nothing", next, s.id)
+	case next <= seg.First:
+		s.shipped = next
+		return fmt.Errorf("spool: mayflyd wants seq %d of spool %s and took nothing of %d to %d", next, s.id, seg.First, seg.Last)
 	}
 	s.shipped = next
-	s.denied = 0
-	for len(s.files) > 1 && s.files[0].last() < s.shipped && s.files[0].open == 0 {
-		f := s.files[0]
-		if err := os.Remove(f.path); err != nil {
+	return nil
+}
+
+// removeShipped removes the files that nobody needs any more, oldest first. A
+// frame that mayflyd has always stays: the next start takes the chain from it.
+func (s *Spool) removeShipped() error {
+	for {
+		f, ok := s.removable()
+		if !ok {
+			return nil
+		}
+		if err := os.Remove(f.path); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("spool: %w", err)
 		}
+		s.mu.Lock()
 		s.used -= f.size
 		s.files = s.files[1:]
+		s.mu.Unlock()
 	}
-	return nil
+}
+
+func (s *Spool) removable() (*file, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ok := len(s.files) > 1 && s.files[0].open == 0 && s.shipped > s.files[1].first
+	return s.files[0], ok
 }
 
 // pause waits, and reports whether ctx still lives.

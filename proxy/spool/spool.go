@@ -1,13 +1,11 @@
 package spool
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,50 +20,64 @@ type Config struct {
 	Node    string // instance id
 	Version string
 	Minter  *grant.Minter
-	Now     func() time.Time // t, the sidecar's time
+	Now     func() time.Time // t, the sidecar's time; known before Open
 	// Ship sends one segment and returns the seq that is wanted next. An error is
 	// tried again later.
 	Ship func(ctx context.Context, s audit.Segment) (next uint64, err error)
 	// Limit is the room of all frames on disk, in bytes; 0 means 1 GiB.
 	Limit int64
 	Log   *slog.Logger // nil discards
+
+	openFile func(path string, flag int) (disk, error) // nil: os.OpenFile, 0600
 }
 
 // DefaultLimit is the room of a spool whose Limit is 0.
 const DefaultLimit = 1 << 30
 
-// outcomeRoom is kept free for the outcome of each open intent.
-const outcomeRoom = 1 << 10
-
-// ErrBroken is returned by every write after the disk failed a sync: what is on
-// it is not known, and only a restart finds out.
-var ErrBroken = errors.New("spool: the disk failed, and nothing more is written until the sidecar restarts")
-
-// ErrFull is returned when an intent, with its outcome, has no room.
-var ErrFull = errors.New("spool: no room")
+// Errors of a write.
+var (
+	// ErrBroken: the disk failed a sync. What is on it is not known, and only a
+	// restart finds out.
+	ErrBroken = errors.New("spool: the disk failed, and nothing more is written until the sidecar restarts")
+	// ErrFull: an intent, with its outcome, has no room.
+	ErrFull = errors.New("spool: no room")
+	// ErrLate: the intent's deadline had passed before it was written.
+	ErrLate = errors.New("spool: the deadline of the action has passed")
+	// ErrClosed: Run has returned.
+	ErrClosed = errors.New("spool: closed")
+	// ErrNoIntent: an outcome came for an action that has no open intent here.
+	ErrNoIntent = errors.New("spool: no open intent of this action")
+)
 
 // Spool is one open spool. It implements proxy.Journal. Safe for concurrent use.
+//
+// Of its goroutines, one writes frames, one syncs them and one ships them; nobody
+// waits for the disk while holding a lock that a reader of the state needs.
 type Spool struct {
 	c    Config
 	id   string
 	lock *os.File
-	bell chan struct{} // there is something to ship
 
-	mu      sync.Mutex // guards everything below
-	files   []*file    // at least one
-	active  *os.File
-	head    audit.Hash
+	mu      sync.Mutex // guards what is below; never held over I/O
+	files   []*file    // at least one; the writer appends, the shipper removes
+	head    audit.Hash // the writer's, and so is next
 	next    uint64
 	open    map[string]*file // action → file of its intent
 	used    int64            // bytes on disk
-	denied  int64            // of which denials not yet shipped
 	shipped uint64           // all seqs below are at mayflyd
 	broken  error
+	clock   time.Time // newest that Now told
 
-	queue   chan *write
-	stopped chan struct{} // closed when the writer has ended
+	handle sync.RWMutex // held to sync active, and exclusively to put another in its place
+	active disk         // the last of files; only the writer writes to it
 
-	counts counter
+	outcomes outcomes
+	unsynced unsynced
+	counts   counter
+	queue    chan *write
+	bell     chan struct{} // there is something to ship
+	stopped  chan struct{} // closed when writer and syncer have ended
+	shipping sync.Mutex    // one shipment at a time
 }
 
 var _ proxy.Journal = (*Spool)(nil)
@@ -76,11 +88,17 @@ func Open(c Config) (*Spool, error) {
 	if c.Dir == "" || c.Node == "" || c.Minter == nil || c.Now == nil || c.Ship == nil {
 		return nil, errors.New("spool: a required field of Config is missing")
 	}
+	if c.Now().IsZero() {
+		return nil, errors.New("spool: the time is not known yet, and a record without it would not hold")
+	}
 	if c.Limit == 0 {
 		c.Limit = DefaultLimit
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.openFile == nil {
+		c.openFile = openFile
 	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
@@ -90,9 +108,10 @@ func Open(c Config) (*Spool, error) {
 		return nil, err
 	}
 	s := &Spool{
-		c: c, lock: held, bell: make(chan struct{}, 1), open: map[string]*file{}, shipped: 1,
-		queue: make(chan *write, queueLength), stopped: make(chan struct{}),
+		c: c, lock: held, open: map[string]*file{}, shipped: 1,
+		queue: make(chan *write, queueLength), bell: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
+	s.outcomes.bell, s.unsynced.bell = make(chan struct{}, 1), make(chan struct{}, 1)
 	if err := s.recover(); err != nil {
 		_ = s.Close()
 		return nil, err
@@ -113,7 +132,8 @@ func (s *Spool) Close() error {
 }
 
 // Head returns the seq of the last frame and its payload hash, as each Ping
-// tells them: a spool that comes back shorter is noticed within a lease.
+// tells them: a spool that comes back shorter is noticed within a lease. It does
+// not wait for the disk.
 func (s *Spool) Head() (seq uint64, chain audit.Hash) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,10 +148,18 @@ func (s *Spool) Pending() uint64 {
 }
 
 // Run writes and ships until ctx ends; then it writes what is queued, ships once
-// more, briefly, and returns nil.
+// more, briefly, and returns nil. End it after whoever writes to it.
 func (s *Spool) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	wg.Go(func() { s.writeLoop(ctx) })
+	written := make(chan struct{})
+	wg.Go(func() {
+		defer close(written)
+		s.writeLoop(ctx)
+	})
+	wg.Go(func() {
+		defer close(s.stopped)
+		s.syncLoop(written)
+	})
 	wg.Go(func() { s.shipLoop(ctx) })
 	wg.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -142,30 +170,32 @@ func (s *Spool) Run(ctx context.Context) error {
 	return nil
 }
 
-// loadID reads the folder's id, or makes one for an empty folder.
-func (s *Spool) loadID(empty bool) error {
-	path := filepath.Join(s.c.Dir, idName)
-	text, err := os.ReadFile(path)
-	switch {
-	case err == nil:
-		var id grant.SpoolID
-		if err := id.UnmarshalText(bytes.TrimSpace(text)); err != nil || id.IsZero() {
-			return fmt.Errorf("spool: %s holds no spool id", path)
-		}
-		s.id = id.String()
-		return nil
-	case !errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("spool: %w", err)
-	case !empty:
-		return fmt.Errorf("spool: %s has frames but no id: the folder was tampered with or half restored", s.c.Dir)
+// now returns t, and the last t known while an operator has reset the clock: a
+// record always has a time.
+func (s *Spool) now() time.Time {
+	t := s.c.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.IsZero() {
+		return s.clock
 	}
-	at := s.c.Now()
-	if at.IsZero() {
-		at = time.Now() // only the layout of a random id: the first start knows no t
+	s.clock = t
+	return t
+}
+
+// fail makes the spool refuse everything from now on.
+func (s *Spool) fail(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.broken = fmt.Errorf("%w: %w", ErrBroken, err)
+		s.c.Log.Error("spool broken", "error", err)
 	}
-	s.id = s.c.Minter.NewSpoolID(at).String()
-	if err := os.WriteFile(path, []byte(s.id+"\n"), 0o600); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	return syncDir(s.c.Dir)
+	return s.broken
+}
+
+func (s *Spool) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
 }

@@ -2,253 +2,158 @@ package spool
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/proxy"
 )
 
-const (
-	queueLength = 4096
-	maxBatch    = 512
-)
-
 // entry is one record to be written.
 type entry struct {
 	kind    audit.Type
 	subject string
-	action  string // of an intent or an outcome
-	opens   bool   // an intent
-	closes  bool   // an outcome
+	action  string    // of an intent or an outcome
+	until   time.Time // an intent is not written from then on
+	opens   bool      // an intent
+	closes  bool      // an outcome: its room is reserved
+	vital   bool      // written even where there is no room
 	denial  bool
 	body    any
 
 	mark proxy.Mark // where it went
 }
 
-// write is a group of records that one caller waits for.
-type write struct {
-	entries []entry
-	durable bool // fsynced before done
-	done    chan error
+func outcomeEntry(o audit.Outcome) entry {
+	return entry{kind: audit.TypeActionOutcome, subject: o.Action, action: o.Action, closes: true, body: o}
 }
 
-// Intent implements proxy.Journal.
+// The states of a write. A caller that leaves before the writer took its write
+// is sure that nothing is written.
+const (
+	queued int32 = iota
+	taken
+	answered
+	left
+)
+
+// write is one record on its way to the disk.
+type write struct {
+	entry
+	durable bool // fsynced before it is answered
+	state   atomic.Int32
+	answer  chan error
+	// done, if there is no answer: called once, by the goroutine that wrote.
+	done func(error)
+}
+
+func (w *write) take() bool { return w.state.CompareAndSwap(queued, taken) }
+
+func (w *write) leave() bool {
+	return w.state.CompareAndSwap(queued, left) || w.state.CompareAndSwap(taken, left)
+}
+
+// Intent implements proxy.Journal. When ctx ends first nothing is written, or
+// what is written is closed as not_sent.
 func (s *Spool) Intent(ctx context.Context, i audit.Intent, durable bool) (proxy.Mark, error) {
-	w := &write{entries: []entry{{kind: audit.TypeActionIntent, subject: i.Grant, action: i.Action, opens: true, body: i}}, durable: durable}
-	if err := s.put(ctx, w); err != nil {
+	w := &write{
+		entry:   entry{kind: audit.TypeActionIntent, subject: i.Grant, action: i.Action, until: i.Deadline.Time, opens: true, body: i},
+		durable: durable, answer: make(chan error, 1),
+	}
+	if err := s.wait(ctx, w); err != nil {
 		return proxy.Mark{}, err
 	}
-	return w.entries[0].mark, nil
+	return w.mark, nil
 }
 
-// Outcome implements proxy.Journal.
-func (s *Spool) Outcome(o audit.Outcome) error {
-	return s.put(context.Background(), &write{entries: []entry{{
-		kind: audit.TypeActionOutcome, subject: o.Action, action: o.Action, closes: true, body: o,
-	}}})
-}
-
-// put queues w and waits for it. When ctx ends first, an intent may still be
-// written: the caller does not act on it, and its outcome says so on restart or
-// by the sweep.
-func (s *Spool) put(ctx context.Context, w *write) error {
-	w.done = make(chan error, 1)
+func (s *Spool) wait(ctx context.Context, w *write) error {
 	select {
 	case s.queue <- w:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-s.stopped:
-		return errors.New("spool: closed")
+		return ErrClosed
 	}
 	select {
-	case err := <-w.done:
+	case err := <-w.answer:
 		return err
 	case <-ctx.Done():
-		return s.abandon(w, context.Cause(ctx))
+		if w.leave() {
+			return context.Cause(ctx)
+		}
+		return <-w.answer
 	case <-s.stopped:
-		select {
-		case err := <-w.done:
-			return err
-		default:
-			return errors.New("spool: closed")
+		if w.leave() {
+			return ErrClosed
 		}
+		return <-w.answer
 	}
 }
 
-// abandon closes, when it has been written, an intent whose caller went away.
-func (s *Spool) abandon(w *write, cause error) error {
-	go func() {
-		select {
-		case err := <-w.done:
-			if err == nil && w.entries[0].opens {
-				_ = s.Outcome(audit.Outcome{Action: w.entries[0].action, Result: audit.ResultNotSent, Reason: "timeout"})
-			}
-		case <-s.stopped:
+// finish tells the caller what became of its write. If an intent's caller has
+// left, nothing is done under it, and the record says so.
+func (s *Spool) finish(w *write, err error) {
+	switch {
+	case w.state.CompareAndSwap(taken, answered):
+		if w.done != nil {
+			w.done(err)
+			return
 		}
-	}()
-	return cause
-}
-
-// writeLoop commits what is queued, many callers at a time.
-func (s *Spool) writeLoop(ctx context.Context) {
-	defer close(s.stopped)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case w := <-s.queue:
-			s.commit(s.gather(w))
-		case <-tick.C:
-			s.flushCounts()
-		case <-ctx.Done():
-			s.flushCounts()
-			for {
-				select {
-				case w := <-s.queue:
-					s.commit(s.gather(w))
-				default:
-					return
-				}
-			}
-		}
+		w.answer <- err
+	case err == nil && w.opens:
+		s.outcomes.add(audit.Outcome{Action: w.action, Result: audit.ResultNotSent, Reason: "timeout"})
 	}
 }
 
-func (s *Spool) gather(first *write) []*write {
-	batch := []*write{first}
-	for len(batch) < maxBatch {
-		select {
-		case w := <-s.queue:
-			batch = append(batch, w)
-		default:
-			return batch
-		}
-	}
-	return batch
+// outcomes are the ones not yet written. Nobody waits for them, and each has an
+// open intent, so that there are never more than those.
+type outcomes struct {
+	bell chan struct{}
+
+	mu   sync.Mutex
+	list []audit.Outcome
 }
 
-// commit writes a batch with one write and, if any of it is durable, one fsync,
-// and tells each caller.
-func (s *Spool) commit(batch []*write) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	durable := false
-	for i, w := range batch {
-		err := s.append(w)
-		if err != nil {
-			w.done <- err
-			batch[i] = nil
-			continue
-		}
-		durable = durable || w.durable
+func (o *outcomes) add(some ...audit.Outcome) {
+	o.mu.Lock()
+	o.list = append(o.list, some...)
+	o.mu.Unlock()
+	ring(o.bell)
+}
+
+func (o *outcomes) take() []audit.Outcome {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := o.list
+	o.list = nil
+	return out
+}
+
+// Outcome implements proxy.Journal. It does not wait for the disk: an outcome
+// that finds it full is written when there is room again, and one that is lost
+// with the process is unknown at the next start.
+func (s *Spool) Outcome(o audit.Outcome) error {
+	if err := s.alive(); err != nil {
+		return err
 	}
-	var err error
-	if durable && s.broken == nil {
-		if serr := s.active.Sync(); serr != nil {
-			err = s.fail(serr)
-		}
-	}
-	for _, w := range batch {
-		if w != nil {
-			w.done <- err
-		}
-	}
+	s.outcomes.add(o)
+	return nil
+}
+
+// alive returns nil while what is handed over will be written.
+func (s *Spool) alive() error {
 	select {
-	case s.bell <- struct{}{}:
+	case <-s.stopped:
+		return ErrClosed
+	default:
+		return s.failure()
+	}
+}
+
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
 	default:
 	}
-}
-
-// append writes the records of one caller, all or none.
-func (s *Spool) append(w *write) error {
-	if s.broken != nil {
-		return s.broken
-	}
-	if s.files[len(s.files)-1].full() {
-		if err := s.newFile(); err != nil {
-			return err
-		}
-	}
-	frames, head, next := []byte(nil), s.head, s.next
-	for i := range w.entries {
-		e := &w.entries[i]
-		record, err := audit.Encode(audit.Record{
-			ID: s.c.Minter.NewRecordID(s.c.Now()).String(), Type: e.kind, Time: s.c.Now(), Node: s.c.Node, Seq: next, Subject: e.subject, Body: e.body,
-		})
-		if err != nil {
-			return fmt.Errorf("spool: %w", err)
-		}
-		if frames, head, err = audit.AppendFrame(frames, head, record); err != nil {
-			return fmt.Errorf("spool: %w", err)
-		}
-		e.mark = proxy.Mark{Spool: s.id, Seq: next, Frame: head}
-		next++
-	}
-	if err := s.room(w, int64(len(frames))); err != nil {
-		return err
-	}
-	if err := s.writeFrames(frames); err != nil {
-		return err
-	}
-	s.wrote(w, int64(len(frames)), head, next)
-	return nil
-}
-
-// room keeps, for every open intent, space for its outcome; and for denials at
-// most a fifth of the whole (contracts §5).
-func (s *Spool) room(w *write, n int64) error {
-	reserved := int64(len(s.open)) * outcomeRoom
-	for _, e := range w.entries {
-		switch {
-		case e.closes:
-			return nil // its room is reserved
-		case e.denial && s.denied+n > s.c.Limit/5:
-			return ErrFull
-		case e.opens:
-			reserved += outcomeRoom
-		}
-	}
-	if s.used+n+reserved > s.c.Limit {
-		return ErrFull
-	}
-	return nil
-}
-
-// writeFrames writes whole frames or cuts off what was written of them.
-func (s *Spool) writeFrames(b []byte) error {
-	f := s.files[len(s.files)-1]
-	if _, err := s.active.Write(b); err != nil {
-		if terr := s.active.Truncate(f.size); terr != nil {
-			return s.fail(errors.Join(err, terr))
-		}
-		return fmt.Errorf("spool: %w", err)
-	}
-	return nil
-}
-
-func (s *Spool) wrote(w *write, n int64, head audit.Hash, next uint64) {
-	f := s.files[len(s.files)-1]
-	f.size, f.count = f.size+n, f.count+next-s.next
-	s.used, s.head, s.next = s.used+n, head, next
-	for _, e := range w.entries {
-		switch {
-		case e.opens:
-			s.open[e.action] = f
-			f.open++
-		case e.closes:
-			s.closed(e.action)
-		case e.denial:
-			s.denied += n
-		}
-	}
-}
-
-// fail makes the spool refuse everything from now on.
-func (s *Spool) fail(err error) error {
-	s.broken = fmt.Errorf("%w: %w", ErrBroken, err)
-	s.c.Log.Error("spool broken", "error", err)
-	return s.broken
 }

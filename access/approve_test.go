@@ -58,6 +58,9 @@ func TestP6_NobodyApprovesTheirOwnAccess(t *testing.T) {
 		{"an account that policy lists as the person's since", alice, twin, nil, func(w *world) {
 			w.apply("mayfly.yaml", `"user:idp:alice-admin"`, `"user:idp:twin"`)
 		}, access.CodeSelfApproval},
+		{"an account that policy lists in place of all the person's others since", alice, twin, nil, func(w *world) {
+			w.apply("mayfly.yaml", `"user:idp:alice", "user:idp:alice-admin"`, `"user:idp:twin"`)
+		}, access.CodeSelfApproval},
 		{"two accounts without an e-mail", alice, bob, func(w *world) {
 			w.login(alice, "")
 			w.login(bob, "")

@@ -140,6 +140,12 @@ func TestChangesFollowTheRecord(t *testing.T) {
 	if err != nil || !ok || len(changes) != 1 || changes[0].App != "stripe" || changes[0].Resources[0].GetApp().GetStaleAfterUs() != 10e6 {
 		t.Fatalf("%v, %v, %v", changes, ok, err)
 	}
+	at = w.head()
+	w.files["apps/reports.yaml"] = []byte(strings.Replace(string(w.files["apps/reports.yaml"]), "stale_after: 1m", "stale_after: 2m", 1))
+	w.apply("apps/stripe.yaml", "stale_after: 10s", "stale_after: 11s")
+	if changes, _, err = w.Source().Changes(t.Context(), at, feed.Newest()); err != nil || len(changes) != 1 || changes[0].App != "" {
+		t.Fatalf("two apps in one revision: %v, %v", changes, err)
+	}
 	err = w.store.Update(t.Context(), func(tx access.Tx) error { return tx.Changes().Prune(t.Context(), at) })
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +232,7 @@ func TestIngest(t *testing.T) {
 	w.apply("mayfly.yaml", "    environment: prod\n", "    environment: prod\n  - sidecar: spiffe://acme.example/gw2/sidecar\n    listener: spiffe://acme.example/gw2/listener\n    role: gateway\n    apps: [stripe]\n    environment: prod\n")
 	other := feed.Instance{Sidecar: "spiffe://acme.example/gw2/sidecar", Run: strings.Repeat("2", 32)}
 	refuse(other, third, codes.PermissionDenied)
-	refuse(feed.Instance{Sidecar: "spiffe://acme.example/nobody", Run: "1"}, third, codes.PermissionDenied)
+	refuse(feed.Instance{Sidecar: "spiffe://acme.example/nobody", Run: "1"}, newSpool(t).segment(intent), codes.PermissionDenied)
 	w.view(func(ctx context.Context, tx access.Tx) error {
 		places, err := tx.Spools().Find(ctx, intent.Action)
 		if len(places) != 2 || places[0].Spool != s.id || places[1].Seq != 2 {

@@ -38,13 +38,21 @@ func newGeneration() *generation { return &generation{emptied: make(chan struct{
 // soon: no file, network or lock is waited for inside.
 func (g *Generations) Enter() Section {
 	for {
-		now := g.current.Load()
-		now.inside.Add(1)
-		if g.current.Load() == now {
+		if now := g.current.Load(); g.enter(now) {
 			return Section{now}
 		}
-		now.leave()
 	}
+}
+
+// enter counts a stay in a generation that was current a moment ago. If it no
+// longer is, whoever waits for it may have seen it empty: the stay is taken back.
+func (g *Generations) enter(was *generation) bool {
+	was.inside.Add(1)
+	if g.current.Load() == was {
+		return true
+	}
+	was.leave()
+	return false
 }
 
 // Leave ends the stay. Leaving again does nothing.

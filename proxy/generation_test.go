@@ -55,6 +55,22 @@ func TestP4_ASwapThatWasGivenUpIsWaitedForByTheNext(t *testing.T) {
 	})
 }
 
+// A reader that was held up between reading the current generation and counting
+// itself in must not stay in one that was already seen empty.
+func TestP4_NobodyEntersAGenerationThatWasSeenEmpty(t *testing.T) {
+	g := NewGenerations()
+	was := g.current.Load()
+	if err := g.Swap(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if g.enter(was) || was.inside.Load() != 0 {
+		t.Fatal("it entered, and nobody waits for it")
+	}
+	if s := g.Enter(); s.in == was {
+		t.Fatal("it entered the older generation")
+	}
+}
+
 // The model: a section belongs to the number of swaps before it; a swap may
 // return only if no section is older than it.
 func TestGenerationsAgainstAModel(t *testing.T) {

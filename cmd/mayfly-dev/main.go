@@ -30,8 +30,24 @@ func newCommand() *cobra.Command {
 	ca.AddCommand(newCAServe())
 	idp := &cobra.Command{Use: "idp", Short: "A development OpenID provider"}
 	idp.AddCommand(newIdPServe())
-	root.AddCommand(ca, idp)
+	root.AddCommand(ca, idp, newDemo())
 	return root
+}
+
+func newDemo() *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:     "demo",
+		Short:   "Tell the main job on the real product, from asking to the record",
+		Example: "  mayfly-dev demo --bin bin --envoy .cache/envoy/envoy --stripe-mock .cache/bin/stripe-mock",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.OutOrStdout()) },
+	}
+	cmd.Flags().StringVar(&o.bin, "bin", "bin", "folder of mayfly, mayflyd and mayfly-sidecar")
+	cmd.Flags().StringVar(&o.envoy, "envoy", "", "path of Envoy; left out: the one on PATH")
+	cmd.Flags().StringVar(&o.stripeMock, "stripe-mock", "", "path of stripe-mock; left out: the one on PATH")
+	cmd.Flags().BoolVar(&o.keep, "keep", false, "leave it running until Ctrl-C, and say how to use it")
+	return cmd
 }
 
 func newCAServe() *cobra.Command {

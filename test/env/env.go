@@ -64,6 +64,8 @@ type Env struct {
 	Gateways []*Gateway
 
 	Public    string // https URL of mayflyd
+	public    string // host:port behind Public
+	health    string // host:port
 	workloads string // https URL of the door for workloads
 	nodes     string // host:port
 	caFile    string
@@ -86,7 +88,7 @@ func Start(ctx context.Context, c Config) (*Env, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e := &Env{Config: c, stop: stop}
 	for _, step := range []func(context.Context, context.Context) error{
-		e.startTrust, e.startUpstreams, e.makePolicy, e.startControl,
+		e.takeAddresses, e.startTrust, e.startUpstreams, e.makePolicy, e.startControl,
 	} {
 		if err := step(ctx, run); err != nil {
 			return nil, errors.Join(err, e.Close())
@@ -130,6 +132,21 @@ func (e *Env) serve(run context.Context, f func(context.Context) error) {
 	}()
 }
 
+// takeAddresses chooses mayflyd's ports: the provider must know where it sends
+// browsers back to.
+func (e *Env) takeAddresses(_, _ context.Context) error {
+	for _, a := range []*string{&e.public, &e.nodes, &e.workloads, &e.health} {
+		address, err := freeAddress()
+		if err != nil {
+			return err
+		}
+		*a = address
+	}
+	_, port, err := net.SplitHostPort(e.public)
+	e.Public, e.workloads = "https://localhost:"+port, "https://"+e.workloads
+	return err
+}
+
 // startTrust starts the development CA's Workload API and the identity provider.
 func (e *Env) startTrust(_, run context.Context) error {
 	var err error
@@ -162,7 +179,7 @@ func (e *Env) startTrust(_, run context.Context) error {
 		Users: dev.People(map[string][]string{
 			"alice": {"support"}, "bob": {"payments-leads", "security"}, "carol": {"support", "payments-leads"},
 		}),
-		Clients: []dev.Client{{ID: clientID, Redirects: []string{"https://localhost/oidc/callback", "https://127.0.0.1/oidc/callback"}}},
+		Clients: []dev.Client{{ID: clientID, Redirects: []string{e.Public + "/oidc/callback"}}},
 	})
 	if err != nil {
 		return err
@@ -233,23 +250,10 @@ func (e *Env) StartControl(ctx context.Context) error {
 	if err := e.Control.Start(); err != nil {
 		return err
 	}
-	return e.awaitReady(ctx, e.Control, "http://"+e.healthOf("control"))
+	return e.awaitReady(ctx, e.Control, "http://"+e.health)
 }
 
 func (e *Env) controlConfig() (string, error) {
-	addresses := make([]string, 4)
-	for i := range addresses {
-		a, err := freeAddress()
-		if err != nil {
-			return "", err
-		}
-		addresses[i] = a
-	}
-	_, port, _ := strings.Cut(addresses[0], ":")
-	e.Public, e.nodes, e.workloads = "https://localhost:"+port, addresses[1], "https://"+addresses[2]
-	if err := os.WriteFile(e.path("control.health"), []byte(addresses[3]), 0o600); err != nil {
-		return "", err
-	}
 	text := fmt.Sprintf(`data_dir: data
 origin: %s
 identity: {workload_api: %q, id: %q}
@@ -261,17 +265,9 @@ health: %q
 policy: {repository: policy, branch: main, folder: policy, every: %s}
 oidc:
   - {name: idp, issuer: %q, client_id: %s}
-`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, TrustDomain, addresses[0], e.Public, addresses[1], addresses[2],
-		addresses[3], e.PolicyEvery, e.IdP.Issuer(), clientID)
+`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, TrustDomain, e.public, e.Public, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
+		e.health, e.PolicyEvery, e.IdP.Issuer(), clientID)
 	return e.path("mayflyd.yaml"), os.WriteFile(e.path("mayflyd.yaml"), []byte(text), 0o600)
-}
-
-func (e *Env) healthOf(name string) string {
-	b, err := os.ReadFile(e.path(name + ".health"))
-	if err != nil {
-		return ""
-	}
-	return string(b)
 }
 
 // writeCertificates makes mayflyd's public certificate and the roots that the

@@ -101,29 +101,34 @@ func outcomeOf(action Action, e *accesslogdata.HTTPAccessLogEntry) audit.Outcome
 	} else {
 		o.Reason = string(envoyReason(e))
 	}
+	flags := e.GetCommonProperties().GetResponseFlags()
 	switch {
+	case flags.GetDownstreamConnectionTermination(), flags.GetDownstreamRemoteReset(), strings.Contains(details, "downstream_remote_disconnect"):
+		o.EndedBy = "caller"
+		if o.Reason != "" {
+			o.Reason = string(grant.Timeout)
+		}
 	case strings.Contains(details, "max_duration_timeout"):
 		o.EndedBy = "deadline"
-	case strings.Contains(details, "downstream_remote_disconnect"), strings.Contains(details, "downstream_local_disconnect"):
-		o.EndedBy = "caller"
-	case o.Result == audit.ResultSent && strings.HasPrefix(details, "upstream"):
+	case strings.HasPrefix(details, "upstream"):
 		o.EndedBy = "upstream"
 	}
 	return o
 }
 
-// resultOf reports whether the app got the request. Envoy names the upstream as
-// soon as it has chosen one; that bytes went there is told by their number and by
-// the time of the first. A connection that failed got none; in doubt it is unknown.
+// resultOf reports whether the app got the request: it answered, or no byte left,
+// or nobody knows. Envoy names the upstream as soon as it has chosen one, so only
+// the times of the first bytes tell.
 func resultOf(action Action, e *accesslogdata.HTTPAccessLogEntry) audit.Result {
-	p, flags := e.GetCommonProperties(), e.GetCommonProperties().GetResponseFlags()
+	p := e.GetCommonProperties()
 	switch {
 	case action.Hop:
 		return audit.ResultNotSent
-	case p.GetTimeToFirstUpstreamTxByte() != nil || e.GetRequest().GetUpstreamHeaderBytesSent() > 0:
+	case p.GetTimeToFirstUpstreamRxByte() != nil:
 		return audit.ResultSent
-	case p.GetUpstreamRemoteAddress() == nil,
-		flags.GetUpstreamConnectionFailure(), flags.GetNoHealthyUpstream(), flags.GetUpstreamOverflow(), flags.GetNoRouteFound():
+	case p.GetTimeToFirstUpstreamTxByte() != nil, e.GetRequest().GetUpstreamHeaderBytesSent() > 0:
+		return audit.ResultUnknown
+	case p.GetUpstreamRemoteAddress() == nil, p.GetResponseFlags().GetUpstreamConnectionFailure():
 		return audit.ResultNotSent
 	default:
 		return audit.ResultUnknown

@@ -197,7 +197,8 @@ type RevocationStore interface {
 	Get(ctx context.Context, id grant.GrantID) (Revocation, error)
 	Open(ctx context.Context) ([]Revocation, error)
 	// Acked notes one instance's acknowledgement in every open revocation at or
-	// below the receipt's position.
+	// below the receipt's position. One that comes at or after a wait's Until does
+	// not count: the wait was closed then, whatever follows (contracts §2).
 	Acked(ctx context.Context, r feed.Receipt, at time.Time) error
 	Close(ctx context.Context, id grant.GrantID, at time.Time) error
 }

@@ -45,7 +45,7 @@ func (s *Service) Finish(ctx context.Context, c Caller, id grant.GrantID) (Revoc
 // ending ends one grant in the way that may allows. Ending one that has ended
 // answers ended.
 func (s *Service) ending(ctx context.Context, c Caller, id grant.GrantID, may func(*work, *policy.Set, grant.Grant) (audit.Type, error)) (Revocation, error) {
-	var out Revocation
+	var ended *work
 	err := s.update(ctx, func(w *work) error {
 		g, err := w.tx.Grants().Get(ctx, id)
 		if err != nil || c.Principal.IsZero() {
@@ -69,13 +69,13 @@ func (s *Service) ending(ctx context.Context, c Caller, id grant.GrantID, may fu
 		if err := w.end(ctx, set, g, t, why, c.Principal); err != nil {
 			return err
 		}
-		out = w.revocations[len(w.revocations)-1]
+		ended = w
 		return nil
 	})
 	if err != nil {
 		return Revocation{}, err
 	}
-	return out, nil
+	return ended.revocations[len(ended.revocations)-1], nil // with its revision, which the last leaf made
 }
 
 func orNotFound(err error) error {

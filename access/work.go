@@ -146,9 +146,10 @@ func (w *work) publish(ctx context.Context) error {
 	if err := w.appendChanges(ctx, at); err != nil {
 		return err
 	}
-	for _, r := range w.revocations {
+	for i := range w.revocations {
+		r := &w.revocations[i]
 		r.At = at
-		if err := w.tx.Revocations().Insert(ctx, r); err != nil {
+		if err := w.tx.Revocations().Insert(ctx, *r); err != nil {
 			return fmt.Errorf("revocation of %s: %w", r.Grant, err)
 		}
 	}

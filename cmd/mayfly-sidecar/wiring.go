@@ -33,9 +33,6 @@ import (
 	"github.com/mayflyproxy/mayfly/spiffe"
 )
 
-// reader is the newest min_reader that this binary understands (contracts §3).
-const reader = 1
-
 const sweepEvery = 2 * time.Second
 
 // sidecar is everything that runs, joined.
@@ -217,7 +214,7 @@ func (s *sidecar) connect() (*grpc.ClientConn, error) {
 		digests[name] = k.Catalogue().Digest()
 	}
 	s.client, err = feed.NewClient(feed.ClientConfig{
-		Conn: conn, Instance: s.instance, Version: version, Reader: reader, Catalogues: digests,
+		Conn: conn, Instance: s.instance, Version: version, Reader: proxy.Reader, Catalogues: digests,
 		Sink: s.table, BootNow: proxy.BootNow, Log: s.log,
 	})
 	return conn, err

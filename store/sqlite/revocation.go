@@ -62,9 +62,9 @@ func (s revocations) waits(ctx context.Context, id string) ([]access.Wait, error
 
 func (s revocations) Acked(ctx context.Context, r feed.Receipt, at time.Time) error {
 	_, err := s.t.exec(ctx, `UPDATE waits SET acked_at = ?, last_allowed = ?, last_action = ?, bounded = ?
-		WHERE instance = ? AND acked_at = 0 AND grant_id IN
+		WHERE instance = ? AND acked_at = 0 AND until_at > ? AND grant_id IN
 			(SELECT grant_id FROM revocations WHERE closed = 0 AND (epoch, revision) <= (?, ?))`,
-		micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.Instance.String(), r.At.Epoch, r.At.Revision)
+		micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.Instance.String(), micros(at), r.At.Epoch, r.At.Revision)
 	return about(err, "note an acknowledgement")
 }
 

@@ -118,6 +118,7 @@ func testRevocations(t *testing.T, store access.Store) {
 		})
 	}
 	ack(1, 4, at) // below both
+	ack(2, 5, first.Waits[1].Until) // its wait is closed by then, whatever it says
 	same(t, "after a receipt from before", open(), []access.Revocation{first, second})
 	ack(1, 5, at)
 	ack(1, 6, at.Add(time.Second)) // the first receipt counts

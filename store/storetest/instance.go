@@ -117,7 +117,7 @@ func testRevocations(t *testing.T, store access.Store) {
 				LastAllowed: epoch(), LastAction: "act_1", Bounded: epoch().Add(time.Minute)}, at)
 		})
 	}
-	ack(1, 4, at) // below both
+	ack(1, 4, at)                   // below both
 	ack(2, 5, first.Waits[1].Until) // its wait is closed by then, whatever it says
 	same(t, "after a receipt from before", open(), []access.Revocation{first, second})
 	ack(1, 5, at)

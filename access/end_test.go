@@ -92,7 +92,7 @@ func TestP4_RevokeNamesWhomItWaitsFor(t *testing.T) {
 		t.Fatalf("the lease of an instance that fronts reports is %s and not a minute and a second", lease)
 	}
 	v, err := w.Revocation(ctx, w.as(dave), r.Grant)
-	if err != nil || v.Done || v.At != w.head() {
+	if err != nil || v.Done || v.At != w.head() || rev.At != v.At {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	ack := func(i feed.Instance, at feed.Position) {

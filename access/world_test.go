@@ -25,6 +25,7 @@ import (
 type world struct {
 	*access.Service
 	t        testing.TB
+	db       *sqlite.Store
 	store    access.Store
 	files    map[string][]byte
 	commit   string
@@ -35,6 +36,8 @@ type world struct {
 	wakes int
 	notes [][]byte
 }
+
+const firstCommit = "0000000000000000000000000000000000000001"
 
 const denialWait = 100 * time.Millisecond
 
@@ -59,8 +62,41 @@ func newWorld(t testing.TB) *world {
 func newWorldOver(t testing.TB, wrap func(access.Store) access.Store) *world {
 	t.Helper()
 	w := &world{t: t, now: epoch, files: exampleFiles(t)}
+	path := filepath.Join(t.TempDir(), "mayfly.db")
+	template, found := templates.Load("db")
+	if found {
+		if err := os.WriteFile(path, template.([]byte), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.open(path, wrap)
+	if found {
+		w.commit = firstCommit
+		return w
+	}
+	w.apply("")
+	if err := w.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	templates.Store("db", b)
+	w.open(path, wrap)
+	return w
+}
+
+// templates keeps the file of a database with the policy in force: making it
+// takes longer than most tests.
+var templates sync.Map
+
+// open starts the Service over the database at path.
+func (w *world) open(path string, wrap func(access.Store) access.Store) {
+	w.t.Helper()
+	t := w.t
 	db, err := sqlite.Open(t.Context(), sqlite.Config{
-		Path: filepath.Join(t.TempDir(), "mayfly.db"), Now: w.clock,
+		Path: path, Now: w.clock,
 		BootNow: func() time.Duration { return w.clock().Sub(epoch) },
 	})
 	if err != nil {
@@ -71,7 +107,7 @@ func newWorldOver(t testing.TB, wrap func(access.Store) access.Store) *world {
 			t.Error(err)
 		}
 	})
-	w.store = wrap(db)
+	w.db, w.store = db, wrap(db)
 	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
 	if err != nil {
 		t.Fatal(err)
@@ -93,8 +129,6 @@ func newWorldOver(t testing.TB, wrap func(access.Store) access.Store) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.apply("")
-	return w
 }
 
 func (w *world) clock() time.Time {
@@ -128,7 +162,7 @@ func (w *world) apply(file string, replace ...string) access.PolicyResult {
 		}
 		w.files[file] = []byte(text)
 	}
-	next := strings.Repeat("0", 39) + string(rune('1'+len(w.commit)%7))
+	next := firstCommit
 	if next == w.commit {
 		next = strings.Repeat("1", 40)
 	}

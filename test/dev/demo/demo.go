@@ -36,7 +36,6 @@ type story struct {
 	denial  string    // of the first refusal
 	request string    // that answers it
 	grant   api.Grant // the newest
-	kept    string    // path of a checkpoint that was kept
 }
 
 // Run tells the story. It returns nil only if every step went as told.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -18,7 +17,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/mayflyproxy/mayfly/app"
-	"github.com/mayflyproxy/mayfly/app/credential"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/proxy"
 	"github.com/mayflyproxy/mayfly/proxy/envoy"
@@ -37,7 +35,7 @@ func (s *sidecar) gateway(ctx context.Context, g *errgroup.Group, sp *spool.Spoo
 	if err != nil {
 		return err
 	}
-	if err := s.secrets(ctx, g, supervisor, pem); err != nil {
+	if err := s.serveSDS(ctx, g, supervisor, pem); err != nil {
 		return err
 	}
 	if err := s.decisions(ctx, g, supervisor, sp); err != nil {
@@ -82,8 +80,8 @@ func (s *sidecar) listen(socket string, sup *envoy.Supervisor) (net.Listener, er
 	return envoy.Listen(filepath.Join(s.c.RunDir, socket), sup.PID, s.log)
 }
 
-// secrets serves Envoy's own certificate and the callers' trust bundles.
-func (s *sidecar) secrets(ctx context.Context, g *errgroup.Group, sup *envoy.Supervisor, roots []byte) error {
+// serveSDS serves Envoy's own certificate and the callers' trust bundles.
+func (s *sidecar) serveSDS(ctx context.Context, g *errgroup.Group, sup *envoy.Supervisor, roots []byte) error {
 	control, err := spiffeid.FromString(s.c.ControlPlane.ID)
 	if err != nil {
 		return err
@@ -143,14 +141,6 @@ func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.S
 
 // hop serves the socket behind which credentials are.
 func (s *sidecar) hop(ctx context.Context, g *errgroup.Group, sup *envoy.Supervisor, sp *spool.Spool, roots *x509.CertPool) error {
-	entries := map[string]credential.Entry{}
-	for name, c := range s.c.Secrets {
-		entries[name] = credential.Entry{File: c.File, Apps: c.Apps, Hosts: c.Hosts}
-	}
-	files, err := credential.NewFiles(credential.Config{Entries: entries, Dev: s.dev})
-	if err != nil {
-		return err
-	}
 	kinds := map[string]app.Credentialed{}
 	for name, k := range s.kinds {
 		if c, ok := k.(app.Credentialed); ok {
@@ -158,7 +148,7 @@ func (s *sidecar) hop(ctx context.Context, g *errgroup.Group, sup *envoy.Supervi
 		}
 	}
 	handler, err := hop.New(hop.Config{
-		Gate: s.table, Actions: s.actions, Kinds: kinds, Secrets: files, Journal: sp, Now: s.table.Now, Log: s.log,
+		Gate: s.table, Actions: s.actions, Kinds: kinds, Secrets: s.secrets, Journal: sp, Now: s.table.Now, Log: s.log,
 		Roots: roots, SendActionID: s.c.SendActionID, Dev: s.dev,
 	})
 	if err != nil {
@@ -189,15 +179,4 @@ func (s *sidecar) recordKey() (audit.PersonKey, error) {
 		return audit.PersonKey{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return key, nil
-}
-
-// allows reports whether a secret may go to that app and host.
-func (c secretConfig) allows(name, host string) error {
-	if !slices.Contains(c.Apps, name) {
-		return fmt.Errorf("this sidecar's configuration does not give it to app %s", name)
-	}
-	if !slices.Contains(c.Hosts, host) {
-		return fmt.Errorf("this sidecar's configuration does not let it go to %s", host)
-	}
-	return nil
 }

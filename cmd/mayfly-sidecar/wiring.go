@@ -45,6 +45,7 @@ type sidecar struct {
 	listener *spiffe.Source
 	instance feed.Instance
 	kinds    map[string]app.Kind
+	secrets  *credential.Files
 	minter   *grant.Minter
 	clock    *proxy.Clock
 	table    *proxy.Table
@@ -149,6 +150,13 @@ func (s *sidecar) memory() error {
 		return err
 	}
 	s.kinds = map[string]app.Kind{stripeKind.Name(): stripeKind, webKind.Name(): webKind}
+	entries := map[string]credential.Entry{}
+	for name, c := range s.c.Secrets {
+		entries[name] = credential.Entry{File: c.File, Apps: c.Apps, Hosts: c.Hosts}
+	}
+	if s.secrets, err = credential.NewFiles(credential.Config{Entries: entries, Dev: s.dev}); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(s.c.StateDir, 0o700); err != nil {
 		return err
 	}
@@ -172,12 +180,8 @@ func (s *sidecar) admit(a *proxy.App) error {
 		return nil
 	}
 	for _, c := range a.Credentials {
-		entry, ok := s.c.Secrets[c.Secret]
-		if !ok {
-			return grant.Deny(grant.CredentialUnavailable, "secret %s of app %s is not in this sidecar's configuration", c.Secret, a.Name)
-		}
-		if err := entry.allows(a.Name, a.Upstream.Host); err != nil {
-			return grant.Deny(grant.CredentialUnavailable, "secret %s: %v", c.Secret, err)
+		if err := s.secrets.Allows(credential.Use{Name: c.Secret, App: a.Name, Host: a.Upstream.Host}); err != nil {
+			return err
 		}
 	}
 	return nil

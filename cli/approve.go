@@ -65,6 +65,9 @@ func (a *app) decide(ctx context.Context, id, reason string, yes bool, v verdict
 		return err
 	}
 	r, err := client.ShowRequest(ctx, id)
+	if isCode(err, "not_found") {
+		err = whyNot(ctx, client, id, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -94,6 +97,16 @@ func (a *app) decide(ctx context.Context, id, reason string, yes bool, v verdict
 	return a.decided(done)
 }
 
+// whyNot asks for the reason why somebody who cannot see a request may not decide
+// it: an approval of nothing, which no digest of an offer can ever equal.
+func whyNot(ctx context.Context, client *api.Client, id string, unseen error) error {
+	_, err := client.Approve(ctx, id, api.Verdict{OfferSHA256: "none"})
+	if err == nil {
+		return unseen
+	}
+	return err
+}
+
 // ask asks a person; only yes is yes.
 func (a *app) ask(w io.Writer, question string) (bool, error) {
 	fmt.Fprintf(w, "\n%s [y/N] ", question)
@@ -114,7 +127,7 @@ func (a *app) decided(r api.Request) error {
 		}
 	} else {
 		fmt.Fprintln(a.c.Stdout)
-		a.pairs([2]string{"state", stateText(r)}, [2]string{"grant", r.Grant}, [2]string{"waits for", waitsFor(r)}, [2]string{"why", r.Sentence})
+		a.pairs([2]string{"state", stateText(r)}, [2]string{"grant", r.Grant}, [2]string{"waits for", waitsFor(r)}, [2]string{"why", whyText(r)})
 	}
 	if r.State == "denied" && r.Code != "refused" {
 		return exit{exitDenied}
@@ -153,7 +166,7 @@ func (a *app) showRequest(ctx context.Context, client *api.Client, id string) er
 	if a.isJSON() {
 		return a.json(r)
 	}
-	a.pairs([2]string{"state", stateText(r)}, [2]string{"why", r.Sentence}, [2]string{"grant", r.Grant}, [2]string{"asked", clock(r.CreatedAt)},
+	a.pairs([2]string{"state", stateText(r)}, [2]string{"why", whyText(r)}, [2]string{"grant", r.Grant}, [2]string{"asked", clock(r.CreatedAt)},
 		[2]string{"decided", clock(r.DecidedAt)}, [2]string{"waits for", waitsFor(r)}, [2]string{"decide by", clockLeft(a, r.DecideBy)})
 	for _, p := range r.Approvals {
 		word := "denied"

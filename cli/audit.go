@@ -74,8 +74,8 @@ func (a *app) export(ctx context.Context, client *api.Client, dir string) error 
 	return k.add(key, note)
 }
 
-// unpack writes a tar archive of plain files below dir, which must be empty or
-// not there.
+// unpack writes a tar archive of plain files and folders below dir, which must be
+// empty or not there.
 func unpack(r io.Reader, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -96,20 +96,21 @@ func unpack(r io.Reader, dir string) error {
 		if err != nil {
 			return err
 		}
-		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(h.Name) {
-			return fmt.Errorf("%q is no plain file of an export", h.Name)
-		}
-		if err := unpackFile(root, h.Name, archive); err != nil {
+		if err := unpackOne(root, h, archive); err != nil {
 			return err
 		}
 	}
 }
 
-func unpackFile(root *os.Root, name string, r io.Reader) error {
-	if parent := filepath.Dir(name); parent != "." {
-		if err := root.MkdirAll(parent, 0o700); err != nil {
-			return err
-		}
+func unpackOne(root *os.Root, h *tar.Header, r io.Reader) error {
+	name := strings.TrimSuffix(h.Name, "/")
+	switch {
+	case !filepath.IsLocal(name):
+		return fmt.Errorf("%q leads out of the folder", h.Name)
+	case h.Typeflag == tar.TypeDir:
+		return root.MkdirAll(name, 0o700)
+	case h.Typeflag != tar.TypeReg:
+		return fmt.Errorf("%q is no plain file", h.Name)
 	}
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

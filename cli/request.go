@@ -178,7 +178,7 @@ func (a *app) showAnswer(r api.Request) error {
 	}
 	a.pairs([2]string{"request", r.ID}, [2]string{"state", stateText(r)}, [2]string{"entitlement", r.Entitlement},
 		[2]string{"parameters", paramText(r.Params)}, [2]string{"for", r.Duration}, [2]string{"grant", r.Grant},
-		[2]string{"waits for", waitsFor(r)}, [2]string{"decide by", clockLeft(a, r.DecideBy)}, [2]string{"why", r.Sentence})
+		[2]string{"waits for", waitsFor(r)}, [2]string{"decide by", clockLeft(a, r.DecideBy)}, [2]string{"why", whyText(r)})
 	switch r.State {
 	case "approved":
 		a.hint("mayfly done " + r.Grant + " when you are finished; mayfly trace " + r.Grant + " shows what was done")
@@ -196,6 +196,15 @@ func stateText(r api.Request) string {
 		return r.State
 	}
 	return r.State + " (" + r.Code + ")"
+}
+
+// whyText says why a request is where it is; that of an approval by people stands
+// in their approvals.
+func whyText(r api.Request) string {
+	if r.State == "approved" && len(r.Steps) > 0 || waitsFor(r) != "" {
+		return ""
+	}
+	return r.Sentence
 }
 
 // waitsFor says whose approval a pending request waits for.

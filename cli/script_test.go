@@ -40,6 +40,8 @@ func TestScripts(t *testing.T) {
 				Files: []string{f}, RequireExplicitExec: true, RequireUniqueNames: true,
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("MAYFLY_CA", s.roots)
+					e.Setenv("PUBLIC", s.public)
+					e.Setenv("WORKLOADS", s.workloads)
 					e.Setenv("MAYFLY_SERVER", s.public)
 					e.Setenv("MAYFLY_CONFIG_DIR", filepath.Join(e.WorkDir, "nobody"))
 					policy, err := filepath.Abs("../examples/policy")

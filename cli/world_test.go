@@ -10,7 +10,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,12 +174,10 @@ func (w *world) trust() {
 
 func serve(t testing.TB, l net.Listener, h http.Handler, config *tls.Config) {
 	t.Helper()
-	s := httptest.NewUnstartedServer(h)
-	check(t, s.Listener.Close())
-	s.Listener, s.TLS = l, config
-	s.Config.ErrorLog = log.New(discard{}, "", 0)
-	s.StartTLS()
-	t.Cleanup(s.Close)
+	s := &http.Server{Handler: h, TLSConfig: config, ErrorLog: log.New(discard{}, "", 0)}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.ServeTLS(l, "", "") }()
+	t.Cleanup(func() { check(t, s.Close()); <-done })
 }
 
 type discard struct{}

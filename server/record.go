@@ -79,11 +79,11 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, c caller) error 
 	return nil
 }
 
-// sendFolder writes the files below dir as a tar archive, in the order of names.
+// sendFolder writes what is below dir as a tar archive, in the order of names.
 func sendFolder(ctx context.Context, w io.Writer, dir string) error {
 	out := tar.NewWriter(w)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+		if err != nil || path == dir {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
@@ -93,7 +93,10 @@ func sendFolder(ctx context.Context, w io.Writer, dir string) error {
 		if err != nil {
 			return err
 		}
-		return sendFile(out, path, filepath.ToSlash(name))
+		if name = filepath.ToSlash(name); d.IsDir() {
+			return out.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o700, ModTime: time.Unix(0, 0), Format: tar.FormatPAX})
+		}
+		return sendFile(out, path, name)
 	})
 	if err != nil {
 		return err

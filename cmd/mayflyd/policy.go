@@ -50,8 +50,40 @@ func (l *policyLoop) look(ctx context.Context) {
 	case err.Error() != l.refused:
 		l.refused = err.Error()
 		l.log.ErrorContext(ctx, "policy commit refused, the one in force stays", "error", err)
+		l.record(ctx, err)
 	}
 }
+
+// record puts a refusal of a commit on the record; a repository that cannot be
+// read is an operator's matter.
+func (l *policyLoop) record(ctx context.Context, refusal error) {
+	commit, reason := "", "policy"
+	var bad *git.Error
+	var unfit *unfitError
+	switch {
+	case errors.As(refusal, &bad) && bad.Commit != "":
+		commit, reason = bad.Commit, string(bad.Reason)
+	case errors.As(refusal, &unfit):
+		commit = unfit.commit
+	default:
+		return
+	}
+	if err := l.service.RefusePolicy(ctx, commit, reason, refusal.Error()); err != nil {
+		l.log.ErrorContext(ctx, "the refusal of a policy commit is not on the record", "error", err)
+	}
+}
+
+// unfitError is a signed commit whose files are no policy.
+type unfitError struct {
+	commit string
+	cause  error
+}
+
+// Error names the commit and what is wrong with its files.
+func (e *unfitError) Error() string { return "commit " + e.commit + ": " + e.cause.Error() }
+
+// Unwrap returns what is wrong.
+func (e *unfitError) Unwrap() error { return e.cause }
 
 func (l *policyLoop) take(ctx context.Context) error {
 	commit, signers, err := l.inForce(ctx)
@@ -65,6 +97,10 @@ func (l *policyLoop) take(ctx context.Context) error {
 	result, err := l.service.ApplyPolicy(ctx, access.PolicyCommit{
 		Files: candidate.Files, Commit: candidate.Commit, Signer: candidate.Signer.Person, After: commit,
 	})
+	var mistakes policy.Errors
+	if errors.As(err, &mistakes) {
+		return &unfitError{candidate.Commit, err}
+	}
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", candidate.Commit, err)
 	}

@@ -1,0 +1,295 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/app/stripe"
+	"github.com/mayflyproxy/mayfly/app/web"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/identity/oidc"
+	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/scope"
+	"github.com/mayflyproxy/mayfly/server"
+	"github.com/mayflyproxy/mayfly/store/sqlite"
+	"github.com/mayflyproxy/mayfly/test/dev"
+	"github.com/mayflyproxy/mayfly/test/dev/devtest"
+)
+
+const (
+	callback = "https://mayfly.acme.example:8443/oidc/callback"
+	refunder = "/ns/pay/sa/refunder"
+)
+
+// world is a Server over the real Service and database, called without a network.
+type world struct {
+	*access.Service
+	t                 testing.TB
+	public, workloads http.Handler
+	ca                *dev.CA
+	idp               *dev.IdP
+	log               *lockedBuffer
+	verifier          *audit.Verifier
+
+	mu    sync.Mutex
+	ahead time.Duration
+}
+
+// lockedBuffer is a log.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.ahead)
+}
+
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ahead += d
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t, ca: devtest.CA(t), log: &lockedBuffer{}}
+	began := time.Now()
+	db, err := sqlite.Open(t.Context(), sqlite.Config{
+		Path: filepath.Join(t.TempDir(), "mayfly.db"), Now: w.clock,
+		BootNow: func() time.Duration { return w.clock().Sub(began) },
+	})
+	check(t, err)
+	t.Cleanup(func() { check(t, db.Close()) })
+	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
+	check(t, err)
+	signer, err := audit.NewSigner(key)
+	check(t, err)
+	w.verifier, err = audit.NewVerifier(public)
+	check(t, err)
+	w.Service, err = access.New(access.Config{Store: db, Signer: signer, Minter: grant.NewMinter(), Policy: kinds(t)})
+	check(t, err)
+	_, err = w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: examples(t), Commit: strings.Repeat("1", 40), Signer: "carol"})
+	check(t, err)
+	w.idp = devtest.StartIdP(t, dev.IdPConfig{
+		Users: []dev.User{
+			{Name: "alice", Email: "alice@acme.example", EmailVerified: true, Groups: []string{"support"}},
+			{Name: "bob", Email: "bob@acme.example", EmailVerified: true, Groups: []string{"payments-leads"}},
+			{Name: "dave", Email: "dave@acme.example", EmailVerified: true, Groups: []string{"security"}},
+		},
+		Clients: []dev.Client{{ID: "mayflyd", Secret: "not-for-production", Redirects: []string{callback}}},
+	})
+	rp, err := oidc.New(oidc.Config{
+		Name: "idp", Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), RedirectURL: callback,
+	})
+	check(t, err)
+	s, err := server.New(server.Config{
+		Service: w.Service, Store: db, Provider: rp, Peers: devtest.Verifier(t, w.ca), RecordKey: public, Now: w.clock,
+		Log: slog.New(slog.NewJSONHandler(w.log, nil)), TempDir: t.TempDir(),
+	})
+	check(t, err)
+	w.public, w.workloads = s.Public(), s.Workloads()
+	return w
+}
+
+func kinds(t testing.TB) policy.Options {
+	t.Helper()
+	s, err := stripe.New()
+	check(t, err)
+	v, err := web.New()
+	check(t, err)
+	known := map[string]*scope.Catalogue{s.Name(): s.Catalogue(), v.Name(): v.Catalogue()}
+	return policy.Options{Catalogue: func(kind string) (*scope.Catalogue, bool) { c, ok := known[kind]; return c, ok }}
+}
+
+func examples(t testing.TB) map[string][]byte {
+	t.Helper()
+	root, files := os.DirFS("../examples/policy"), map[string][]byte{}
+	check(t, fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files[name], err = fs.ReadFile(root, name)
+		return err
+	}))
+	return files
+}
+
+// session returns the secret of a new session with these groups.
+func (w *world) session(name string, groups ...string) string {
+	w.t.Helper()
+	p, err := identity.User("idp", name)
+	check(w.t, err)
+	l := access.Login{Principal: p, Name: name}
+	for _, g := range groups {
+		group, err := identity.ParseGroup("group:idp/" + g)
+		check(w.t, err)
+		l.Groups = append(l.Groups, group)
+	}
+	secret, _, err := w.NewSession(w.t.Context(), l)
+	check(w.t, err)
+	return secret.Reveal()
+}
+
+// ask is one request of a test; zero fields are those of a good one.
+type ask struct {
+	method, path, body string
+	header             http.Header
+	session            string
+	cert               *tls.Certificate // at the workloads door
+	remote             string
+}
+
+// do sends one request through a door.
+func (w *world) do(a ask) *httptest.ResponseRecorder {
+	w.t.Helper()
+	var body io.Reader = http.NoBody
+	if a.body != "" {
+		body = strings.NewReader(a.body)
+	}
+	r := httptest.NewRequestWithContext(w.t.Context(), a.method, a.path, body)
+	r.RemoteAddr = "192.0.2.1:1000"
+	if a.remote != "" {
+		r.RemoteAddr = a.remote
+	}
+	if a.body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if a.session != "" {
+		r.Header.Set("Authorization", "Bearer "+a.session)
+	}
+	for name, values := range a.header {
+		r.Header[name] = values
+	}
+	door := w.public
+	r.TLS = &tls.ConnectionState{}
+	if a.cert != nil {
+		door = w.workloads
+		for _, der := range a.cert.Certificate {
+			c, err := x509.ParseCertificate(der)
+			check(w.t, err)
+			r.TLS.PeerCertificates = append(r.TLS.PeerCertificates, c)
+		}
+	}
+	out := httptest.NewRecorder()
+	door.ServeHTTP(out, r)
+	return out
+}
+
+// problem reads the problem of an answer, and holds it to what every one must be.
+func problem(t testing.TB, res *httptest.ResponseRecorder) api.Problem {
+	t.Helper()
+	var p api.Problem
+	if kind := res.Header().Get("Content-Type"); kind != "application/problem+json" {
+		t.Fatalf("status %d, content type %q: %s", res.Code, kind, res.Body)
+	}
+	check(t, json.Unmarshal(res.Body.Bytes(), &p))
+	if p.Status != res.Code || p.Code == "" || p.Title == "" || p.Detail == "" || !strings.HasSuffix(p.Type, p.Code) {
+		t.Errorf("not a whole problem: %s", res.Body)
+	}
+	return p
+}
+
+// want holds an answer to a status and a code.
+func want(t testing.TB, name string, res *httptest.ResponseRecorder, status int, code string) {
+	t.Helper()
+	if p := problem(t, res); res.Code != status || p.Code != code {
+		t.Errorf("%s: %d %s (%s), want %d %s", name, res.Code, p.Code, p.Detail, status, code)
+	}
+}
+
+func read[T any](t testing.TB, res *httptest.ResponseRecorder, status int) T {
+	t.Helper()
+	var out T
+	if res.Code != status {
+		t.Fatalf("status %d, want %d: %s", res.Code, status, res.Body)
+	}
+	check(t, json.Unmarshal(res.Body.Bytes(), &out))
+	return out
+}
+
+const goodAsk = `{"entitlement":"stripe/refunds","params":{"charge":"ch_1","amount_max":"5000"},"reason":"order 17"}`
+
+// verifier and challenge of a login's command.
+func pkce(seed string) (verifier, challenge string) {
+	v := sha256.Sum256([]byte(seed))
+	verifier = base64.RawURLEncoding.EncodeToString(v[:])
+	c := sha256.Sum256([]byte(verifier))
+	return verifier, base64.RawURLEncoding.EncodeToString(c[:])
+}
+
+const cliState = "abcdefghijklmnopqrstuvwxyz"
+
+// begin starts a login of the command and returns the provider's address.
+func (w *world) begin(challenge string) string {
+	w.t.Helper()
+	res := w.do(ask{method: "GET", path: "/cli/login?" + url.Values{"port": {"40000"}, "state": {cliState}, "challenge": {challenge}}.Encode()})
+	if res.Code != http.StatusSeeOther {
+		w.t.Fatalf("login: %d %s", res.Code, res.Body)
+	}
+	return res.Header().Get("Location")
+}
+
+// browse logs name in at the provider and returns the query of its answer.
+func (w *world) browse(authURL, name string) string {
+	w.t.Helper()
+	to, err := dev.Login(context.Background(), nil, authURL, name)
+	check(w.t, err)
+	u, err := url.Parse(to)
+	check(w.t, err)
+	return u.RawQuery
+}
+
+// back calls the callback and returns where the browser is sent.
+func (w *world) back(query string) *url.URL {
+	w.t.Helper()
+	res := w.do(ask{method: "GET", path: "/oidc/callback?" + query})
+	if res.Code != http.StatusSeeOther {
+		w.t.Fatalf("callback: %d %s", res.Code, res.Body)
+	}
+	u, err := url.Parse(res.Header().Get("Location"))
+	check(w.t, err)
+	return u
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

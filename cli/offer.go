@@ -28,15 +28,14 @@ func readOffer(r api.Request) (shownOffer, error) {
 		return shownOffer{}, fmt.Errorf("request %s has no offer to decide on: it is %s", r.ID, r.State)
 	}
 	raw := []byte(r.Offer.Bytes)
-	canonical, err := audit.Canonicalize(raw)
-	if err != nil || !bytes.Equal(canonical, raw) {
-		return shownOffer{}, errors.Join(errors.New("the offer is not in its canonical form"), err)
-	}
 	out := shownOffer{digest: audit.SHA256(raw).String()}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&out.Offer); err != nil {
-		return shownOffer{}, fmt.Errorf("the offer has parts that this version of mayfly cannot show: %w", err)
+	if err := json.Unmarshal(raw, &out.Offer); err != nil {
+		return shownOffer{}, fmt.Errorf("the offer cannot be read: %w", err)
+	}
+	// What was read must be all of it: no key more, twice, or in another case.
+	again, _, err := out.Encode()
+	if err != nil || !bytes.Equal(again, raw) {
+		return shownOffer{}, errors.Join(errors.New("the offer has parts that this version of mayfly cannot show"), err)
 	}
 	if out.V != 1 {
 		return shownOffer{}, fmt.Errorf("the offer is of version %d, which this version of mayfly cannot show", out.V)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -74,6 +75,9 @@ type Env struct {
 	api  *dev.WorkloadAPI
 	stop context.CancelFunc
 	done []chan struct{}
+
+	mu     sync.Mutex
+	closes []func()
 }
 
 // Start starts everything but gateways, commits the policy and waits until it is
@@ -99,6 +103,13 @@ func Start(ctx context.Context, c Config) (*Env, error) {
 
 // Close stops everything that was started.
 func (e *Env) Close() error {
+	e.mu.Lock()
+	closes := e.closes
+	e.closes = nil
+	e.mu.Unlock()
+	for _, f := range closes {
+		f()
+	}
 	var errs []error
 	for _, g := range e.Gateways {
 		errs = append(errs, g.Process.Stop())
@@ -118,6 +129,13 @@ func (e *Env) Close() error {
 		<-d
 	}
 	return errors.Join(errs...)
+}
+
+// atClose has f called when the environment is closed.
+func (e *Env) atClose(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closes = append(e.closes, f)
 }
 
 func (e *Env) path(name string) string { return filepath.Join(e.Dir, name) }

@@ -2,6 +2,7 @@ package env
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -20,9 +21,10 @@ type Gateway struct {
 }
 
 // StartGateway starts a sidecar process with a state of its own, under the SVID
-// that all gateways share, and waits until it decides.
-func (e *Env) StartGateway(ctx context.Context, name string) (*Gateway, error) {
-	g, err := e.addGateway(name)
+// that all gateways share, and waits until it decides. More lines of its
+// configuration may be given, such as "spool_bytes: 1048576".
+func (e *Env) StartGateway(ctx context.Context, name string, more ...string) (*Gateway, error) {
+	g, err := e.addGateway(name, more)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +42,7 @@ func (e *Env) RestartGateway(ctx context.Context, g *Gateway) error {
 	return awaitPort(ctx, g.Address)
 }
 
-func (e *Env) addGateway(name string) (*Gateway, error) {
+func (e *Env) addGateway(name string, more []string) (*Gateway, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -75,6 +77,9 @@ secrets:
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
 `, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, TrustDomain, address, health, e.Envoy, upstream, upstream)
+	for _, line := range more {
+		text += line + "\n"
+	}
 	config := filepath.Join(dir, "sidecar.yaml")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -84,6 +89,54 @@ send_action_id: true
 		filepath.Join(e.Bin, "mayfly-sidecar"), "--dev", "--config", config)
 	e.Gateways = append(e.Gateways, g)
 	return g, nil
+}
+
+// GatewayStatus is what a sidecar says of itself on its health port.
+type GatewayStatus struct {
+	Instance  string `json:"instance"`
+	Ready     bool   `json:"ready"`
+	Revision  int64  `json:"revision"`
+	Grants    int    `json:"grants"`
+	HeardAgo  string `json:"heard_ago"`
+	Clock     string `json:"clock"`
+	Unshipped uint64 `json:"unshipped_records"`
+}
+
+// Status asks the sidecar.
+func (g *Gateway) Status(ctx context.Context) (GatewayStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.health+"/readyz", nil)
+	if err != nil {
+		return GatewayStatus{}, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return GatewayStatus{}, err
+	}
+	defer resp.Body.Close()
+	var s GatewayStatus
+	return s, json.NewDecoder(resp.Body).Decode(&s)
+}
+
+// Shipped waits until the gateway's whole record is with mayflyd.
+func (g *Gateway) Shipped(ctx context.Context) error {
+	return Eventually(ctx, g.Name+" ships its record", func() error {
+		s, err := g.Status(ctx)
+		if err == nil && s.Unshipped > 0 {
+			err = fmt.Errorf("%d records wait", s.Unshipped)
+		}
+		return err
+	})
+}
+
+// Envoy returns the process id of the gateway's Envoy, 0 if there is none.
+func (g *Gateway) Envoy() (int, error) {
+	children, err := g.Process.Children()
+	if err != nil || len(children) == 0 {
+		return 0, err
+	}
+	return children[0], nil
 }
 
 // awaitReady waits until a program says that it is ready, and fails at once if it ends.

@@ -2,6 +2,7 @@ package env
 
 import (
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -73,7 +74,7 @@ func (r *Recorder) close() { _ = r.server.Close() }
 // to returns a handler that passes requests on to address.
 func to(address string) http.Handler {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
-	proxy.ErrorLog = nil
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // callers that are killed are no news
 	return proxy
 }
 

@@ -48,7 +48,11 @@ func (a *app) showExplanation(e api.Explanation) error {
 	if e.Code != "" {
 		state += " (" + e.Code + ")"
 	}
-	a.pairs([2]string{"request", e.ID}, [2]string{"state", state}, [2]string{"why", e.Sentence})
+	why := e.Sentence
+	if e.State == "approved" { // the decisions below say it
+		why = ""
+	}
+	a.pairs([2]string{"request", e.ID}, [2]string{"state", state}, [2]string{"why", why})
 	for _, d := range e.Decisions {
 		outcome := d.Outcome
 		if d.Code != "" {
@@ -182,14 +186,16 @@ func (a *app) showNodes(n api.Nodes) error {
 		if name == "" {
 			name = one.Sidecar
 		}
-		rows[i] = []string{name, one.State, one.Environment, strings.Join(one.Apps, " "), strconv.FormatInt(one.Revision, 10),
+		rows[i] = []string{name, one.State, one.Environment, strings.Join(one.Apps, " "), fmt.Sprintf("%d of %d", one.Revision, one.Head),
 			orDash(clock(one.LastPong)), one.Envoy, orDash(one.Version)}
 	}
 	a.table([]string{"INSTANCE", "STATE", "ENVIRONMENT", "APPS", "REVISION", "LAST PONG", "ENVOY", "VERSION"}, rows)
 	for _, one := range n.Items {
-		for what, text := range map[string]string{"refused": one.Nack, "its Envoy refused": one.EnvoyNack, "other catalogues than mayflyd's": strings.Join(one.Differs, " ")} {
-			if text != "" {
-				fmt.Fprintln(a.c.Stdout, plain(one.Instance+" "+what+": "+text))
+		for _, said := range [][2]string{
+			{"refused", one.Nack}, {"its Envoy refused", one.EnvoyNack}, {"has another catalogue than mayflyd, for", strings.Join(one.Differs, " ")},
+		} {
+			if said[1] != "" {
+				fmt.Fprintln(a.c.Stdout, plain(one.Instance+" "+said[0]+": "+said[1]))
 			}
 		}
 	}

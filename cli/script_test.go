@@ -3,7 +3,6 @@ package cli_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -155,7 +154,3 @@ func (s *script) passed(ts *testscript.TestScript, _ bool, args []string) {
 
 func (s *script) joined(_ *testscript.TestScript, _ bool, args []string) { s.join(args[0]) }
 func (s *script) acked(_ *testscript.TestScript, _ bool, args []string)  { s.ack(args[0]) }
-
-func TestMain(m *testing.M) {
-	os.Exit(m.Run())
-}

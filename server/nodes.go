@@ -14,7 +14,15 @@ func (s *Server) nodes(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, nodesOf(v, s.c.EnvoyStatus()))
+	now, err := s.service.Source().Snapshot(r.Context(), nil)
+	if err != nil {
+		return err
+	}
+	out := nodesOf(v, s.c.EnvoyStatus())
+	for i := range out.Items {
+		out.Items[i].Head = now.At.Revision
+	}
+	return writeJSON(w, http.StatusOK, out)
 }
 
 // nodesOf lists every instance, and every registered sidecar that has none.

@@ -136,6 +136,9 @@ func (s *Server) listRequests(w http.ResponseWriter, r *http.Request, c caller) 
 	}
 	waiting := q.flag("waiting")
 	q.parse("cursor", l.Before.UnmarshalText)
+	if waiting && len(q.values) > 1 && q.err == nil {
+		q.err = invalid("waiting goes with no other parameter")
+	}
 	if q.err != nil {
 		return q.err
 	}

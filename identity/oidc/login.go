@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
@@ -122,10 +123,14 @@ func (r *RP) code(f *found, s stored, query url.Values) (string, error) {
 // exchangeError tells an answer of the token endpoint from no answer.
 func exchangeError(err error) error {
 	var refused *oauth2.RetrieveError
-	if errors.As(err, &refused) && refused.Response != nil && refused.Response.StatusCode < 500 {
+	switch {
+	case !errors.As(err, &refused) || refused.Response == nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case refused.Response.StatusCode < http.StatusInternalServerError:
 		return fmt.Errorf("%w: the code was not accepted (%s)", ErrProof, printable(refused.ErrorCode, 64))
+	default: // what it wrote beside its status is not ours to log
+		return fmt.Errorf("%w: its token endpoint answered %s", ErrUnavailable, refused.Response.Status)
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -278,5 +277,3 @@ func eventually(t testing.TB, what string, f func() bool) {
 		time.Sleep(time.Millisecond)
 	}
 }
-
-func contains(b []byte, s string) bool { return bytes.Contains(b, []byte(s)) }

@@ -1,0 +1,293 @@
+package hop
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/app"
+	"github.com/mayflyproxy/mayfly/app/credential"
+	"github.com/mayflyproxy/mayfly/app/stripe"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/proxy"
+	"github.com/mayflyproxy/mayfly/proxy/proxytest"
+)
+
+const (
+	canary = "sk_live_canary_0123456789"
+	form   = "amount=100&charge=ch_1"
+)
+
+// rig is a hop between a test that plays Envoy and an upstream over TLS.
+type rig struct {
+	t        *testing.T
+	world    *proxytest.World
+	grant    grant.GrantID
+	actions  *proxy.Actions
+	journal  *proxytest.Journal
+	minter   *grant.Minter
+	upstream *httptest.Server
+	front    *httptest.Server
+	logs     *logs
+
+	asked atomic.Int64 // requests that the upstream's handler saw
+	dials atomic.Int64
+
+	mu   sync.Mutex
+	last *http.Request // as the upstream saw it
+	body string
+}
+
+// logs is a buffer that many may write to.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// bend changes a rig before it starts.
+type bend struct {
+	upstream func(*httptest.Server)      // before it listens for TLS
+	url      func(string) string         // of the upstream, as the feed tells it
+	gate     func(*proxytest.World) Gate // nil: the table
+	secret   func(*credential.Entry)     // of the key in the sidecar's configuration
+	config   func(*Config)               //
+}
+
+func newRig(t *testing.T, answer http.HandlerFunc, b bend) *rig {
+	t.Helper()
+	r := &rig{t: t, actions: proxy.NewActions(), journal: &proxytest.Journal{}, minter: grant.NewMinter(), logs: &logs{}}
+	r.serveUpstream(answer, b)
+	url := r.upstream.URL
+	if b.url != nil {
+		url = b.url(url)
+	}
+	r.world = proxytest.NewWorld(t, proxytest.Stripe(url))
+	var resource *feed.Resource
+	r.grant, resource = r.world.Refunds(time.Hour)
+	r.world.Add(resource)
+	var gate Gate = r.world.Table
+	if b.gate != nil {
+		gate = b.gate(r.world)
+	}
+	kind, err := stripe.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(r.upstream.Certificate())
+	c := Config{
+		Gate: gate, Actions: r.actions, Kinds: map[string]app.Credentialed{"stripe": kind}, Secrets: r.secrets(url, b.secret),
+		Journal: r.journal, Now: r.world.Now, Log: slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), Roots: roots,
+	}
+	if b.config != nil {
+		b.config(&c)
+	}
+	h, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.front = httptest.NewServer(h)
+	t.Cleanup(r.front.Close)
+	t.Cleanup(r.noSecret)
+	return r
+}
+
+func (r *rig) serveUpstream(answer http.HandlerFunc, b bend) {
+	r.upstream = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		r.asked.Add(1)
+		body, _ := io.ReadAll(q.Body)
+		r.mu.Lock()
+		r.last, r.body = q, string(body)
+		r.mu.Unlock()
+		answer(w, q)
+	}))
+	r.upstream.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	r.upstream.Listener = countingListener{r.upstream.Listener, &r.dials}
+	if b.upstream != nil {
+		b.upstream(r.upstream)
+	}
+	r.upstream.StartTLS()
+	r.t.Cleanup(r.upstream.Close)
+	r.t.Cleanup(r.upstream.CloseClientConnections)
+}
+
+type countingListener struct {
+	net.Listener
+	dials *atomic.Int64
+}
+
+func (l countingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.dials.Add(1)
+	}
+	return c, err
+}
+
+func (r *rig) secrets(url string, change func(*credential.Entry)) credential.Source {
+	r.t.Helper()
+	path := filepath.Join(r.t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(canary), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	_, host, _ := strings.Cut(url, "://")
+	e := credential.Entry{File: path, Apps: []string{"stripe"}, Hosts: []string{host}}
+	if change != nil {
+		change(&e)
+	}
+	files, err := credential.NewFiles(credential.Config{Entries: map[string]credential.Entry{"stripe-key": e}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return files
+}
+
+// allow puts an action that Check allowed, with a body of form.
+func (r *rig) allow(change ...func(*proxy.Action)) proxy.Action {
+	r.t.Helper()
+	now := r.world.Now()
+	a := proxy.Action{
+		ID: r.minter.NewActionID(now), Grant: r.grant, App: "stripe", Secret: "stripe-key", Hop: true,
+		Method: "POST", Authority: "stripe.acme.example", Path: "/v1/refunds?a=b", Body: sha256.Sum256([]byte(form)), HasBody: true,
+		Decided: now, Deadline: now.Add(time.Minute),
+	}
+	for _, f := range change {
+		f(&a)
+	}
+	if err := r.actions.Put(a); err != nil {
+		r.t.Fatal(err)
+	}
+	return a
+}
+
+func reading(a *proxy.Action) {
+	a.Method, a.Path, a.HasBody, a.Body = "GET", "/v1/charges/ch_1", false, [32]byte{}
+}
+
+// request is what Envoy sends for an action.
+func (r *rig) request(a proxy.Action) *http.Request {
+	r.t.Helper()
+	body := io.Reader(http.NoBody)
+	if a.HasBody {
+		body = strings.NewReader(form)
+	}
+	q, err := http.NewRequestWithContext(r.t.Context(), a.Method, r.front.URL+a.Path, body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	q.Host = a.Authority
+	q.Header.Set(ActionHeader, a.ID.String())
+	q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return q
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	err    error // of reading the body
+}
+
+func (a answer) reason() grant.Reason { return grant.Reason(a.header.Get("Mayfly-Reason")) }
+
+func (r *rig) do(q *http.Request) answer {
+	r.t.Helper()
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(q)
+	if err != nil {
+		return answer{err: err, header: http.Header{}}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if strings.Contains(string(b)+fmt.Sprint(resp.Header, resp.Trailer), canary) {
+		r.t.Errorf("the credential came back: %v %s", resp.Header, b)
+	}
+	return answer{resp.StatusCode, resp.Header, string(b), err}
+}
+
+// outcome waits for the one outcome.
+func (r *rig) outcome() audit.Outcome {
+	r.t.Helper()
+	for end := time.Now().Add(10 * time.Second); len(r.journal.Outcomes()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatal("no outcome")
+		}
+	}
+	all := r.journal.Outcomes()
+	if len(all) != 1 {
+		r.t.Fatalf("%d outcomes of one action", len(all))
+	}
+	return all[0]
+}
+
+// notSent fails the test if the upstream got a request, or the record says that it may have.
+func (r *rig) notSent(reason grant.Reason) {
+	r.t.Helper()
+	if o := r.outcome(); o.Result != audit.ResultNotSent || o.Reason != string(reason) || r.asked.Load() != 0 {
+		r.t.Errorf("outcome %+v, want not_sent for %s; the upstream saw %d requests", o, reason, r.asked.Load())
+	}
+}
+
+// noSecret looks for the canary wherever it must not be.
+func (r *rig) noSecret() {
+	text, err := json.Marshal(r.journal.Outcomes())
+	if err != nil {
+		r.t.Error(err)
+	}
+	for name, s := range map[string]string{"logs": r.logs.String(), "record": string(text)} {
+		if strings.Contains(s, canary) {
+			r.t.Errorf("the credential is in the %s: %s", name, s)
+		}
+	}
+}
+
+func ok(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Request-Id", "req_up_1")
+	w.Header().Set("Set-Cookie", "a=b")
+	w.Header().Set(ActionHeader, "act_forged")
+	_, _ = io.WriteString(w, `{"id":"re_1"}`)
+}
+
+// deaf is a gate that hears no revocation: only its last look refuses.
+type deaf struct{ *proxy.Table }
+
+func (deaf) Gone(grant.GrantID) <-chan struct{} { return nil }
+
+// duringHandshake runs f in the upstream's part of each TLS handshake: the hop
+// has decided to dial, and has not yet looked a last time.
+func duringHandshake(f func()) func(*httptest.Server) {
+	return func(s *httptest.Server) {
+		s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			f()
+			return nil, nil
+		}}
+	}
+}

@@ -1,0 +1,100 @@
+package proxytest
+
+import (
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/proxy"
+)
+
+// Refunder and Stranger are workloads: a World's grants are Refunder's.
+const (
+	Refunder = "spiffe://acme.example/ns/pay/sa/refunder"
+	Stranger = "spiffe://acme.example/ns/web/sa/front"
+)
+
+// Noon is the control plane's time when a World begins.
+func Noon() time.Time { return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC) }
+
+// World is a table whose feed and boot clock a test plays. Its methods are safe
+// for concurrent use.
+type World struct {
+	*proxy.Table
+	t      testing.TB
+	minter *grant.Minter
+	boot   atomic.Int64
+
+	mu sync.Mutex
+	at feed.Position
+}
+
+// NewWorld returns a table that holds the resources and has just heard a Pong.
+func NewWorld(t testing.TB, resources ...*feed.Resource) *World {
+	t.Helper()
+	w := NewEmptyWorld(t)
+	w.at.Revision += 2
+	if _, nacks, err := w.Swap(t.Context(), feed.Snapshot{At: w.at, Resources: resources}); err != nil || len(nacks) > 0 {
+		t.Fatal(err, nacks)
+	}
+	w.Pong()
+	return w
+}
+
+// NewEmptyWorld returns a table that was told nothing yet.
+func NewEmptyWorld(t testing.TB) *World {
+	t.Helper()
+	w := &World{t: t, minter: grant.NewMinter(), at: feed.Position{Epoch: 1, Revision: 10}}
+	w.boot.Store(int64(time.Hour))
+	clock, err := proxy.OpenClock(proxy.ClockConfig{Boot: w.now, Mark: filepath.Join(t.TempDir(), "mark")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *World) now() time.Duration { return time.Duration(w.boot.Load()) }
+
+// Pass lets time pass, without a word from the control plane.
+func (w *World) Pass(d time.Duration) { w.boot.Add(int64(d)) }
+
+// Pong is heard from a control plane with the right time.
+func (w *World) Pong() { w.PongTelling(0) }
+
+// PongTelling is Pong with a time that is wrong by that much.
+func (w *World) PongTelling(wrong time.Duration) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	plane := Noon().Add(w.now() - time.Hour + wrong)
+	if err := w.Ponged(w.now(), &feed.Pong{Epoch: w.at.Epoch, Head: w.at.Revision, CompleteTo: w.at.Revision, TimeUs: plane.UnixMicro()}); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// Add tells the table of more resources, or of other ones.
+func (w *World) Add(resources ...*feed.Resource) { w.apply(&feed.Delta{Resources: resources}) }
+
+// End removes a grant, for a reason, and returns when nothing decided under it is
+// on its way.
+func (w *World) End(id grant.GrantID, why grant.Reason) {
+	w.apply(&feed.Delta{Removals: []*feed.Removal{{Kind: feed.KindGrant, Id: id.String(), Reason: string(why), AtUs: w.Now().UnixMicro()}}})
+}
+
+func (w *World) apply(d *feed.Delta) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at.Revision += 2
+	d.Epoch, d.Revision = w.at.Epoch, w.at.Revision
+	if _, nacks, err := w.Apply(w.t.Context(), d); err != nil || len(nacks) > 0 {
+		w.t.Error(err, nacks)
+	}
+}

@@ -13,9 +13,9 @@ import (
 )
 
 // Ingest stores one segment of a spool with its anchor, or says what it wants
-// instead. A duplicate is accepted again and changes nothing; a gap is answered
-// with the seq that is expected; another history, another owner or damaged
-// frames are refused for good.
+// instead. A duplicate of the same records is accepted again and changes nothing;
+// a gap is answered with the seq that is expected; another history, another owner
+// or damaged frames are refused for good.
 func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestRequest) (*feed.IngestResponse, error) {
 	var out *feed.IngestResponse
 	err := s.update(ctx, func(w *work) error {
@@ -51,6 +51,9 @@ func (w *work) ingest(ctx context.Context, i feed.Instance, r *feed.IngestReques
 	var gap *audit.GapError
 	switch {
 	case errors.Is(err, audit.ErrDuplicate):
+		if err := w.sameHistory(ctx, seg); err != nil {
+			return nil, err
+		}
 		return &feed.IngestResponse{Accepted: true, NextSeq: next, ChainHead: chain[:]}, nil
 	case errors.As(err, &gap):
 		return &feed.IngestResponse{NextSeq: next, ChainHead: chain[:]}, nil
@@ -61,6 +64,20 @@ func (w *work) ingest(ctx context.Context, i feed.Instance, r *feed.IngestReques
 		return nil, err
 	}
 	return &feed.IngestResponse{Accepted: true, NextSeq: seg.Last + 1, ChainHead: seg.ChainHead[:]}, nil
+}
+
+// sameHistory refuses a segment whose seqs are here with other records: the
+// sidecar runs on an older copy of its folder, and what it wrote since would be
+// lost as a duplicate.
+func (w *work) sameHistory(ctx context.Context, seg audit.Segment) error {
+	f, err := frameAt(ctx, w.tx, Place{Spool: seg.Spool, Seq: seg.Last})
+	if err != nil {
+		return err
+	}
+	if f.SHA256() != seg.ChainHead {
+		return status.Error(codes.InvalidArgument, (&audit.ForkError{Spool: seg.Spool, Seq: seg.Last + 1, Want: f.SHA256(), Got: seg.ChainHead}).Error())
+	}
+	return nil
 }
 
 // segmentOf reads a segment off the wire. What it claims of its frames is for

@@ -187,7 +187,7 @@ func TestBeatSignsWhatWasCommitted(t *testing.T) {
 	}
 }
 
-func TestIngest(t *testing.T) {
+func TestP5_IngestTakesEachRecordOnceAndNoOtherInItsPlace(t *testing.T) {
 	w := newWorld(t)
 	i, s := w.join("1"), newSpool(t)
 	r := w.granted()
@@ -220,6 +220,9 @@ func TestIngest(t *testing.T) {
 	forked := newSpool(t)
 	forked.id, forked.next = s.id, 4
 	refuse(i, forked.segment(intent), codes.InvalidArgument)
+	older := newSpool(t) // an older copy of the folder, grown to the length that is known here
+	older.id = s.id
+	refuse(i, older.segment(intent, intent), codes.InvalidArgument)
 	damaged := newSpool(t).segment(intent)
 	damaged.Frames[20] ^= 1
 	refuse(i, damaged, codes.InvalidArgument)

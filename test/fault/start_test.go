@@ -27,24 +27,21 @@ func missing(t testing.TB, what error) {
 	t.Skip("SKIP: ", what)
 }
 
-// built builds the binaries once for all tests of the package.
+// built builds the binaries once for all tests of the package. They stay, so that
+// the next run builds only what changed.
 var built = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "mayfly-bin")
+	root, err := env.Root()
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	dir := filepath.Join(root, ".cache", "test-bin", "fault")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	return dir, env.Build(ctx, dir)
 })
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := built(); err == nil && dir != "" {
-		_ = os.RemoveAll(dir)
-	}
-	os.Exit(code)
-}
 
 // start starts the product with one gateway.
 func start(t testing.TB) (*env.Env, *env.Gateway) {

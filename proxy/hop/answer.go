@@ -58,7 +58,9 @@ func pass(ctx context.Context, w http.ResponseWriter, body io.Reader, buf []byte
 		case werr != nil:
 			return written, endedOr(ctx, "caller")
 		case errors.Is(err, io.EOF):
-			return written, ""
+			// Hanging up on an upstream can make it end its answer in good order: after a
+			// cut nothing looks whole.
+			return written, endedBy(ctx)
 		case errors.Is(err, credential.ErrEchoed):
 			return written, "echo"
 		case err != nil:

@@ -112,25 +112,26 @@ func TestAddressesAndMethods(t *testing.T) {
 		status       int
 		code         string
 	}{
-		"nothing there":       {"GET", "/api/v2/requests", 404, "no_route"},
-		"the root":            {"GET", "/", 404, "no_route"},
-		"another method":      {"DELETE", "/api/v1/requests", 405, "method"},
-		"acting by GET":       {"GET", "/api/v1/requests/req_01JZZZZZZZZZZZZZZZZZZZZZZZ/approve", 405, "method"},
-		"no id":               {"GET", "/api/v1/requests/x", 404, "not_found"},
-		"an id of something":  {"GET", "/api/v1/requests/grt_01JZZZZZZZZZZZZZZZZZZZZZZZ", 404, "not_found"},
-		"an id of nothing":    {"GET", "/api/v1/requests/req_01JZZZZZZZZZZZZZZZZZZZZZZZ", 404, "not_found"},
-		"another spelling":    {"GET", "/api/v1/requests/req_01jzzzzzzzzzzzzzzzzzzzzzzz", 404, "not_found"},
-		"unknown parameter":   {"GET", "/api/v1/requests?sort=asc", 400, "bad_query"},
-		"parameter twice":     {"GET", "/api/v1/requests?state=denied&state=denied", 400, "bad_query"},
-		"unknown state":       {"GET", "/api/v1/requests?state=open", 400, "bad_query"},
-		"flag that is no one": {"GET", "/api/v1/grants?all=yes", 400, "bad_query"},
-		"too long a page":     {"GET", "/api/v1/grants?limit=201", 400, "bad_query"},
-		"a made-up cursor":    {"GET", "/api/v1/grants?cursor=2", 400, "bad_query"},
-		"everybody's":         {"GET", "/api/v1/requests?everyone=1", 403, "not_eligible"},
-		"nodes":               {"GET", "/api/v1/nodes", 403, "not_eligible"},
-		"the record":          {"GET", "/api/v1/audit/export", 403, "not_eligible"},
-		"no tile":             {"GET", "/tile/../checkpoint", 404, "no_route"},
-		"a tile not yet":      {"GET", "/tile/5/000", 404, "no_route"},
+		"nothing there":         {"GET", "/api/v2/requests", 404, "no_route"},
+		"the root":              {"GET", "/", 404, "no_route"},
+		"another method":        {"DELETE", "/api/v1/requests", 405, "method"},
+		"acting by GET":         {"GET", "/api/v1/requests/req_01JZZZZZZZZZZZZZZZZZZZZZZZ/approve", 405, "method"},
+		"no id":                 {"GET", "/api/v1/requests/x", 404, "not_found"},
+		"an id of something":    {"GET", "/api/v1/requests/grt_01JZZZZZZZZZZZZZZZZZZZZZZZ", 404, "not_found"},
+		"an id of nothing":      {"GET", "/api/v1/requests/req_01JZZZZZZZZZZZZZZZZZZZZZZZ", 404, "not_found"},
+		"another spelling":      {"GET", "/api/v1/requests/req_01jzzzzzzzzzzzzzzzzzzzzzzz", 404, "not_found"},
+		"unknown parameter":     {"GET", "/api/v1/requests?sort=asc", 400, "bad_query"},
+		"parameter twice":       {"GET", "/api/v1/requests?state=denied&state=denied", 400, "bad_query"},
+		"unknown state":         {"GET", "/api/v1/requests?state=open", 400, "bad_query"},
+		"flag that is no one":   {"GET", "/api/v1/grants?all=yes", 400, "bad_query"},
+		"too long a page":       {"GET", "/api/v1/grants?limit=201", 400, "bad_query"},
+		"a made-up cursor":      {"GET", "/api/v1/grants?cursor=2", 400, "bad_query"},
+		"everybody's":           {"GET", "/api/v1/requests?everyone=1", 403, "not_eligible"},
+		"nodes":                 {"GET", "/api/v1/nodes", 403, "not_eligible"},
+		"the record":            {"GET", "/api/v1/audit/export", 403, "not_eligible"},
+		"entries of the record": {"GET", "/tile/entries/000.p/1", 403, "not_eligible"},
+		"no tile":               {"GET", "/tile/../checkpoint", 404, "no_route"},
+		"a tile not yet":        {"GET", "/tile/5/000", 404, "no_route"},
 	} {
 		if name == "no tile" {
 			c.path = "/tile/x"
@@ -141,6 +142,10 @@ func TestAddressesAndMethods(t *testing.T) {
 	res := w.do(ask{method: "GET", path: "/tile/0/000.p/1", session: alice})
 	if res.Code != 200 || res.Body.Len() != 32 {
 		t.Errorf("a tile: %d, %d bytes", res.Code, res.Body.Len())
+	}
+	res = w.do(ask{method: "GET", path: "/tile/entries/000.p/1", session: w.session("bob", "security")})
+	if res.Code != 200 || !strings.Contains(res.Body.String(), `"policy.applied"`) {
+		t.Errorf("entries for security: %d %s", res.Code, res.Body)
 	}
 }
 

@@ -27,10 +27,15 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// tile answers with a tile of the log (C2SP tlog-tiles). Its entries name persons
-// by pseudonym only, but whoever reads all of them learns much: it is for people
-// who are logged in.
-func (s *Server) tile(w http.ResponseWriter, r *http.Request, _ caller) error {
+// tile answers with a tile of the log (C2SP tlog-tiles): hashes to people who are
+// logged in, entries to the security group. Entries name persons by pseudonym
+// only, but tell everybody's requests and grants.
+func (s *Server) tile(w http.ResponseWriter, r *http.Request, c caller) error {
+	if p, err := audit.ParseTilePath(r.URL.Path); err == nil && p.Entries {
+		if err := s.seesAll(r.Context(), c); err != nil {
+			return err
+		}
+	}
 	b, err := s.record.tile(r.Context(), r.URL.Path)
 	switch {
 	case errors.Is(err, audit.ErrTilePath), errors.Is(err, audit.ErrNoTile):
@@ -42,6 +47,13 @@ func (s *Server) tile(w http.ResponseWriter, r *http.Request, _ caller) error {
 	return nil
 }
 
+// seesAll lets the security group through, by the rule that lets it see
+// everybody's requests.
+func (s *Server) seesAll(ctx context.Context, c caller) error {
+	_, err := s.service.Requests(ctx, c.Caller, access.ListRequests{Everyone: true, Limit: 1})
+	return err
+}
+
 func sendBytes(w http.ResponseWriter, kind string, b []byte) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
@@ -51,9 +63,9 @@ func sendBytes(w http.ResponseWriter, kind string, b []byte) {
 // export streams the whole record as a tar archive of what audit.Export writes.
 // The archive is made whole on disk first: until then a failure is an answer,
 // afterwards it cuts the connection.
-// It is for the security group, by the rule that lets it see everybody's requests.
+// It is for the security group.
 func (s *Server) export(w http.ResponseWriter, r *http.Request, c caller) error {
-	if _, err := s.service.Requests(r.Context(), c.Caller, access.ListRequests{Everyone: true, Limit: 1}); err != nil {
+	if err := s.seesAll(r.Context(), c); err != nil {
 		return err
 	}
 	select {

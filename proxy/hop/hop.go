@@ -115,8 +115,9 @@ func (h *Handler) carryOut(w http.ResponseWriter, r *http.Request, action proxy.
 		return
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if sent, _ := t.ticket.spend(); !sent {
-		h.failed(ctx, w, t, errors.New("the upstream answered before it was asked"))
+	// An answer that comes with a cut may be made by it.
+	if sent, _ := t.ticket.spend(); !sent || context.Cause(ctx) != nil {
+		h.failed(ctx, w, t, errUnasked)
 		return
 	}
 	h.answer(ctx, w, t, resp)

@@ -508,7 +508,7 @@ func TestNewNeedsEverything(t *testing.T) {
 func TestP2_AConnectionWithoutADecisionWritesNothing(t *testing.T) {
 	near, far := net.Pipe()
 	defer func() { _, _ = near.Close(), far.Close() }()
-	c := &conn{Conn: near}
+	c := &conn{Conn: near, raw: near}
 	if _, err := c.Write([]byte("a")); !errors.Is(err, errNone) {
 		t.Fatalf("%v", err)
 	}

@@ -34,7 +34,7 @@ func newTransport(upstream *url.URL, roots *x509.CertPool, plain bool) (*http.Tr
 		if err != nil {
 			return nil, err
 		}
-		return &conn{Conn: c}, nil
+		return &conn{Conn: c, raw: c}, nil
 	}
 	dialTLS := func(ctx context.Context, network, _ string) (net.Conn, error) {
 		c, err := dialer.DialContext(ctx, network, addr)
@@ -48,7 +48,7 @@ func newTransport(upstream *url.URL, roots *x509.CertPool, plain bool) (*http.Tr
 			_ = c.Close()
 			return nil, fmt.Errorf("verify the upstream's certificate: %w", err)
 		}
-		return &conn{Conn: t}, nil
+		return &conn{Conn: t, raw: c}, nil
 	}
 	return &http.Transport{
 		DialContext: dial, DialTLSContext: dialTLS,

@@ -30,7 +30,7 @@ build: ## mayfly, mayflyd, mayfly-sidecar, mayfly-dev into bin/
 
 test: tools envoy ## every test, with the race detector; prints its minutes
 	@began=$$(date +%s); \
-	go vet ./... && go test -race -timeout 20m ./...; \
+	go test -race -timeout 20m ./...; \
 	echo "make test took $$(( ($$(date +%s) - began + 30) / 60 )) minutes ($$(( $$(date +%s) - began )) s)"
 
 test-long: tools envoy ## the longer proofs: kill tests at full size, fuzzing, histories

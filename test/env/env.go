@@ -219,7 +219,11 @@ func (e *Env) startUpstreams(ctx, _ context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.Mock = newProcess("stripe-mock", e.Dir, e.path("stripe-mock.log"), os.Environ(), mock, "-http-addr", address)
+	unused, err := freeAddress() // else it takes one port for all of the machine, and ends if that is taken
+	if err != nil {
+		return err
+	}
+	e.Mock = newProcess("stripe-mock", e.Dir, e.path("stripe-mock.log"), os.Environ(), mock, "-http-addr", address, "-https-addr", unused)
 	if err := e.Mock.Start(); err != nil {
 		return err
 	}
@@ -231,6 +235,16 @@ func (e *Env) startUpstreams(ctx, _ context.Context) error {
 	}
 	e.Reports, err = newRecorder("reports", reports())
 	return err
+}
+
+// Recorder starts one more app, which answers like reports.
+func (e *Env) Recorder(app string) (*Recorder, error) {
+	r, err := newRecorder(app, reports())
+	if err != nil {
+		return nil, err
+	}
+	e.atClose(r.close)
+	return r, nil
 }
 
 func (e *Env) makePolicy(_, _ context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/test/dev"
@@ -128,6 +129,12 @@ func (g *Gateway) Shipped(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+// Retire stops a gateway that is not needed any more.
+func (e *Env) Retire(g *Gateway) error {
+	e.Gateways = slices.DeleteFunc(e.Gateways, func(o *Gateway) bool { return o == g })
+	return g.Process.Stop()
 }
 
 // Envoy returns the process id of the gateway's Envoy, 0 if there is none.

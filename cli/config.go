@@ -40,7 +40,8 @@ func Run(ctx context.Context, c Config, args []string) int {
 	}
 	root := a.root()
 	root.SetArgs(args)
-	return a.report(ctx, root.ExecuteContext(ctx))
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.report(ctx, cmd.CommandPath(), err)
 }
 
 // app is one run of the command.

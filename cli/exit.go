@@ -51,8 +51,8 @@ func (h hinted) Unwrap() error { return h.err }
 // errInterrupted says that somebody stopped the command while it waited.
 var errInterrupted = errors.New("interrupted")
 
-// report tells of an error on stderr and returns the exit code.
-func (a *app) report(ctx context.Context, err error) int {
+// report tells of an error of command on stderr and returns the exit code.
+func (a *app) report(ctx context.Context, command string, err error) int {
 	if err == nil {
 		return exitDone
 	}
@@ -62,7 +62,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	}
 	var o outcome
 	if !errors.As(err, &o) {
-		err = usage{err.Error(), "mayfly --help"}
+		err = misused(command, err)
 	}
 	code := exitOf(ctx, err)
 	if code == exitInterrupted {
@@ -71,6 +71,19 @@ func (a *app) report(ctx context.Context, err error) int {
 	}
 	a.explainError(err)
 	return code
+}
+
+// misused makes one line of what cobra says of a command line, and a hint of the
+// commands that it suggests, if any.
+func misused(command string, err error) usage {
+	text, suggested, _ := strings.Cut(err.Error(), "\n")
+	hint := command + " --help"
+	if _, names, found := strings.Cut(suggested, "?"); found {
+		for _, name := range strings.Fields(names) {
+			hint += ", or " + command + " " + name
+		}
+	}
+	return usage{text, hint}
 }
 
 func exitOf(ctx context.Context, err error) int {

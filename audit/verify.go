@@ -25,7 +25,7 @@ type VerifyOptions struct {
 // be read; everything else is in the Report.
 func Verify(dir string, o VerifyOptions) (Report, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return Report{}, fmt.Errorf("verify: %w", errors.Join(err, fmt.Errorf("%s: want the folder of an export", dir)))
+		return Report{}, fmt.Errorf("verify: %s is no folder of an export", dir)
 	}
 	v := &verification{dir: dir, anchors: map[string][]anchored{}, actions: newActionCheck()}
 	verifier, err := v.key(o.Key)

@@ -93,14 +93,14 @@ func (s *story) approveAs(ctx context.Context, who, request string) (api.Grant, 
 }
 
 func (s *story) asked(ctx context.Context) error {
-	s.chapter("It asks, from the denial: charge and amount come from the refused call.")
+	s.chapter("It asks, from the denial: the charge comes from the refused call, and it raises the amount itself.")
 	var asked api.Request
 	err := s.ask(ctx, "refunder", exitPending, &asked, "request", "--from-denial", s.denial, "--param", "amount_max=5000", "--duration", firstTerm.String(), "--reason", "refund of order 17")
 	if err != nil {
 		return err
 	}
 	s.request = asked.ID
-	s.fact("%s is %s: %s, params %v", asked.ID, asked.State, stepsOf(asked), asked.Params)
+	s.fact("%s is %s: %s, with charge=%s amount_max=%s", asked.ID, asked.State, stepsOf(asked), asked.Params["charge"], asked.Params["amount_max"])
 	if asked.Params["charge"] != "ch_1" || asked.Params["amount_max"] != "5000" {
 		return fmt.Errorf("the request has params %v", asked.Params)
 	}

@@ -235,6 +235,12 @@ func TestP5_IngestTakesEachRecordOnceAndNoOtherInItsPlace(t *testing.T) {
 	w.apply("mayfly.yaml", "    environment: prod\n", "    environment: prod\n  - sidecar: spiffe://acme.example/gw2/sidecar\n    listener: spiffe://acme.example/gw2/listener\n    role: gateway\n    apps: [stripe]\n    environment: prod\n")
 	other := feed.Instance{Sidecar: "spiffe://acme.example/gw2/sidecar", Run: strings.Repeat("2", 32)}
 	refuse(other, third, codes.PermissionDenied)
+	_, err := w.Source().Reserve(t.Context(), other, &feed.ReserveRequest{
+		Action: s.minter.NewActionID(epoch).String(), Grant: r.Grant.String(), Class: "money", Spool: s.id, Seq: 4, FrameSha256: make([]byte, 32),
+	})
+	if status.Code(err) != codes.PermissionDenied {
+		t.Fatalf("an intent in another sidecar's spool: %v", err)
+	}
 	refuse(feed.Instance{Sidecar: "spiffe://acme.example/nobody", Run: "1"}, newSpool(t).segment(intent), codes.PermissionDenied)
 	w.view(func(ctx context.Context, tx access.Tx) error {
 		places, err := tx.Spools().Find(ctx, intent.Action)

@@ -253,7 +253,8 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 	d.log.InfoContext(ctx, "serving", "public", d.c.Public.Address.String(), "nodes", d.c.Nodes.String(), "workloads", d.c.Workloads.String(), "dev", d.dev)
 }
 
-// sweep writes down what time alone has brought. Gateways end grants by themselves.
+// sweep writes down what time alone has brought, and signs what was committed.
+// Gateways end grants by themselves.
 func (d *daemon) sweep(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -268,6 +269,10 @@ func (d *daemon) sweep(ctx context.Context) error {
 		}
 		if err := d.service.Sweep(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "ends not recorded, tried again", "error", err)
+		}
+		// Signed and pinned also while no gateway asks for a Pong.
+		if _, err := d.service.Checkpoint(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "no checkpoint signed, tried again", "error", err)
 		}
 	}
 }

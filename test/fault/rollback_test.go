@@ -31,6 +31,7 @@ func TestP9_Contracts5_AnOlderCopyOfTheDatabaseIsRefusedByThePin(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the end is known", func() error { return read(ctx, c, "/daily/2").must("ended") })
+	check[[]byte](t)(w.bob.Checkpoint(ctx)) // somebody has seen it: it is pinned
 	if err := w.Control.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +56,28 @@ func TestP9_Contracts5_AnOlderCopyOfTheDatabaseIsRefusedByThePin(t *testing.T) {
 	w.mayRead(t, w.reporter, "/monthly", 10*time.Minute)
 	eventually(t, "it works again", func() error { return read(ctx, c, "/monthly/1").must("") })
 	w.hold(t, w.gw)
+}
+
+// The pin follows the record also while no gateway is there to ask for a Pong.
+func TestP9_Contracts5_ThePinFollowsWithoutAGateway(t *testing.T) {
+	w := newWorld(t)
+	if err := w.gw.Process.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	pinned := func() string {
+		return string(check[[]byte](t)(os.ReadFile(filepath.Join(w.Dir, "data", "checkpoint.pin"))))
+	}
+	before := string(check[[]byte](t)(w.bob.Checkpoint(t.Context())))
+	if pinned() != before {
+		t.Fatal("a checkpoint that somebody has seen is not pinned")
+	}
+	w.mayRead(t, w.reporter, "/daily", 10*time.Minute)
+	eventually(t, "the pin moves", func() error {
+		if pinned() == before {
+			return errors.New("it stands")
+		}
+		return nil
+	})
 }
 
 // database copies the files of the database, and leaves no other of its files there.

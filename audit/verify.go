@@ -119,7 +119,9 @@ func (v *verification) kept(verifier *Verifier, kept [][]byte) {
 			v.problem(filePlace(fmt.Sprintf("kept checkpoint %d", i+1)), ReasonSignature, "%v", err)
 			continue
 		}
-		v.keptHeads = append(v.keptHeads, c)
+		if !slices.Contains(v.keptHeads, c) { // one that was kept twice tells once
+			v.keptHeads = append(v.keptHeads, c)
+		}
 	}
 	slices.SortFunc(v.keptHeads, func(a, b Checkpoint) int { return int(a.Size - b.Size) })
 }

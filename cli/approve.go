@@ -173,7 +173,10 @@ func (a *app) showRequest(ctx context.Context, client *api.Client, id string) er
 		if p.Approves {
 			word = "approved"
 		}
-		fmt.Fprintf(a.c.Stdout, "%s step %d by %s at %s: %s\n", word, p.Step, plain(whoText(p.Approver)), clock(p.At), plain(orDash(p.Reason)))
+		if p.Reason != "" {
+			p.Reason = ": " + p.Reason
+		}
+		fmt.Fprintf(a.c.Stdout, "%s step %d by %s at %s%s\n", word, p.Step, plain(whoText(p.Approver)), clock(p.At), plain(p.Reason))
 	}
 	if r.Offer == nil {
 		a.pairs([2]string{"asked by", whoText(r.Requester)}, [2]string{"entitlement", r.Entitlement}, [2]string{"reason", r.Reason})

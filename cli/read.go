@@ -38,6 +38,9 @@ func (a *app) explainCommand() *cobra.Command {
 whether the stored inputs and the stored policy still give the same decision.`,
 		Example: "  mayfly explain req_01JZZZZZZZZZZZZZZZZZZZZZZZ", Args: cobra.ExactArgs(1),
 		RunE: read(a, func(ctx context.Context, c *api.Client, args []string) (api.Explanation, error) {
+			if !strings.HasPrefix(args[0], "req_") {
+				return api.Explanation{}, usage{fmt.Sprintf("%q is not the id of a request (req_…)", args[0]), "mayfly trace " + args[0]}
+			}
 			return c.Explain(ctx, args[0])
 		}, a.showExplanation),
 	}

@@ -177,7 +177,7 @@ func (a *app) showAnswer(r api.Request) error {
 		return a.json(r)
 	}
 	a.pairs([2]string{"request", r.ID}, [2]string{"state", stateText(r)}, [2]string{"entitlement", r.Entitlement},
-		[2]string{"parameters", paramText(r.Params)}, [2]string{"for", r.Duration}, [2]string{"grant", r.Grant},
+		[2]string{"parameters", paramText(r.Params)}, [2]string{"for", termText(r)}, [2]string{"grant", r.Grant},
 		[2]string{"waits for", waitsFor(r)}, [2]string{"decide by", clockLeft(a, r.DecideBy)}, [2]string{"why", whyText(r)})
 	switch r.State {
 	case "approved":
@@ -189,6 +189,15 @@ func (a *app) showAnswer(r api.Request) error {
 		a.hint("mayfly explain " + r.ID)
 	}
 	return nil
+}
+
+// termText is empty for a request that was denied before the entitlement's default
+// took the place of the duration that nobody named.
+func termText(r api.Request) string {
+	if r.Duration == "0s" {
+		return ""
+	}
+	return r.Duration
 }
 
 func stateText(r api.Request) string {
@@ -272,7 +281,7 @@ func (a *app) requests(ctx context.Context, q api.RequestsQuery) error {
 		if who == "" {
 			who = r.Requester.Principal
 		}
-		rows[i] = []string{r.ID, stateText(r), r.Entitlement, orDash(paramText(r.Params)), r.Duration, who, clock(r.CreatedAt)}
+		rows[i] = []string{r.ID, stateText(r), r.Entitlement, orDash(paramText(r.Params)), orDash(termText(r)), who, clock(r.CreatedAt)}
 	}
 	a.table([]string{"REQUEST", "STATE", "ENTITLEMENT", "PARAMETERS", "FOR", "REQUESTER", "ASKED"}, rows)
 	if q.Waiting {

@@ -17,7 +17,9 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/mayflyproxy/mayfly/app"
 	"github.com/mayflyproxy/mayfly/app/credential"
@@ -291,6 +293,9 @@ func (s *sidecar) ship(ctx context.Context, seg audit.Segment) (uint64, error) {
 	resp, err := s.client.Ingest(ctx, &feed.IngestRequest{
 		Spool: seg.Spool, First: seg.First, Last: seg.Last, Frames: seg.Frames, Root: seg.Root[:], ChainHead: seg.ChainHead[:],
 	})
+	if status.Code(err) == codes.InvalidArgument {
+		return 0, fmt.Errorf("%w: %w", spool.ErrRefused, err)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -54,6 +55,11 @@ func (s *Spool) shipAll(ctx context.Context) error {
 		one, cancel := context.WithTimeout(ctx, shipTimeout)
 		next, err := s.c.Ship(one, seg)
 		cancel()
+		if errors.Is(err, ErrRefused) {
+			// What is written from here on would never be on the record: the action
+			// does not happen (P5).
+			return s.fail(err)
+		}
 		if err != nil {
 			return err
 		}

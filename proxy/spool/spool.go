@@ -39,6 +39,9 @@ var (
 	// ErrBroken: the disk failed a sync. What is on it is not known, and only a
 	// restart finds out.
 	ErrBroken = errors.New("spool: the disk failed, and nothing more is written until the sidecar restarts")
+	// ErrRefused is wrapped by an error of Config.Ship that no later try mends:
+	// mayflyd holds another history of this spool. Nothing more is written then.
+	ErrRefused = errors.New("spool: mayflyd refuses these frames for good")
 	// ErrFull: an intent, with its outcome, has no room.
 	ErrFull = errors.New("spool: no room")
 	// ErrLate: the intent's deadline had passed before it was written.

@@ -234,6 +234,10 @@ func TestPolicyThatNarrowsEndsLiveGrants(t *testing.T) {
 		{"other approvers", file, "group:idp/payments-leads", "group:idp/security", false},
 		{"a stricter class", file, "sensitivity: money", "sensitivity: secret", true},
 		{"another name", file, "entitlement: stripe/refunds", "entitlement: stripe/returns", true},
+		{"the app at another upstream", "apps/stripe.yaml", "https://api.stripe.com", "https://api.stripe.example", true},
+		{"the app under one more host", "apps/stripe.yaml", "hosts: [stripe.acme.example]", "hosts: [stripe.acme.example, pay.acme.example]", true},
+		{"another credential", "apps/stripe.yaml", "secret: stripe-refunds", "secret: stripe-all", true},
+		{"a longer lease of the app", "apps/stripe.yaml", "stale_after: 15s", "stale_after: 20s", false},
 		{"a shorter cap for all", "mayfly.yaml", "grant: 12h", "grant: 10m", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -115,7 +115,7 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 	if err := w.retarget(ctx, set); err != nil {
 		return nil, err
 	}
-	ended, err := w.endNarrowed(ctx, set)
+	ended, err := w.endNarrowed(ctx, before, set)
 	if err != nil {
 		return nil, err
 	}
@@ -186,10 +186,15 @@ func sameNodes(a, b []policy.Node) bool {
 	})
 }
 
-// endNarrowed ends every live grant that set would not make again as it is.
-func (w *work) endNarrowed(ctx context.Context, set *policy.Set) ([]string, error) {
+// endNarrowed ends every live grant that set would not make again as it is, and
+// those on an app that leads elsewhere than when they were made.
+func (w *work) endNarrowed(ctx context.Context, before, set *policy.Set) ([]string, error) {
 	var narrowed []grant.Grant
 	err := eachLive(ctx, w.tx, GrantFilter{}, func(g grant.Grant) error {
+		if leadsElsewhere(before, set, g.Scope.App) {
+			narrowed = append(narrowed, g)
+			return nil
+		}
 		stands, err := w.stands(ctx, set, g)
 		if err == nil && !stands {
 			narrowed = append(narrowed, g)
@@ -208,6 +213,25 @@ func (w *work) endNarrowed(ctx context.Context, set *policy.Set) ([]string, erro
 		ids = append(ids, g.ID.String())
 	}
 	return ids, nil
+}
+
+// leadsElsewhere reports whether an app's kind, upstream or credentials changed, or
+// it gained a host: a grant on it would reach what nobody was shown, and a commit
+// never widens a live grant.
+func leadsElsewhere(before, set *policy.Set, name string) bool {
+	if before == nil {
+		return false
+	}
+	was, ok := before.App(name)
+	now, still := set.App(name)
+	if !ok || !still {
+		return !still
+	}
+	gained := slices.ContainsFunc(now.Hosts, func(h string) bool { return !slices.Contains(was.Hosts, h) })
+	sameCredentials := slices.EqualFunc(was.Credentials, now.Credentials, func(a, b policy.Credential) bool {
+		return a.Secret == b.Secret && slices.Equal(a.Operations, b.Operations)
+	})
+	return was.Kind != now.Kind || was.Upstream.String() != now.Upstream.String() || gained || !sameCredentials
 }
 
 // stands reports whether a live grant is still within what set allows: its

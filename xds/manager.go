@@ -63,8 +63,16 @@ func (b *builder) manager(a App) *hcmv3.HttpConnectionManager {
 
 // strippedPrefixes and strippedHeaders go from a request before anything reads
 // it: whatever claims to come from Mayfly or Envoy comes from the caller.
-func strippedPrefixes() []string { return []string{"x-envoy-", "x-mayfly-"} }
-func strippedHeaders() []string  { return []string{"x-forwarded-client-cert"} }
+func strippedPrefixes() []string {
+	return []string{"x-envoy-", "x-mayfly-", "x-forwarded-", "x-original-"}
+}
+
+// strippedHeaders speak of another host, address or way than the one that was
+// decided on; many apps believe them. Envoy writes its own x-forwarded-for and
+// -proto afterwards.
+func strippedHeaders() []string {
+	return []string{"x-forwarded-client-cert", "forwarded", "x-host", "x-real-ip", "true-client-ip"}
+}
 
 func (b *builder) earlyMutation() *corev3.TypedExtensionConfig {
 	var ms []*mutationv3.HeaderMutation

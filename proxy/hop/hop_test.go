@@ -318,6 +318,7 @@ func TestP3_ARevokeDoesNotWaitForACallerThatReadsNothing(t *testing.T) {
 	if _, err := bufio.NewReaderSize(c, 16).ReadByte(); err != nil {
 		t.Fatal(err)
 	}
+	r.stuck.wait(t)
 	r.world.End(r.grant, grant.Revoked)
 	if o := r.outcome(); o.Result != audit.ResultSent || o.EndedBy != "grant" {
 		t.Errorf("outcome %+v", o)
@@ -518,6 +519,10 @@ func TestP2_AConnectionWithoutADecisionWritesNothing(t *testing.T) {
 		if _, err := c.Write([]byte("a")); err == nil {
 			t.Fatal("a write after a refused look")
 		}
+	}
+	go func() { _, _ = io.WriteString(far, "HTTP/1.1 200 OK") }()
+	if n, err := c.Read(make([]byte, 99)); n != 0 || !errors.Is(err, errUnasked) {
+		t.Fatalf("%d bytes that nobody asked for: %v", n, err)
 	}
 	spent := &ticket{pass: func(write func() error) error { return write() }}
 	if sent, err := spent.spend(); sent || err != nil {

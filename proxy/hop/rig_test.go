@@ -47,6 +47,7 @@ type rig struct {
 	front    *httptest.Server
 	logs     *logs
 
+	stuck watch
 	asked atomic.Int64 // requests that the upstream's handler saw
 	dials atomic.Int64
 
@@ -115,7 +116,9 @@ func newRig(t *testing.T, answer http.HandlerFunc, b bend) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.front = httptest.NewServer(h)
+	r.front = httptest.NewUnstartedServer(h)
+	r.front.Listener = watchedListener{r.front.Listener, &r.stuck}
+	r.front.Start()
 	t.Cleanup(r.front.Close)
 	t.Cleanup(r.noSecret)
 	return r
@@ -151,6 +154,43 @@ func (l countingListener) Accept() (net.Conn, error) {
 		l.dials.Add(1)
 	}
 	return c, err
+}
+
+// watch sees writes to Envoy that do not come to an end.
+type watch struct{ begun, ended atomic.Int64 }
+
+// wait returns when one write has stood still for a while. If the machine is just
+// slow, the test is easier than it should be, and still right.
+func (w *watch) wait(t *testing.T) {
+	t.Helper()
+	for still, last := 0, int64(-1); still < 100; time.Sleep(time.Millisecond) {
+		if n := w.begun.Load(); n == last && n > w.ended.Load() {
+			still++
+		} else {
+			still, last = 0, n
+		}
+	}
+}
+
+type watchedListener struct {
+	net.Listener
+	w *watch
+}
+
+func (l watchedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return watchedConn{c, l.w}, err
+}
+
+type watchedConn struct {
+	net.Conn
+	w *watch
+}
+
+func (c watchedConn) Write(b []byte) (int, error) {
+	c.w.begun.Add(1)
+	defer c.w.ended.Add(1)
+	return c.Conn.Write(b)
 }
 
 func (r *rig) secrets(url string, change func(*credential.Entry)) credential.Source {

@@ -94,6 +94,31 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return fmt.Errorf("%s does not run", p.Name)
 }
 
+// Freeze stops the program with SIGSTOP and waits until each of its threads has
+// stopped; SIGCONT lets it go on.
+func (p *Process) Freeze(ctx context.Context) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return Eventually(ctx, p.Name+" stops", func() error {
+		tasks, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(p.PID()), "task", "*", "stat"))
+		if err != nil {
+			return err
+		}
+		for _, t := range tasks {
+			text, err := os.ReadFile(t)
+			if err != nil {
+				return err
+			}
+			_, rest, _ := strings.Cut(string(text), ") ")
+			if !strings.HasPrefix(rest, "T") {
+				return fmt.Errorf("%s runs", t)
+			}
+		}
+		return nil
+	})
+}
+
 // Kill ends the program with SIGKILL and waits until it is gone.
 func (p *Process) Kill() error { return p.end(syscall.SIGKILL, 10*time.Second) }
 

@@ -243,6 +243,7 @@ func (w *killing) account(want int) {
 	if err := w.gw.Shipped(ctx); err != nil {
 		t.Fatal(err)
 	}
+	w.bob = check[*api.Client](t)(w.Person(ctx, "bob")) // groups that decide are 15 minutes old at most
 	dir := filepath.Join(t.TempDir(), "record")
 	if err := w.Export(ctx, w.bob, dir); err != nil {
 		t.Fatal(err)

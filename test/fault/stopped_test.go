@@ -41,7 +41,7 @@ func TestP4_Contracts2_RevokeWaitNamesTheInstanceThatIsStopped(t *testing.T) {
 		t.Fatalf("want two instances of one sidecar: %s and %s", runs, stopped)
 	}
 
-	if err := second.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := second.Process.Freeze(ctx); err != nil {
 		t.Fatal(err)
 	}
 	before := w.newest(t)
@@ -117,7 +117,7 @@ func TestP4_Contracts2_AStoppedSidecarWithFullSocketsAllowsNothing(t *testing.T)
 		eventually(t, "a call before", func() error { return try(ctx).must("") })
 	}
 
-	if err := w.gw.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := w.gw.Process.Freeze(ctx); err != nil {
 		t.Fatal(err)
 	}
 	stoppedAt := time.Now()

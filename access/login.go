@@ -46,6 +46,7 @@ func (s SessionSecret) hash() [32]byte { return sha256.Sum256([]byte(s.text)) }
 
 // Login is what the identity provider proved about a person.
 type Login struct {
+	Kind      SessionKind // SessionAPI or SessionConsole
 	Principal identity.Principal
 	Name      string
 	Email     string // only if the provider says that it is verified
@@ -53,6 +54,8 @@ type Login struct {
 	GroupsAt  time.Time // zero: now, the provider told them with this login
 	ACR       string
 	AuthTime  time.Time
+	Provider  string // the provider's id of its own session (sid), "" if it told none
+	Refresh   []byte // the provider's refresh token, nil if it issued none
 }
 
 // loginBody is the body of the leaf login.
@@ -69,6 +72,9 @@ type loginBody struct {
 func (s *Service) NewSession(ctx context.Context, l Login) (SessionSecret, Session, error) {
 	if l.Principal.Kind() != identity.KindUser {
 		return SessionSecret{}, Session{}, fault(CodeNotAPerson, "", "only a person has a session")
+	}
+	if l.Kind != SessionAPI && l.Kind != SessionConsole {
+		return SessionSecret{}, Session{}, fmt.Errorf("a login opens no session of kind %q", l.Kind)
 	}
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
@@ -106,18 +112,19 @@ func (w *work) session(l Login, secret SessionSecret) Session {
 		groupsAt = w.now
 	}
 	return Session{
-		ID: w.minter.NewSessionID(w.now), Hash: secret.hash(), Principal: l.Principal,
+		ID: w.minter.NewSessionID(w.now), Kind: l.Kind, Provider: l.Provider, Hash: secret.hash(), Principal: l.Principal,
 		Name: l.Name, Email: strings.ToLower(strings.TrimSpace(l.Email)), Groups: l.Groups, GroupsAt: groupsAt,
 		ACR: l.ACR, AuthTime: l.AuthTime, CreatedAt: w.now, EndsAt: w.now.Add(w.sessionLife),
 	}
 }
 
-// Session returns the live session of a secret; no_session otherwise.
-func (s *Service) Session(ctx context.Context, secret SessionSecret) (Session, error) {
+// Session returns the live session of a kind that a secret belongs to; no_session
+// otherwise.
+func (s *Service) Session(ctx context.Context, kind SessionKind, secret SessionSecret) (Session, error) {
 	var out Session
 	err := s.store.View(ctx, func(tx Tx) error {
 		got, err := tx.Sessions().ByHash(ctx, secret.hash())
-		if errors.Is(err, ErrNotFound) || err == nil && !got.Live(tx.Now()) {
+		if errors.Is(err, ErrNotFound) || err == nil && (got.Kind != kind || !got.Live(tx.Now())) {
 			return fault(CodeNoSession, "mayfly login", "there is no session, or it has ended")
 		}
 		out = got

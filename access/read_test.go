@@ -226,7 +226,7 @@ func TestSession(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	before := len(w.leaves())
-	secret, s, err := w.NewSession(ctx, access.Login{Principal: principal(t, alice), Name: "Alice", Email: "Alice@acme.example", AuthTime: epoch})
+	secret, s, err := w.NewSession(ctx, access.Login{Kind: access.SessionAPI, Principal: principal(t, alice), Name: "Alice", Email: "Alice@acme.example", AuthTime: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,27 +236,27 @@ func TestSession(t *testing.T) {
 	if len(secret.Reveal()) != 43 || strings.Contains(secret.String()+secret.GoString(), secret.Reveal()) {
 		t.Fatalf("secret %v", secret)
 	}
-	got, err := w.Session(ctx, access.ParseSessionSecret(secret.Reveal()))
+	got, err := w.Session(ctx, access.SessionAPI, access.ParseSessionSecret(secret.Reveal()))
 	if err != nil || got.ID != s.ID || access.CallerOf(got).Principal.String() != alice || got.EndsAt.Sub(got.CreatedAt) != access.MaxSession {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	for _, wrong := range []string{"", secret.Reveal() + "A", secret.Reveal()[1:]} {
-		_, err := w.Session(ctx, access.ParseSessionSecret(wrong))
+		_, err := w.Session(ctx, access.SessionAPI, access.ParseSessionSecret(wrong))
 		wantCode(t, err, access.CodeNoSession)
 	}
 	if err := w.EndSession(ctx, s.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.Session(ctx, secret)
+	_, err = w.Session(ctx, access.SessionAPI, secret)
 	wantCode(t, err, access.CodeNoSession)
-	secret, _, err = w.NewSession(ctx, access.Login{Principal: principal(t, alice)})
+	secret, _, err = w.NewSession(ctx, access.Login{Kind: access.SessionAPI, Principal: principal(t, alice)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.pass(8 * time.Hour)
-	_, err = w.Session(ctx, secret)
+	_, err = w.Session(ctx, access.SessionAPI, secret)
 	wantCode(t, err, access.CodeNoSession)
-	_, _, err = w.NewSession(ctx, access.Login{Principal: principal(t, refunder)})
+	_, _, err = w.NewSession(ctx, access.Login{Kind: access.SessionAPI, Principal: principal(t, refunder)})
 	wantCode(t, err, access.CodeNotAPerson)
 }
 

@@ -9,8 +9,12 @@ import (
 	"github.com/mayflyproxy/mayfly/scope"
 )
 
-// minReader is the oldest reader that understands the resources made here.
-const minReader = 1
+// The oldest readers that understand what is made here: that of a session, or of
+// an app that takes people, knows sessions.
+const (
+	minReader        = 1
+	minReaderSession = 2
+)
 
 // grantResource turns a grant into what instances hold of it.
 func grantResource(g grant.Grant, params map[string]string, catalogue string) *feed.Resource {
@@ -39,7 +43,7 @@ func constraints(where []scope.Constraint) []*feed.Constraint {
 }
 
 // appResource turns a policy app into the only app that a sidecar knows.
-func appResource(set *policy.Set, a policy.App) *feed.Resource {
+func appResource(set *policy.Set, a policy.App, console string) *feed.Resource {
 	app := &feed.App{
 		Name: a.Name, Kind: a.Kind, Hosts: a.Hosts,
 		StaleAfterUs: a.StaleAfter.Microseconds(), MaxStreamUs: a.MaxStream.Microseconds(), Catalogue: a.Catalogue,
@@ -57,5 +61,12 @@ func appResource(set *policy.Set, a policy.App) *feed.Resource {
 		}
 		app.Asks = append(app.Asks, ask)
 	}
-	return &feed.Resource{Id: a.Name, MinReader: minReader, Resource: &feed.Resource_App{App: app}}
+	reader := uint32(minReader)
+	if a.TakesPeople() {
+		app.Callers, app.Console, reader = a.Callers, console, minReaderSession
+		for _, h := range a.Identity {
+			app.Identity = append(app.Identity, &feed.IdentityHeader{Header: h.Header, Fact: h.Fact})
+		}
+	}
+	return &feed.Resource{Id: a.Name, MinReader: reader, Resource: &feed.Resource_App{App: app}}
 }

@@ -25,6 +25,11 @@ type Config struct {
 	// Published is called with each newly signed checkpoint, after the commit
 	// that it covers, in the order of their sizes. Nil: nobody is told.
 	Published func(signed []byte)
+	// Console is the https URL of the public door, where people log in and ask. No
+	// trailing slash. Required once an app takes people.
+	Console string
+	// PeoplePort is the port under which people reach the hosts of apps. Zero: 443.
+	PeoplePort uint16
 	// SessionLife is how long a login lasts, at most MaxSession. Zero: MaxSession.
 	SessionLife time.Duration
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
@@ -41,6 +46,8 @@ type Service struct {
 	options     policy.Options
 	wake        func()
 	published   func([]byte)
+	console     string
+	peoplePort  uint16
 	sessionLife time.Duration
 	denialWait  time.Duration
 	log         *slog.Logger
@@ -71,7 +78,10 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
-		wake: c.Wake, published: c.Published, sessionLife: c.SessionLife, log: c.Log,
+		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, log: c.Log,
+	}
+	if s.peoplePort == 0 {
+		s.peoplePort = 443
 	}
 	if s.wake == nil {
 		s.wake = func() {}

@@ -7,11 +7,26 @@ import (
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
-// Session is one login of a person to the API. Only the SHA-256 of its secret is
-// stored.
+// SessionKind says at which door a session speaks. A session of one kind is
+// nothing at the other doors. The zero value speaks nowhere.
+type SessionKind string
+
+// The kinds of session.
+const (
+	SessionAPI     SessionKind = "api"     // of the command: the secret is in a 0600 file
+	SessionConsole SessionKind = "console" // of a browser on mayflyd's own host
+	SessionApp     SessionKind = "app"     // of a browser on one host of one app
+)
+
+// Session is one login of a person. Only the SHA-256 of its secret is stored.
 type Session struct {
 	ID        grant.SessionID
+	Kind      SessionKind
 	Hash      [32]byte
+	App       string          // of SessionApp
+	Host      string          // of SessionApp: lower case, without port
+	Parent    grant.SessionID // of SessionApp: the console's, with which it ends
+	Provider  string          // the provider's id of its own session (sid), "" if it told none
 	Principal identity.Principal
 	Name      string // as the provider shows the person; personal, erasable
 	Email     string // verified only; personal, erasable

@@ -125,7 +125,7 @@ func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, err
 			if !ok {
 				continue
 			}
-			out.Resources = append(out.Resources, appResource(set, a))
+			out.Resources = append(out.Resources, appResource(set, a, s.console))
 			if out.Resources, err = liveGrants(ctx, tx, name, out.Resources); err != nil {
 				return err
 			}

@@ -162,11 +162,11 @@ func (w *work) tellApps(before, set *policy.Set) {
 	was := map[string]*feed.Resource{}
 	if before != nil {
 		for _, a := range before.Apps() {
-			was[a.Name] = appResource(before, a)
+			was[a.Name] = appResource(before, a, w.console)
 		}
 	}
 	for _, a := range set.Apps() {
-		now := appResource(set, a)
+		now := appResource(set, a, w.console)
 		if old, ok := was[a.Name]; !ok || !proto.Equal(old, now) {
 			w.put(a.Name, now)
 		}

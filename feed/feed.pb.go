@@ -77,7 +77,7 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23, 0}
+	return file_feed_proto_rawDescGZIP(), []int{30, 0}
 }
 
 type SyncRequest struct {
@@ -927,7 +927,7 @@ func (x *Delta) GetRemovals() []*Removal {
 
 type Removal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // app or grant
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // app, grant or session
 	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // a reason code: revoked, ended, policy_changed
 	AtUs          int64                  `protobuf:"varint,4,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
@@ -1001,6 +1001,7 @@ type Resource struct {
 	//
 	//	*Resource_App
 	//	*Resource_Grant
+	//	*Resource_Session
 	Resource      isResource_Resource `protobuf_oneof:"resource"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1075,6 +1076,15 @@ func (x *Resource) GetGrant() *Grant {
 	return nil
 }
 
+func (x *Resource) GetSession() *Session {
+	if x != nil {
+		if x, ok := x.Resource.(*Resource_Session); ok {
+			return x.Session
+		}
+	}
+	return nil
+}
+
 type isResource_Resource interface {
 	isResource_Resource()
 }
@@ -1087,9 +1097,15 @@ type Resource_Grant struct {
 	Grant *Grant `protobuf:"bytes,4,opt,name=grant,proto3,oneof"`
 }
 
+type Resource_Session struct {
+	Session *Session `protobuf:"bytes,5,opt,name=session,proto3,oneof"`
+}
+
 func (*Resource_App) isResource_Resource() {}
 
 func (*Resource_Grant) isResource_Resource() {}
+
+func (*Resource_Session) isResource_Resource() {}
 
 // App is the only app that a sidecar knows: what it needs to decide and to say
 // how to ask.
@@ -1104,6 +1120,9 @@ type App struct {
 	Catalogue     string                 `protobuf:"bytes,7,opt,name=catalogue,proto3" json:"catalogue,omitempty"` // digest that the grants were expanded against
 	Credentials   []*Credential          `protobuf:"bytes,8,rep,name=credentials,proto3" json:"credentials,omitempty"`
 	Asks          []*Ask                 `protobuf:"bytes,9,rep,name=asks,proto3" json:"asks,omitempty"`
+	Callers       []string               `protobuf:"bytes,10,rep,name=callers,proto3" json:"callers,omitempty"`   // services, people: the doors that it answers at
+	Console       string                 `protobuf:"bytes,11,opt,name=console,proto3" json:"console,omitempty"`   // https URL of mayflyd's public door, where people log in and ask
+	Identity      []*IdentityHeader      `protobuf:"bytes,12,rep,name=identity,proto3" json:"identity,omitempty"` // what the app is told about the person
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1201,6 +1220,80 @@ func (x *App) GetAsks() []*Ask {
 	return nil
 }
 
+func (x *App) GetCallers() []string {
+	if x != nil {
+		return x.Callers
+	}
+	return nil
+}
+
+func (x *App) GetConsole() string {
+	if x != nil {
+		return x.Console
+	}
+	return ""
+}
+
+func (x *App) GetIdentity() []*IdentityHeader {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+// IdentityHeader is a header that the app receives. Callers never set it.
+type IdentityHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        string                 `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"` // lower case
+	Fact          string                 `protobuf:"bytes,2,opt,name=fact,proto3" json:"fact,omitempty"`     // principal, person, name, email, groups
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentityHeader) Reset() {
+	*x = IdentityHeader{}
+	mi := &file_feed_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentityHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentityHeader) ProtoMessage() {}
+
+func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
+func (*IdentityHeader) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *IdentityHeader) GetHeader() string {
+	if x != nil {
+		return x.Header
+	}
+	return ""
+}
+
+func (x *IdentityHeader) GetFact() string {
+	if x != nil {
+		return x.Fact
+	}
+	return ""
+}
+
 // Credential names the secret that the listed operations are done with.
 type Credential struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1212,7 +1305,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1317,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1330,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{13}
+	return file_feed_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1268,7 +1361,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1373,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1386,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{14}
+	return file_feed_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -1344,7 +1437,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1449,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1462,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{15}
+	return file_feed_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Binding) GetOperation() string {
@@ -1419,7 +1512,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1524,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1537,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{16}
+	return file_feed_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Grant) GetRequest() string {
@@ -1534,7 +1627,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1639,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1652,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{17}
+	return file_feed_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Rule) GetOperation() string {
@@ -1587,7 +1680,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1692,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1705,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -1646,7 +1739,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1751,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1764,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Value) GetType() string {
@@ -1686,6 +1779,423 @@ func (x *Value) GetValue() string {
 		return x.Value
 	}
 	return ""
+}
+
+// Session is one browser session on one host of an app. Its resource id is ses_….
+type Session struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          []byte                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"` // SHA-256 of the secret in the cookie
+	Principal     string                 `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	Person        string                 `protobuf:"bytes,3,opt,name=person,proto3" json:"person,omitempty"`
+	Pseudonym     string                 `protobuf:"bytes,4,opt,name=pseudonym,proto3" json:"pseudonym,omitempty"`
+	App           string                 `protobuf:"bytes,5,opt,name=app,proto3" json:"app,omitempty"`
+	Host          string                 `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`     // lower case, without port
+	Groups        []string               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"` // group:<source>/<name>
+	Acr           string                 `protobuf:"bytes,8,opt,name=acr,proto3" json:"acr,omitempty"`
+	AuthTimeUs    int64                  `protobuf:"varint,9,opt,name=auth_time_us,json=authTimeUs,proto3" json:"auth_time_us,omitempty"`
+	EndsUs        int64                  `protobuf:"varint,10,opt,name=ends_us,json=endsUs,proto3" json:"ends_us,omitempty"`                                                          // exclusive
+	Facts         map[string]string      `protobuf:"bytes,11,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // name and email, only where the app is told them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_feed_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Session) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Session) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Session) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *Session) GetPseudonym() string {
+	if x != nil {
+		return x.Pseudonym
+	}
+	return ""
+}
+
+func (x *Session) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *Session) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Session) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *Session) GetAcr() string {
+	if x != nil {
+		return x.Acr
+	}
+	return ""
+}
+
+func (x *Session) GetAuthTimeUs() int64 {
+	if x != nil {
+		return x.AuthTimeUs
+	}
+	return 0
+}
+
+func (x *Session) GetEndsUs() int64 {
+	if x != nil {
+		return x.EndsUs
+	}
+	return 0
+}
+
+func (x *Session) GetFacts() map[string]string {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+type RedeemRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      string                 `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`
+	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,6,opt,name=hash,proto3" json:"hash,omitempty"` // SHA-256 of the secret that the browser will hold
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedeemRequest) Reset() {
+	*x = RedeemRequest{}
+	mi := &file_feed_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedeemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedeemRequest) ProtoMessage() {}
+
+func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
+func (*RedeemRequest) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RedeemRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *RedeemRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *RedeemRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *RedeemRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *RedeemRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *RedeemRequest) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+type LookupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      string                 `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookupRequest) Reset() {
+	*x = LookupRequest{}
+	mi := &file_feed_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookupRequest) ProtoMessage() {}
+
+func (x *LookupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
+func (*LookupRequest) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *LookupRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *LookupRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *LookupRequest) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+type EndSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      string                 `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSessionRequest) Reset() {
+	*x = EndSessionRequest{}
+	mi := &file_feed_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSessionRequest) ProtoMessage() {}
+
+func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
+func (*EndSessionRequest) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *EndSessionRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *EndSessionRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *EndSessionRequest) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+type EndSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSessionResponse) Reset() {
+	*x = EndSessionResponse{}
+	mi := &file_feed_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSessionResponse) ProtoMessage() {}
+
+func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
+func (*EndSessionResponse) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{25}
+}
+
+type SessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       *Resource              `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"` // not set: there is none, or it has ended
+	Ended         bool                   `protobuf:"varint,2,opt,name=ended,proto3" json:"ended,omitempty"`    // of Lookup: there was one, and it has ended
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionResponse) Reset() {
+	*x = SessionResponse{}
+	mi := &file_feed_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionResponse) ProtoMessage() {}
+
+func (x *SessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
+func (*SessionResponse) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SessionResponse) GetSession() *Resource {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
 }
 
 type IngestRequest struct {
@@ -1703,7 +2213,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1715,7 +2225,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1728,7 +2238,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -1791,7 +2301,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +2313,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +2326,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -1857,7 +2367,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2379,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2392,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -1958,7 +2468,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2480,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2493,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -2083,15 +2593,16 @@ const file_feed_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x13\n" +
-	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\x9d\x01\n" +
+	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\xd2\x01\n" +
 	"\bResource\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"min_reader\x18\x02 \x01(\rR\tminReader\x12'\n" +
 	"\x03app\x18\x03 \x01(\v2\x13.mayfly.feed.v1.AppH\x00R\x03app\x12-\n" +
-	"\x05grant\x18\x04 \x01(\v2\x15.mayfly.feed.v1.GrantH\x00R\x05grantB\n" +
+	"\x05grant\x18\x04 \x01(\v2\x15.mayfly.feed.v1.GrantH\x00R\x05grant\x123\n" +
+	"\asession\x18\x05 \x01(\v2\x17.mayfly.feed.v1.SessionH\x00R\asessionB\n" +
 	"\n" +
-	"\bresource\"\xae\x02\n" +
+	"\bresource\"\x9e\x03\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -2101,7 +2612,14 @@ const file_feed_proto_rawDesc = "" +
 	"\rmax_stream_us\x18\x06 \x01(\x03R\vmaxStreamUs\x12\x1c\n" +
 	"\tcatalogue\x18\a \x01(\tR\tcatalogue\x12<\n" +
 	"\vcredentials\x18\b \x03(\v2\x1a.mayfly.feed.v1.CredentialR\vcredentials\x12'\n" +
-	"\x04asks\x18\t \x03(\v2\x13.mayfly.feed.v1.AskR\x04asks\"D\n" +
+	"\x04asks\x18\t \x03(\v2\x13.mayfly.feed.v1.AskR\x04asks\x12\x18\n" +
+	"\acallers\x18\n" +
+	" \x03(\tR\acallers\x12\x18\n" +
+	"\aconsole\x18\v \x01(\tR\aconsole\x12:\n" +
+	"\bidentity\x18\f \x03(\v2\x1e.mayfly.feed.v1.IdentityHeaderR\bidentity\"<\n" +
+	"\x0eIdentityHeader\x12\x16\n" +
+	"\x06header\x18\x01 \x01(\tR\x06header\x12\x12\n" +
+	"\x04fact\x18\x02 \x01(\tR\x04fact\"D\n" +
 	"\n" +
 	"Credential\x12\x1e\n" +
 	"\n" +
@@ -2148,7 +2666,44 @@ const file_feed_proto_rawDesc = "" +
 	"\x06values\x18\x03 \x03(\v2\x15.mayfly.feed.v1.ValueR\x06values\"1\n" +
 	"\x05Value\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xb6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xf0\x02\n" +
+	"\aSession\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x1c\n" +
+	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x16\n" +
+	"\x06person\x18\x03 \x01(\tR\x06person\x12\x1c\n" +
+	"\tpseudonym\x18\x04 \x01(\tR\tpseudonym\x12\x10\n" +
+	"\x03app\x18\x05 \x01(\tR\x03app\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\tR\x04host\x12\x16\n" +
+	"\x06groups\x18\a \x03(\tR\x06groups\x12\x10\n" +
+	"\x03acr\x18\b \x01(\tR\x03acr\x12 \n" +
+	"\fauth_time_us\x18\t \x01(\x03R\n" +
+	"authTimeUs\x12\x17\n" +
+	"\aends_us\x18\n" +
+	" \x01(\x03R\x06endsUs\x128\n" +
+	"\x05facts\x18\v \x03(\v2\".mayfly.feed.v1.Session.FactsEntryR\x05facts\x1a8\n" +
+	"\n" +
+	"FactsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x01\n" +
+	"\rRedeemRequest\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x12\n" +
+	"\x04hash\x18\x06 \x01(\fR\x04hash\"Q\n" +
+	"\rLookupRequest\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"U\n" +
+	"\x11EndSessionRequest\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\x14\n" +
+	"\x12EndSessionResponse\"[\n" +
+	"\x0fSessionResponse\x122\n" +
+	"\asession\x18\x01 \x01(\v2\x18.mayfly.feed.v1.ResourceR\asession\x12\x14\n" +
+	"\x05ended\x18\x02 \x01(\bR\x05ended\"\xb6\x01\n" +
 	"\rIngestRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x14\n" +
 	"\x05spool\x18\x02 \x01(\tR\x05spool\x12\x14\n" +
@@ -2185,7 +2740,12 @@ const file_feed_proto_rawDesc = "" +
 	"\x04Feed\x12E\n" +
 	"\x04Sync\x12\x1b.mayfly.feed.v1.SyncRequest\x1a\x1c.mayfly.feed.v1.SyncResponse(\x010\x01\x12G\n" +
 	"\x06Ingest\x12\x1d.mayfly.feed.v1.IngestRequest\x1a\x1e.mayfly.feed.v1.IngestResponse\x12J\n" +
-	"\aReserve\x12\x1e.mayfly.feed.v1.ReserveRequest\x1a\x1f.mayfly.feed.v1.ReserveResponseB)Z'github.com/mayflyproxy/mayfly/feed;feedb\x06proto3"
+	"\aReserve\x12\x1e.mayfly.feed.v1.ReserveRequest\x1a\x1f.mayfly.feed.v1.ReserveResponse2\xf3\x01\n" +
+	"\bSessions\x12H\n" +
+	"\x06Redeem\x12\x1d.mayfly.feed.v1.RedeemRequest\x1a\x1f.mayfly.feed.v1.SessionResponse\x12H\n" +
+	"\x06Lookup\x12\x1d.mayfly.feed.v1.LookupRequest\x1a\x1f.mayfly.feed.v1.SessionResponse\x12S\n" +
+	"\n" +
+	"EndSession\x12!.mayfly.feed.v1.EndSessionRequest\x1a\".mayfly.feed.v1.EndSessionResponseB)Z'github.com/mayflyproxy/mayfly/feed;feedb\x06proto3"
 
 var (
 	file_feed_proto_rawDescOnce sync.Once
@@ -2200,7 +2760,7 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
 	(*SyncRequest)(nil),         // 1: mayfly.feed.v1.SyncRequest
@@ -2216,19 +2776,27 @@ var file_feed_proto_goTypes = []any{
 	(*Removal)(nil),             // 11: mayfly.feed.v1.Removal
 	(*Resource)(nil),            // 12: mayfly.feed.v1.Resource
 	(*App)(nil),                 // 13: mayfly.feed.v1.App
-	(*Credential)(nil),          // 14: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 15: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 16: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 17: mayfly.feed.v1.Grant
-	(*Rule)(nil),                // 18: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 19: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 20: mayfly.feed.v1.Value
-	(*IngestRequest)(nil),       // 21: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 22: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 23: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 24: mayfly.feed.v1.ReserveResponse
-	nil,                         // 25: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 26: mayfly.feed.v1.Grant.ParamsEntry
+	(*IdentityHeader)(nil),      // 14: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 15: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 16: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 17: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 18: mayfly.feed.v1.Grant
+	(*Rule)(nil),                // 19: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 20: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 21: mayfly.feed.v1.Value
+	(*Session)(nil),             // 22: mayfly.feed.v1.Session
+	(*RedeemRequest)(nil),       // 23: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 24: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 25: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 26: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 27: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 28: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 29: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 30: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 31: mayfly.feed.v1.ReserveResponse
+	nil,                         // 32: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 33: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 34: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
 	3,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
@@ -2238,32 +2806,42 @@ var file_feed_proto_depIdxs = []int32{
 	9,  // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
 	10, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
 	6,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	25, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	32, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
 	5,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
 	12, // 9: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
 	12, // 10: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
 	11, // 11: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
 	13, // 12: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	17, // 13: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	14, // 14: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	15, // 15: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	16, // 16: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	18, // 17: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	26, // 18: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	19, // 19: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	20, // 20: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	0,  // 21: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	1,  // 22: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	21, // 23: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	23, // 24: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	2,  // 25: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	22, // 26: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	24, // 27: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	25, // [25:28] is the sub-list for method output_type
-	22, // [22:25] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	18, // 13: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	22, // 14: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	15, // 15: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	16, // 16: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	14, // 17: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	17, // 18: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	19, // 19: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	33, // 20: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	20, // 21: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	21, // 22: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	34, // 23: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	12, // 24: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 25: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	1,  // 26: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	28, // 27: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	30, // 28: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	23, // 29: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	24, // 30: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	25, // 31: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	2,  // 32: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	29, // 33: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	31, // 34: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	27, // 35: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	27, // 36: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	26, // 37: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	32, // [32:38] is the sub-list for method output_type
+	26, // [26:32] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -2285,6 +2863,7 @@ func file_feed_proto_init() {
 	file_feed_proto_msgTypes[11].OneofWrappers = []any{
 		(*Resource_App)(nil),
 		(*Resource_Grant)(nil),
+		(*Resource_Session)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2292,9 +2871,9 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   34,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_feed_proto_goTypes,
 		DependencyIndexes: file_feed_proto_depIdxs,

@@ -10,8 +10,9 @@ import (
 
 // The kinds of resource, as Removal and Nack write them.
 const (
-	KindApp   = "app"
-	KindGrant = "grant"
+	KindApp     = "app"
+	KindGrant   = "grant"
+	KindSession = "session"
 )
 
 // KindOf returns the kind of r, "" for one that this binary does not know.
@@ -21,6 +22,8 @@ func KindOf(r *Resource) string {
 		return KindApp
 	case *Resource_Grant:
 		return KindGrant
+	case *Resource_Session:
+		return KindSession
 	default:
 		return ""
 	}

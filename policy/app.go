@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -11,12 +12,13 @@ type App struct {
 	Kind        string
 	Owner       string
 	Hosts       []string // exact, lower case, each on one app only
-	Callers     []string // services
+	Callers     []string // services, people: the doors that it answers at
 	Upstream    *url.URL // scheme and host only
 	Credentials []Credential
-	StaleAfter  time.Duration // how old what a sidecar heard may be
-	MaxStream   time.Duration // longest request, 0: the default of the data path
-	Catalogue   string        // digest of the kind's catalogue at load
+	Identity    []IdentityHeader // what it is told about a person, sorted by header
+	StaleAfter  time.Duration    // how old what a sidecar heard may be
+	MaxStream   time.Duration    // longest request, 0: the default of the data path
+	Catalogue   string           // digest of the kind's catalogue at load
 	File        string
 	Line        int
 }
@@ -31,3 +33,24 @@ type Credential struct {
 
 // Direct reports whether the app is reached without a credential.
 func (a App) Direct() bool { return len(a.Credentials) == 0 }
+
+// IdentityHeader is a header in which the app is told one fact about the person
+// who calls. No caller's own reaches the app, at any door.
+type IdentityHeader struct {
+	Header string // lower case
+	Fact   string // one of Facts
+}
+
+// Facts are what an app may be told about a person: the account, the person that
+// policy makes of it, and as the provider told them name, verified address and
+// groups.
+func Facts() []string { return []string{"principal", "person", "name", "email", "groups"} }
+
+// TakesPeople reports whether people reach the app with a browser.
+func (a App) TakesPeople() bool { return slices.Contains(a.Callers, CallersPeople) }
+
+// The words under callers:.
+const (
+	CallersServices = "services"
+	CallersPeople   = "people"
+)

@@ -23,8 +23,8 @@ const (
 func (l *loader) readApp(n *node) {
 	f := l.object(n, schema{
 		what:  "app",
-		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream"},
-		later: []string{"audience", "budget", "environment", "identity", "onward", "rate", "resolve", "session", "window"},
+		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity"},
+		later: []string{"audience", "budget", "environment", "onward", "rate", "resolve", "session", "window"},
 	})
 	if f == nil {
 		l.someApps = true
@@ -42,9 +42,8 @@ func (l *loader) readApp(n *node) {
 	a.Owner = l.name(f.need("owner"), "owner", false)
 	l.readKind(&a, f.need("kind"))
 	a.Hosts = l.readHosts(f.need("hosts"), a.Name)
-	for _, c := range l.list(f.need("callers"), "callers") {
-		a.Callers = append(a.Callers, l.word(c, "callers", []string{"services"}, []string{"people", "clients"}))
-	}
+	a.Callers = l.readCallers(f.need("callers"), a.Kind)
+	a.Identity = l.readIdentity(f.opt("identity"), a)
 	a.Upstream = l.readUpstream(f.need("upstream"))
 	a.Credentials = l.readCredentials(f, a)
 	a.StaleAfter = defaultStale
@@ -93,6 +92,73 @@ func (l *loader) readHosts(n *node, app string) []string {
 		}
 	}
 	return hosts
+}
+
+// readCallers reads the doors of an app. Only a web app understands a browser.
+func (l *loader) readCallers(n *node, kind string) []string {
+	var out []string
+	for _, c := range l.list(n, "callers") {
+		word := l.word(c, "callers", []string{CallersServices, CallersPeople}, []string{"clients"})
+		switch {
+		case word == "":
+		case slices.Contains(out, word):
+			l.fail(c, CodeDuplicate, "callers: %s is there twice", word)
+		case word == CallersPeople && kind != "" && kind != "web":
+			l.fail(c, CodeValue, "callers: people reach apps of kind web only, this is %s", kind)
+		default:
+			out = append(out, word)
+		}
+	}
+	return out
+}
+
+// readIdentity reads what the app is told about a person, and in which headers.
+func (l *loader) readIdentity(n *node, a App) []IdentityHeader {
+	if n == nil {
+		return nil
+	}
+	f := l.object(n, schema{what: "identity", known: []string{"headers"}, later: []string{"assert", "cookie"}})
+	at := f.need("headers")
+	if at == nil {
+		return nil
+	}
+	if !a.TakesPeople() {
+		l.fail(n, CodeValue, "identity: the app takes no people under callers:")
+	}
+	headers := l.object(at, schema{what: "identity.headers", known: Facts()})
+	var out []IdentityHeader
+	for _, fact := range Facts() {
+		n := headers.opt(fact)
+		if n == nil {
+			continue
+		}
+		name := strings.ToLower(l.text(n, fact))
+		switch {
+		case name == "":
+		case !validIdentityHeader(name):
+			l.fail(n, CodeValue, "%s: header %q, want letters, digits and - that begin with x-, and none that Mayfly, Envoy or HTTP use themselves", fact, name)
+		case slices.ContainsFunc(out, func(h IdentityHeader) bool { return h.Header == name }):
+			l.fail(n, CodeDuplicate, "%s: header %s is there twice", fact, name)
+		default:
+			out = append(out, IdentityHeader{Header: name, Fact: fact})
+		}
+	}
+	slices.SortFunc(out, func(a, b IdentityHeader) int { return strings.Compare(a.Header, b.Header) })
+	return out
+}
+
+// validIdentityHeader takes names of the form x-…, except those that have a
+// meaning to Mayfly, to Envoy or to proxies before the app.
+func validIdentityHeader(name string) bool {
+	if len(name) > 64 || !strings.HasPrefix(name, "x-") || !validLabel(name) {
+		return false
+	}
+	for _, taken := range []string{"x-mayfly-", "x-envoy-", "x-forwarded-", "x-original-", "x-amz-"} {
+		if strings.HasPrefix(name, taken) {
+			return false
+		}
+	}
+	return !slices.Contains([]string{"x-host", "x-real-ip", "x-request-id", "x-http-method", "x-http-method-override", "x-method-override"}, name)
 }
 
 func validHost(h string) bool {

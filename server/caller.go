@@ -27,7 +27,7 @@ func (s *Server) person(f action) handler {
 		if err != nil {
 			return err
 		}
-		session, err := s.service.Session(r.Context(), access.ParseSessionSecret(secret))
+		session, err := s.service.Session(r.Context(), access.SessionAPI, access.ParseSessionSecret(secret))
 		if err != nil {
 			return err
 		}

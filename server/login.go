@@ -193,7 +193,7 @@ func (s *Server) cliToken(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) openSession(w http.ResponseWriter, r *http.Request, p proven) error {
 	secret, session, err := s.service.NewSession(r.Context(), access.Login{
-		Principal: p.Principal, Name: p.Name, Email: p.Email, Groups: p.Groups, GroupsAt: p.GroupsAt, ACR: p.ACR, AuthTime: p.AuthTime,
+		Kind: access.SessionAPI, Principal: p.Principal, Name: p.Name, Email: p.Email, Groups: p.Groups, GroupsAt: p.GroupsAt, ACR: p.ACR, AuthTime: p.AuthTime,
 	})
 	if err != nil {
 		return err

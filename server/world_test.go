@@ -155,7 +155,7 @@ func (w *world) session(name string, groups ...string) string {
 	w.t.Helper()
 	p, err := identity.User("idp", name)
 	check(w.t, err)
-	l := access.Login{Principal: p, Name: name}
+	l := access.Login{Kind: access.SessionAPI, Principal: p, Name: name}
 	for _, g := range groups {
 		group, err := identity.ParseGroup("group:idp/" + g)
 		check(w.t, err)

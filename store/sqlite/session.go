@@ -18,9 +18,9 @@ type shown struct {
 }
 
 func (s sessions) Insert(ctx context.Context, v access.Session) error {
-	_, err := s.t.exec(ctx, `INSERT INTO sessions (id, hash, principal, groups, groups_at, acr, auth_time, created_at, ends_at, ended_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, v.ID.String(), v.Hash[:], v.Principal.String(), object{v.Groups},
-		micros(v.GroupsAt), v.ACR, micros(v.AuthTime), micros(v.CreatedAt), micros(v.EndsAt), micros(v.EndedAt))
+	_, err := s.t.exec(ctx, `INSERT INTO sessions (id, kind, hash, app, host, parent, provider, principal, groups, groups_at, acr, auth_time, created_at, ends_at, ended_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, v.ID.String(), string(v.Kind), v.Hash[:], v.App, v.Host, v.Parent.String(), v.Provider,
+		v.Principal.String(), object{v.Groups}, micros(v.GroupsAt), v.ACR, micros(v.AuthTime), micros(v.CreatedAt), micros(v.EndsAt), micros(v.EndedAt))
 	if err != nil {
 		return about(err, "insert session %s", v.ID)
 	}
@@ -34,10 +34,10 @@ func (s sessions) Insert(ctx context.Context, v access.Session) error {
 func (s sessions) ByHash(ctx context.Context, hash [32]byte) (access.Session, error) {
 	v := access.Session{Hash: hash}
 	var text []byte
-	err := s.t.one(ctx, `SELECT id, principal, groups, groups_at, acr, auth_time, created_at, ends_at, ended_at,
+	err := s.t.one(ctx, `SELECT id, kind, app, host, parent, provider, principal, groups, groups_at, acr, auth_time, created_at, ends_at, ended_at,
 		coalesce((SELECT body FROM texts WHERE kind = ? AND texts.id = sessions.id), CAST('{}' AS BLOB))
 		FROM sessions WHERE hash = ?`, []any{textSession, hash[:]},
-		asText(&v.ID), asText(&v.Principal), asObject(&v.Groups), asTime(&v.GroupsAt), &v.ACR,
+		asText(&v.ID), &v.Kind, &v.App, &v.Host, asText(&v.Parent), &v.Provider, asText(&v.Principal), asObject(&v.Groups), asTime(&v.GroupsAt), &v.ACR,
 		asTime(&v.AuthTime), asTime(&v.CreatedAt), asTime(&v.EndsAt), asTime(&v.EndedAt), &text)
 	var of shown
 	if err == nil {

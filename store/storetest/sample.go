@@ -96,7 +96,8 @@ func (s sampler) grant() grant.Grant {
 func (s sampler) session() access.Session {
 	at := epoch()
 	return access.Session{
-		ID: s.mint.NewSessionID(at), Hash: [32]byte{1, 2, 3}, Principal: s.bob(), Name: "Bob Example", Email: "bob@acme.example",
+		Kind: access.SessionAPI,
+		ID:   s.mint.NewSessionID(at), Hash: [32]byte{1, 2, 3}, Principal: s.bob(), Name: "Bob Example", Email: "bob@acme.example",
 		Groups:   []identity.Group{s.group("group:idp/payments-leads"), s.group("group:idp/all")},
 		GroupsAt: at, ACR: "urn:mfa", AuthTime: at.Add(-time.Minute), CreatedAt: at, EndsAt: at.Add(time.Hour),
 	}

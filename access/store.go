@@ -51,6 +51,7 @@ type Tx interface {
 	Reservations() ReservationStore
 	Keys() KeyStore
 	Outbox() OutboxStore
+	Quarantines() QuarantineStore
 }
 
 // HeadStore keeps the feed's position: the last one that changed what instances hold.
@@ -273,4 +274,12 @@ type OutboxStore interface {
 	Put(ctx context.Context, e Event) error
 	// After lists events after a seq, in order.
 	After(ctx context.Context, seq int64, limit int) ([]Event, error)
+}
+
+// QuarantineStore keeps the gateways that are told nothing.
+type QuarantineStore interface {
+	Put(ctx context.Context, q Quarantine) error // again: the first beginning stays
+	// Lift forgets one; ErrNotFound if it was in none.
+	Lift(ctx context.Context, sidecar identity.Principal) error
+	List(ctx context.Context) ([]Quarantine, error) // by sidecar
 }

@@ -137,6 +137,14 @@ type Node struct {
 	EnvoyNack   string            `json:"envoy_nack,omitempty"` // newest refusal of a configuration
 	Catalogues  map[string]string `json:"catalogues,omitempty"`
 	Differs     []string          `json:"catalogue_differs,omitempty"` // kinds whose catalogue is not mayflyd's
+	Quarantined string            `json:"quarantined,omitempty"`       // since when it is told nothing
+	Why         string            `json:"why,omitempty"`               // it is in quarantine, in words
+}
+
+// NodeVerdict names a gateway that is told nothing more, or taken back.
+type NodeVerdict struct {
+	Sidecar string `json:"sidecar"` // SPIFFE ID
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Trace is the chain from request to action, in order of time.

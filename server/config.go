@@ -134,6 +134,8 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"GET /api/v1/grants/{id}/receipts":    s.receipts,
 		"GET /api/v1/denials/{id}":            s.fromDenial,
 		"GET /api/v1/nodes":                   s.nodes,
+		"POST /api/v1/nodes/quarantine":       s.quarantine,
+		"POST /api/v1/nodes/release":          s.release,
 		"GET /api/v1/trace/{id}":              s.trace,
 		"GET /api/v1/explain/{id}":            s.explain,
 		"GET /api/v1/entitlements":            s.entitlements,

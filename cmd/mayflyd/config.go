@@ -32,6 +32,8 @@ type config struct {
 	OIDC         []oidcConfig   `yaml:"oidc"`
 	Session      time.Duration  `yaml:"session"`
 	Pin          string         `yaml:"pin"`
+
+	FirstAdministrator string `yaml:"first_administrator"` // a file
 }
 
 type identityConfig struct {
@@ -97,7 +99,7 @@ func (c *config) defaults(dir string) {
 	}
 	paths := []*string{
 		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
-		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin,
+		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator,
 	}
 	for i := range c.OIDC {
 		paths = append(paths, &c.OIDC[i].ClientSecret)
@@ -152,6 +154,10 @@ func (c *config) check(dev bool) error {
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
 	need(len(c.OIDC) == 1, "oidc: want one provider; several are not supported yet")
+	if c.FirstAdministrator != "" {
+		_, err := readAdministrator(c.FirstAdministrator)
+		need(err == nil, "%v", err)
+	}
 	for i, p := range c.OIDC {
 		u, err := url.Parse(p.Issuer)
 		secure := err == nil && (u.Scheme == "https" || dev && u.Scheme == "http" && loopback(u.Hostname()))

@@ -78,6 +78,7 @@ func (d *daemon) build(ctx context.Context, g *errgroup.Group) error {
 	for _, step := range []func() error{
 		func() error { return d.identify(ctx, g) },
 		func() error { return d.buildService(ctx) },
+		func() error { return d.administer(ctx) },
 		d.buildNodes,
 		d.buildServer,
 		d.buildPolicy,

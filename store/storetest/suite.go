@@ -55,6 +55,7 @@ func Run(t *testing.T, open Opener) {
 		{"reservations", testReservations},
 		{"idempotency keys", testKeys},
 		{"outbox", testOutbox},
+		{"quarantines", testQuarantines},
 		{"large values", testLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })

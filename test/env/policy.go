@@ -119,6 +119,25 @@ tests:
   - {as: alice, groups: [idp/support], ask: {charge: ch_1, amount_max: 10000}, expect: approval}
   - {as: alice, groups: [idp/support], ask: {duration: 3h, charge: ch_1, amount_max: 10000}, expect: denied, because: max_duration}
 `,
+		"entitlements/mayfly/investigate.yaml": `entitlement: mayfly/investigate
+owner: team-security
+app: mayfly
+allow:
+  - {operations: [traces.read]}
+grant: {max: 4h, default: 1h}
+request: {who: [group:idp/security], for: [self], justification: text}
+approve: {auto: {when: "request.duration <= duration('1h')"}}
+`,
+		"entitlements/mayfly/operate.yaml": `entitlement: mayfly/operate
+owner: team-security
+app: mayfly
+allow:
+  - {operations: [principals.unlock, nodes.release]}
+sensitivity: admin
+grant: {max: 1h, default: 30m}
+request: {who: [group:idp/security], for: [self], justification: text}
+approve: {steps: [{any: [group:idp/payments-leads], count: 1, within: 1h}]}
+`,
 		"entitlements/reports/read.yaml": `entitlement: reports/read
 owner: team-data
 app: reports

@@ -178,9 +178,11 @@ func (s *Server) Refresh(ctx context.Context) {
 
 // set builds, lints and serves one node's configuration; the caller holds refresh.
 func (s *Server) set(ctx context.Context, n Node, apps []App) {
-	snapshot, vs, err := s.prepare(n, apps)
+	g := s.gateway(n, apps)
+	snapshot, vs, err := s.prepare(g)
 	s.mu.Lock()
 	state := s.nodes[n.ID]
+	state.Uncovered = g.Uncovered()
 	if err != nil {
 		state.Problem, state.ProblemAt = clip(err.Error()), s.cfg.Now()
 		s.mu.Unlock()
@@ -196,11 +198,15 @@ func (s *Server) set(ctx context.Context, n Node, apps []App) {
 	}
 }
 
-func (s *Server) prepare(n Node, apps []App) (*cache.Snapshot, versions, error) {
-	built, err := s.build(Gateway{
-		ServicesAddress: n.ServicesAddress, RunDir: n.RunDir,
+func (s *Server) gateway(n Node, apps []App) Gateway {
+	return Gateway{
+		ServicesAddress: n.ServicesAddress, PeopleAddress: n.PeopleAddress, PeopleHosts: n.PeopleHosts, RunDir: n.RunDir,
 		TrustDomains: slices.Sorted(slices.Values(s.cfg.TrustDomains)), Apps: apps,
-	})
+	}
+}
+
+func (s *Server) prepare(g Gateway) (*cache.Snapshot, versions, error) {
+	built, err := s.build(g)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -270,7 +270,7 @@ func followStatus(t *testing.T) {
 	c := dialADS(t, conn, listenerOne)
 	c.subscribe(nodeOf(instanceOne), resource.ClusterType, "")
 	c.subscribe(nil, resource.ListenerType, "")
-	c.subscribe(nil, resource.RouteType, "", routeServices)
+	c.subscribe(nil, resource.RouteType, "", DoorServices)
 	first := settled(t, s)
 	if !first.InSync() || first.Listener.String() != listenerOne || first.Node.Version != "1" || first.Applied == "" {
 		t.Errorf("status %+v", first)
@@ -332,7 +332,7 @@ func reconnect(t *testing.T) {
 	s, conn := startServer(t, twoNodes(t))
 	c := dialADS(t, conn, listenerOne)
 	held := map[string]map[string]string{}
-	for typ, names := range map[string][]string{resource.ClusterType: nil, resource.ListenerType: nil, resource.RouteType: {routeServices}} {
+	for typ, names := range map[string][]string{resource.ClusterType: nil, resource.ListenerType: nil, resource.RouteType: {DoorServices}} {
 		r := c.subscribe(nodeOf(instanceOne), typ, "", names...)
 		held[typ] = map[string]string{}
 		for _, x := range r.GetResources() {
@@ -343,7 +343,7 @@ func reconnect(t *testing.T) {
 	for _, typ := range []string{resource.ClusterType, resource.ListenerType, resource.RouteType} {
 		req := &discovery.DeltaDiscoveryRequest{Node: nodeOf(instanceOne), TypeUrl: typ, InitialResourceVersions: held[typ]}
 		if typ == resource.RouteType {
-			req.ResourceNamesSubscribe = []string{routeServices}
+			req.ResourceNamesSubscribe = []string{DoorServices}
 			again.send(req)
 			continue // what it holds is not sent again
 		}

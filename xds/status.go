@@ -25,6 +25,10 @@ type Status struct {
 	NACKAt    time.Time
 	Problem   string // why the newest configuration was not sent, e.g. the lint's finding
 	ProblemAt time.Time
+	// Uncovered are the hosts of its apps that people cannot reach here: the sidecar
+	// has no certificate for them, or no address for people. It is no problem of the
+	// configuration, which goes out without them.
+	Uncovered []string
 }
 
 // InSync reports whether the node has all that it should have.
@@ -83,7 +87,9 @@ func (s *Server) Statuses() []Status {
 	s.forget()
 	out := make([]Status, 0, len(s.nodes))
 	for _, n := range s.nodes {
-		out = append(out, n.Status)
+		s := n.Status
+		s.Uncovered, s.Node.PeopleHosts = slices.Clone(s.Uncovered), slices.Clone(s.Node.PeopleHosts)
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b Status) int { return strings.Compare(a.Node.ID, b.Node.ID) })
 	return out

@@ -124,6 +124,7 @@ func (s *Server) join(st *stream, n Node) error {
 	old := state.stream
 	state.stream, state.Node, state.Listener = st, n, st.peer
 	state.Connected, state.Since, state.acked = true, s.cfg.Now(), versions{}
+	state.refused = nil
 	s.mu.Unlock()
 	if old != nil {
 		old.cut(status.Error(codes.Aborted, "another stream of this instance has opened"))
@@ -226,19 +227,19 @@ func (s *Server) resumed(st *stream, req *discovery.DeltaDiscoveryRequest) {
 	defer s.mu.Unlock()
 	n := s.nodes[st.nodeID()]
 	if n != nil && n.stream == st && maps.Equal(req.GetInitialResourceVersions(), n.routes) {
-		n.answered(resource.RouteType, n.wanted[resource.RouteType], "", s.cfg.Now())
+		n.answered(resource.RouteType, sending{version: n.wanted[resource.RouteType]}, "", s.cfg.Now())
 	}
 }
 
 // answered notes an ACK or a NACK of the stream that is the node's current one.
-func (s *Server) answered(st *stream, typ, version, nack string) {
+func (s *Server) answered(st *stream, typ string, sent sending, nack string) {
 	s.mu.Lock()
 	n := s.nodes[st.nodeID()]
 	if n != nil && n.stream == st {
-		n.answered(typ, version, nack, s.cfg.Now())
+		n.answered(typ, sent, nack, s.cfg.Now())
 	}
 	s.mu.Unlock()
 	if nack != "" {
-		s.cfg.Log.Error("configuration refused by envoy", "node", st.nodeID(), "type", typeName(typ), "version", version, "error", clip(nack))
+		s.cfg.Log.Error("configuration refused by envoy", "node", st.nodeID(), "type", typeName(typ), "version", sent.version, "error", clip(nack))
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/mayflyproxy/mayfly/proxy/envoy"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
+	"github.com/mayflyproxy/mayfly/test/env"
 	"github.com/mayflyproxy/mayfly/xds"
 )
 
@@ -262,6 +263,27 @@ func TestPeopleComeInByTheirOwnDoor(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// The whole product: what policy and the sidecar's file say opens the door.
+func TestTheProductOpensADoorForPeople(t *testing.T) {
+	p := theProduct(t)
+	before := len(p.Wiki.Arrivals())
+	a := browser(t, p.CA, p.gw.People, env.WikiHost, "h2").get(t, "https://"+env.WikiHost+"/page", "accept", "text/html")
+	if a.status == http.StatusOK || a.status >= 500 {
+		t.Errorf("without a session: %d %s", a.status, a.text)
+	}
+	for _, sni := range []string{env.ReportsHost, "nobody.acme.example"} {
+		if a, err := browser(t, p.CA, p.gw.People, sni, "h2").do(t.Context(), "GET", "https://"+sni+"/", nil); err == nil {
+			t.Errorf("%s: %d", sni, a.status)
+		}
+	}
+	if a, err := p.as(t, "refunder", p.gw).do(t.Context(), "GET", "https://"+env.WikiHost+"/page", nil); err == nil {
+		t.Errorf("a workload at an app for people: %d", a.status)
+	}
+	if n := len(p.Wiki.Arrivals()) - before; n != 0 {
+		t.Errorf("%d requests reached the wiki", n)
+	}
 }
 
 const crlf = "\r\n"

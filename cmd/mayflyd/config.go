@@ -25,6 +25,7 @@ type config struct {
 	Identity     identityConfig `yaml:"identity"`
 	TrustDomains []string       `yaml:"trust_domains"`
 	Public       publicConfig   `yaml:"public"`
+	PeoplePort   uint16         `yaml:"people_port"`
 	Nodes        netip.AddrPort `yaml:"nodes"`
 	Workloads    netip.AddrPort `yaml:"workloads"`
 	Health       netip.AddrPort `yaml:"health"`
@@ -71,6 +72,7 @@ type oidcConfig struct {
 const (
 	defaultPolicyEvery = 10 * time.Second
 	defaultBranch      = "main"
+	defaultPeoplePort  = 443
 	pinName            = "checkpoint.pin"
 )
 
@@ -111,6 +113,9 @@ func (c *config) defaults(dir string) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(abs, *p)
 		}
+	}
+	if c.PeoplePort == 0 {
+		c.PeoplePort = defaultPeoplePort
 	}
 	if c.Policy.Branch == "" {
 		c.Policy.Branch = defaultBranch

@@ -142,7 +142,8 @@ func (d *daemon) buildService(ctx context.Context) error {
 	d.key = key
 	d.service, err = access.New(access.Config{
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
-		Policy:    policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.groupSources(), Dev: d.dev},
+		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.groupSources(), Dev: d.dev},
+		Console: strings.TrimSuffix(d.c.Public.URL, "/"), PeoplePort: d.c.PeoplePort,
 		Wake:      func() { d.feed.Wake() },
 		Published: advance(pin, d.log),
 	})

@@ -115,7 +115,7 @@ func newWorld(t testing.TB) *world {
 		Clients: []dev.Client{{ID: "mayflyd", Secret: "not-for-production", Redirects: []string{callback}}},
 	})
 	rp, err := oidc.New(oidc.Config{
-		Name: "idp", Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), RedirectURL: callback,
+		Name: "idp", Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: oidc.Loopback(), RedirectURL: callback,
 	})
 	check(t, err)
 	s, err := server.New(server.Config{

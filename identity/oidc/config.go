@@ -20,6 +20,9 @@ type Secret struct{ text string }
 // NewSecret takes a secret as it was read from its file.
 func NewSecret(s string) Secret { return Secret{strings.TrimSpace(s)} }
 
+// Reveal returns the secret text.
+func (s Secret) Reveal() string { return s.text }
+
 // String hides the secret.
 func (s Secret) String() string { return "redacted" }
 

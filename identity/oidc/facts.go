@@ -30,6 +30,8 @@ type Facts struct {
 	Groups    []identity.Group   // group:<idp>/<name>
 	ACR       string
 	AuthTime  time.Time // zero: not told
+	SID       string    // the provider's id of its own session, "" if it told none
+	Refresh   Secret    // the refresh token, zero if it issued none
 }
 
 // claims are those of an ID token that are looked at.

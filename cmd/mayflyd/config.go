@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -25,11 +26,11 @@ type config struct {
 	Identity     identityConfig `yaml:"identity"`
 	TrustDomains []string       `yaml:"trust_domains"`
 	Public       publicConfig   `yaml:"public"`
-	PeoplePort   uint16         `yaml:"people_port"`
 	Nodes        netip.AddrPort `yaml:"nodes"`
 	Workloads    netip.AddrPort `yaml:"workloads"`
 	Health       netip.AddrPort `yaml:"health"`
 	Policy       policyConfig   `yaml:"policy"`
+	PeoplePort   uint16         `yaml:"people_port"`
 	OIDC         []oidcConfig   `yaml:"oidc"`
 	Session      time.Duration  `yaml:"session"`
 	Pin          string         `yaml:"pin"`
@@ -114,14 +115,14 @@ func (c *config) defaults(dir string) {
 			*p = filepath.Join(abs, *p)
 		}
 	}
-	if c.PeoplePort == 0 {
-		c.PeoplePort = defaultPeoplePort
-	}
 	if c.Policy.Branch == "" {
 		c.Policy.Branch = defaultBranch
 	}
 	if c.Policy.Every == 0 {
 		c.Policy.Every = defaultPolicyEvery
+	}
+	if c.PeoplePort == 0 {
+		c.PeoplePort = defaultPeoplePort
 	}
 	if c.Pin == "" {
 		c.Pin = filepath.Join(c.DataDir, pinName)
@@ -147,7 +148,7 @@ func (c *config) check(dev bool) error {
 		need(err == nil, "trust_domains: %q is not a trust domain", td)
 	}
 	u, err := url.Parse(c.Public.URL)
-	need(err == nil && u.Scheme == "https" && u.Host != "", "public.url: want https://host[:port], as people reach it")
+	need(err == nil && u.Scheme == "https" && u.Host != "" && strings.Trim(u.Path, "/") == "", "public.url: want https://host[:port], as people reach it")
 	need(c.Public.Cert != "" && c.Public.Key != "", "public: want cert and key")
 	for name, a := range map[string]netip.AddrPort{"public.address": c.Public.Address, "nodes": c.Nodes, "workloads": c.Workloads} {
 		need(a.IsValid(), "%s: want IP:port", name)
@@ -158,12 +159,15 @@ func (c *config) check(dev bool) error {
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
-	need(len(c.OIDC) == 1, "oidc: want one provider; several are not supported yet")
 	if c.FirstAdministrator != "" {
 		_, err := readAdministrator(c.FirstAdministrator)
 		need(err == nil, "%v", err)
 	}
+	need(len(c.OIDC) > 0, "oidc: want at least one provider")
+	names := map[string]bool{}
 	for i, p := range c.OIDC {
+		need(!names[p.Name], "oidc[%d].name: %q is another provider's", i, p.Name)
+		names[p.Name] = true
 		u, err := url.Parse(p.Issuer)
 		secure := err == nil && (u.Scheme == "https" || dev && u.Scheme == "http" && loopback(u.Hostname()))
 		need(p.Name != "" && p.ClientID != "", "oidc[%d]: want name and client_id", i)
@@ -171,6 +175,9 @@ func (c *config) check(dev bool) error {
 	}
 	return errors.Join(errs...)
 }
+
+// url is public.url without a slash at its end.
+func (c *config) url() string { return strings.TrimSuffix(c.Public.URL, "/") }
 
 func loopback(host string) bool {
 	a, err := netip.ParseAddr(host)

@@ -45,6 +45,8 @@ type Tx interface {
 	Grants() GrantStore
 	Sessions() SessionStore
 	Persons() PersonStore
+	Identities() IdentityStore
+	Locks() LockStore
 	Instances() InstanceStore
 	Revocations() RevocationStore
 	Spools() SpoolStore
@@ -176,7 +178,8 @@ type PersonStore interface {
 	SetProfile(ctx context.Context, p identity.Principal, name, email string) error
 	// WithEmail lists the accounts that share a verified e-mail.
 	WithEmail(ctx context.Context, email string) ([]identity.Principal, error)
-	// Erase forgets the key and the texts of p. Pseudonyms in the record stay.
+	// Erase forgets the key, the identity and the texts of p. Pseudonyms in the
+	// record stay, and so do locks, without their reasons.
 	Erase(ctx context.Context, p identity.Principal) error
 }
 

@@ -122,6 +122,9 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 	body := policyApplied{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Ended: strconv.Itoa(len(ended))}
 	if before != nil {
 		body.Before = before.Digest()
+		if err := w.reviewSessions(ctx, before, set); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := w.leaf(ctx, audit.TypePolicyApplied, set.Digest(), body); err != nil {
 		return nil, err

@@ -169,6 +169,8 @@ type SessionStore interface {
 	ByHash(ctx context.Context, hash [32]byte) (Session, error)
 	ByID(ctx context.Context, id grant.SessionID) (Session, error)
 	List(ctx context.Context, f SessionFilter) ([]Session, error)
+	// SetGroups replaces the groups of a session, and when they were told.
+	SetGroups(ctx context.Context, id grant.SessionID, groups []identity.Group, at time.Time) error
 	// End ends a session once; a second call leaves the first end as it is.
 	End(ctx context.Context, id grant.SessionID, at time.Time) error
 	// Unswept lists sessions on hosts of apps that are over at now, were not ended

@@ -136,12 +136,17 @@ func (d *daemon) buildService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	seal, err := sealKey(d.c.DataDir)
+	if err != nil {
+		return err
+	}
 	if d.kinds, err = newKinds(); err != nil {
 		return err
 	}
 	d.key = key
 	d.service, err = access.New(access.Config{
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
+		Seal: seal, IdentityMaxAge: d.c.IdentityAge,
 		Policy:    policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.groupSources(), Dev: d.dev},
 		Wake:      func() { d.feed.Wake() },
 		Published: advance(pin, d.log),
@@ -246,12 +251,30 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.feed.Run(ctx) })
 	g.Go(func() error { return d.policy.run(ctx) })
 	g.Go(func() error { return d.sweep(ctx) })
+	g.Go(func() error { return d.recheck(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		d.xds.Close()
 		return nil
 	})
 	d.log.InfoContext(ctx, "serving", "public", d.c.Public.Address.String(), "nodes", d.c.Nodes.String(), "workloads", d.c.Workloads.String(), "dev", d.dev)
+}
+
+// recheck asks identity providers again about those who hold something. It has a
+// loop of its own: a provider that hangs keeps nobody's end off the record.
+func (d *daemon) recheck(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := d.service.Recheck(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "people not checked at their providers, tried again", "error", err)
+		}
+	}
 }
 
 // sweep writes down what time alone has brought, and signs what was committed.

@@ -52,7 +52,7 @@ func (s identities) Idle(ctx context.Context, now time.Time, limit int) ([]ident
 	read := func(r row) (p identity.Principal, err error) { return p, r.Scan(asText(&p)) }
 	out, err := list(ctx, s.t, read, `SELECT principal FROM identities WHERE principal NOT IN (`+whoHoldsGrants+`)
 		AND principal NOT IN (`+whoHoldsSessions+`)
-		AND principal NOT IN (SELECT beneficiary FROM requests INDEXED BY requests_pending WHERE state = 'pending' AND decide_by >= 0)
+		AND principal NOT IN (SELECT beneficiary FROM requests WHERE state = 'pending')
 		ORDER BY principal LIMIT ?`, micros(now), micros(now), limitOf(limit))
 	return out, about(err, "list idle identities")
 }

@@ -139,8 +139,8 @@ func (w *world) open(path string, wrap func(access.Store) access.Store) {
 		Store: w.store, Signer: signer, Minter: grant.NewMinter(),
 		Policy:     policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
 		DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge,
-		Wake:       func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
-		Published:  func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
+		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
+		Published: func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -101,10 +101,11 @@ func (w *work) redeem(ctx context.Context, a policy.App, r *feed.RedeemRequest, 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Session{}, "", fmt.Errorf("session: %w", err)
 	}
-	_, taken := w.tx.Sessions().ByHash(ctx, hash)
-	if taken != nil && !errors.Is(taken, ErrNotFound) {
-		return Session{}, "", fmt.Errorf("session: %w", taken)
+	_, err = w.tx.Sessions().ByHash(ctx, hash)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Session{}, "", fmt.Errorf("session: %w", err)
 	}
+	taken := err == nil
 	switch {
 	case h.App != r.GetApp(), h.Host != r.GetHost():
 		return Session{}, "the code was made for another host", nil
@@ -114,7 +115,7 @@ func (w *work) redeem(ctx context.Context, a policy.App, r *feed.RedeemRequest, 
 		return Session{}, "the host takes no people any more", nil
 	case parent.Kind != SessionConsole, !parent.Live(w.now):
 		return Session{}, "the login that it stands for has ended", nil
-	case taken == nil:
+	case taken:
 		return Session{}, "the secret belongs to another session", nil
 	}
 	s, err = w.appSession(ctx, parent, h, hash)

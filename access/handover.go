@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,7 @@ func (s *Service) HandOver(ctx context.Context, c Caller, h HandOver) (callback 
 	if !c.isPerson() {
 		return "", fault(CodeNotAPerson, "", "only a person logs in to an app")
 	}
-	if raw, err := base64.RawURLEncoding.Strict().DecodeString(h.State); err != nil || len(raw) != 32 {
+	if !isState(h.State) {
 		return "", fault(CodeInvalid, "", "the state is not base64url of a SHA-256")
 	}
 	var raw [32]byte
@@ -66,6 +67,13 @@ func (s *Service) HandOver(ctx context.Context, c Caller, h HandOver) (callback 
 		return "", err
 	}
 	return s.callback(h, code), nil
+}
+
+// isState reports whether s is a SHA-256 in base64url, in its one spelling (the
+// decoder alone passes over line feeds).
+func isState(s string) bool {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(raw) == sha256.Size && base64.RawURLEncoding.EncodeToString(raw) == s
 }
 
 // mayHandOver refuses a host at which no app takes people, and a caller that does

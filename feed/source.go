@@ -100,6 +100,7 @@ type Source interface {
 	Ingest(ctx context.Context, i Instance, r *IngestRequest) (*IngestResponse, error)
 	// Reserve acknowledges one intent, durably.
 	Reserve(ctx context.Context, i Instance, r *ReserveRequest) (*ReserveResponse, error)
+	SessionSource
 }
 
 // Sink is what a Client fills: the sidecar's table, lease and clock. Its methods

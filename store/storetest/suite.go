@@ -44,6 +44,8 @@ func Run(t *testing.T, open Opener) {
 		{"grant lists", testGrantLists},
 		{"sweeping", testSweep},
 		{"sessions", testSessions},
+		{"session lists", testSessionLists},
+		{"sweeping sessions", testSweepSessions},
 		{"logins", testLogins},
 		{"persons", testPersons},
 		{"erasing a person", testErase},

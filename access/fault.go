@@ -29,6 +29,7 @@ const (
 	CodeNoSession      Code = "no_session"
 	CodeNoPolicy       Code = "no_policy"
 	CodeNoGrant        Code = "no_grant"
+	CodeLocked         Code = "locked"
 	CodeInternal       Code = "internal"
 )
 
@@ -66,6 +67,7 @@ func faults() map[Code]FaultInfo {
 		CodeNoSession:      {"Not logged in", 401, exitError},
 		CodeNoPolicy:       {"No policy is in force", 503, exitError},
 		CodeNoGrant:        {"No access has been granted", 403, exitDenied},
+		CodeLocked:         {"This principal is locked", 403, exitDenied},
 		CodeInternal:       {"Something went wrong", 500, exitError},
 	}
 }

@@ -45,6 +45,8 @@ type Tx interface {
 	Grants() GrantStore
 	Sessions() SessionStore
 	Persons() PersonStore
+	Identities() IdentityStore
+	Locks() LockStore
 	Instances() InstanceStore
 	Revocations() RevocationStore
 	Spools() SpoolStore
@@ -167,6 +169,8 @@ type SessionStore interface {
 	ByHash(ctx context.Context, hash [32]byte) (Session, error)
 	ByID(ctx context.Context, id grant.SessionID) (Session, error)
 	List(ctx context.Context, f SessionFilter) ([]Session, error)
+	// SetGroups replaces the groups of a session, and when they were told.
+	SetGroups(ctx context.Context, id grant.SessionID, groups []identity.Group, at time.Time) error
 	// End ends a session once; a second call leaves the first end as it is.
 	End(ctx context.Context, id grant.SessionID, at time.Time) error
 	// Unswept lists sessions on hosts of apps that are over at now, were not ended
@@ -194,7 +198,8 @@ type PersonStore interface {
 	SetProfile(ctx context.Context, p identity.Principal, name, email string) error
 	// WithEmail lists the accounts that share a verified e-mail.
 	WithEmail(ctx context.Context, email string) ([]identity.Principal, error)
-	// Erase forgets the key and the texts of p. Pseudonyms in the record stay.
+	// Erase forgets the key, the identity and the texts of p. Pseudonyms in the
+	// record stay, and so do locks, without their reasons.
 	Erase(ctx context.Context, p identity.Principal) error
 }
 

@@ -129,6 +129,9 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 	if _, err := w.leaf(ctx, audit.TypePolicyApplied, set.Digest(), body); err != nil {
 		return nil, err
 	}
+	if err := w.extendLocks(ctx, set); err != nil {
+		return nil, err
+	}
 	w.tellApps(before, set)
 	return ended, nil
 }

@@ -37,6 +37,7 @@ func (a *app) showNodes(n api.Nodes) error {
 		}
 		for _, said := range [][2]string{
 			{"refused", one.Nack}, {"its Envoy refused", one.EnvoyNack}, {"has another catalogue than mayflyd, for", strings.Join(one.Differs, " ")},
+			{"cannot be reached by people (no certificate, or no address) as", strings.Join(one.Uncovered, " ")},
 		} {
 			if said[1] != "" {
 				fmt.Fprintln(a.c.Stdout, plain(one.Instance+" "+said[0]+": "+said[1]))

@@ -81,7 +81,7 @@ func nodeOf(i access.InstanceView, envoy EnvoyStatus) api.Node {
 	n := api.Node{
 		Sidecar: i.ID.Sidecar, Instance: i.ID.String(), Environment: i.Environment, Apps: i.Apps, Version: i.Version,
 		State: "stale", Revision: i.Acked.Revision, LastPong: stamp(i.LastPong), Nack: i.Nack,
-		Envoy: "absent", EnvoyNack: envoy.Nack, Catalogues: i.Catalogues, Differs: i.Differs,
+		Envoy: "absent", EnvoyNack: envoy.Nack, Uncovered: envoy.Uncovered, Catalogues: i.Catalogues, Differs: i.Differs,
 	}
 	switch {
 	case !i.Listed:

@@ -33,6 +33,7 @@ type config struct {
 	PeoplePort   uint16         `yaml:"people_port"`
 	OIDC         []oidcConfig   `yaml:"oidc"`
 	Session      time.Duration  `yaml:"session"`
+	IdentityAge  time.Duration  `yaml:"identity_max_age"`
 	Pin          string         `yaml:"pin"`
 
 	FirstAdministrator string `yaml:"first_administrator"` // a file
@@ -118,6 +119,9 @@ func (c *config) defaults(dir string) {
 	if c.Policy.Branch == "" {
 		c.Policy.Branch = defaultBranch
 	}
+	if c.IdentityAge == 0 {
+		c.IdentityAge = access.DefaultIdentityAge
+	}
 	if c.Policy.Every == 0 {
 		c.Policy.Every = defaultPolicyEvery
 	}
@@ -159,6 +163,7 @@ func (c *config) check(dev bool) error {
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
+	need(c.IdentityAge > 0 && c.IdentityAge <= access.MaxIdentityAge, "identity_max_age: want more than 0 and at most %s", access.MaxIdentityAge)
 	if c.FirstAdministrator != "" {
 		_, err := readAdministrator(c.FirstAdministrator)
 		need(err == nil, "%v", err)

@@ -34,9 +34,14 @@ func initialise(out io.Writer, c config, dev bool) error {
 	if err != nil {
 		return err
 	}
+	sealed, err := makeSealKey(c.DataDir)
+	if err != nil {
+		return err
+	}
 	p := printer{out: out}
 	p.line("data folder", c.DataDir)
 	p.line("record key ("+state+")", public)
+	p.line("seal key ("+sealed+")", filepath.Join(c.DataDir, sealKeyName))
 	p.line("mayflyd's SPIFFE ID", c.Identity.ID)
 	p.line("trust domains", strings.Join(c.TrustDomains, ", "))
 	p.certificates("trust bundle", c.Identity.Bundle)

@@ -57,15 +57,6 @@ type policyConfig struct {
 	FirstSigner string        `yaml:"first_signer"`
 }
 
-type oidcConfig struct {
-	Name         string   `yaml:"name"`
-	Issuer       string   `yaml:"issuer"`
-	ClientID     string   `yaml:"client_id"`
-	ClientSecret string   `yaml:"client_secret"` // a file
-	GroupsClaim  string   `yaml:"groups_claim"`
-	Scopes       []string `yaml:"scopes"`
-}
-
 const (
 	defaultPolicyEvery = 10 * time.Second
 	defaultBranch      = "main"
@@ -100,10 +91,7 @@ func (c *config) defaults(dir string) {
 		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin,
 	}
 	for i := range c.OIDC {
-		paths = append(paths, &c.OIDC[i].ClientSecret)
-		if c.OIDC[i].GroupsClaim == "" {
-			c.OIDC[i].GroupsClaim = "groups"
-		}
+		paths = append(paths, &c.OIDC[i].ClientSecret, &c.OIDC[i].Roots)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -151,17 +139,5 @@ func (c *config) check(dev bool) error {
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
-	need(len(c.OIDC) == 1, "oidc: want one provider; several are not supported yet")
-	for i, p := range c.OIDC {
-		u, err := url.Parse(p.Issuer)
-		secure := err == nil && (u.Scheme == "https" || dev && u.Scheme == "http" && loopback(u.Hostname()))
-		need(p.Name != "" && p.ClientID != "", "oidc[%d]: want name and client_id", i)
-		need(secure, "oidc[%d].issuer: want an https URL", i)
-	}
-	return errors.Join(errs...)
-}
-
-func loopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
+	return errors.Join(append(errs, c.checkOIDC(dev)...)...)
 }

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -48,6 +46,8 @@ type daemon struct {
 	xds      *xds.Server
 	server   *server.Server
 	policy   *policyLoop
+	// providers are those of the configuration, in its order.
+	providers []*oidc.RP
 }
 
 // run joins the parts and runs them until ctx ends or one of them fails.
@@ -178,25 +178,16 @@ func (d *daemon) buildNodes() (err error) {
 	return err
 }
 
-func (d *daemon) buildServer() error {
-	p := d.c.OIDC[0]
-	secret := ""
-	if p.ClientSecret != "" {
-		b, err := os.ReadFile(p.ClientSecret)
+func (d *daemon) buildServer() (err error) {
+	for _, p := range d.c.OIDC {
+		rp, err := p.provider(d.c, d.dev)
 		if err != nil {
-			return fmt.Errorf("oidc client_secret: %w", err)
+			return err
 		}
-		secret = strings.TrimSpace(string(b))
-	}
-	provider, err := oidc.New(oidc.Config{
-		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: oidc.NewSecret(secret),
-		RedirectURL: strings.TrimSuffix(d.c.Public.URL, "/") + "/oidc/callback", GroupsClaim: p.GroupsClaim, Scopes: p.Scopes,
-	})
-	if err != nil {
-		return err
+		d.providers = append(d.providers, rp)
 	}
 	d.server, err = server.New(server.Config{
-		Service: d.service, Store: d.store, Provider: provider, Peers: d.verifier, RecordKey: d.key.Key(), EnvoyStatus: d.envoyStatus,
+		Service: d.service, Store: d.store, Provider: d.providers[0], Peers: d.verifier, RecordKey: d.key.Key(), EnvoyStatus: d.envoyStatus,
 		TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
 	})
 	return err

@@ -197,7 +197,7 @@ func (e *Env) startTrust(_, run context.Context) error {
 		Users: dev.People(map[string][]string{
 			"alice": {"support"}, "bob": {"payments-leads", "security"}, "carol": {"support", "payments-leads"},
 		}),
-		Clients: []dev.Client{{ID: clientID, Redirects: []string{e.Public + "/oidc/callback"}}},
+		Clients: []dev.Client{{ID: clientID, Redirects: []string{e.Public + "/oidc/callback", e.Public + "/oidc/idp/callback"}}},
 	})
 	if err != nil {
 		return err

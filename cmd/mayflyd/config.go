@@ -62,15 +62,6 @@ type policyConfig struct {
 	FirstSigner string        `yaml:"first_signer"`
 }
 
-type oidcConfig struct {
-	Name         string   `yaml:"name"`
-	Issuer       string   `yaml:"issuer"`
-	ClientID     string   `yaml:"client_id"`
-	ClientSecret string   `yaml:"client_secret"` // a file
-	GroupsClaim  string   `yaml:"groups_claim"`
-	Scopes       []string `yaml:"scopes"`
-}
-
 const (
 	defaultPolicyEvery = 10 * time.Second
 	defaultBranch      = "main"
@@ -106,10 +97,7 @@ func (c *config) defaults(dir string) {
 		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator,
 	}
 	for i := range c.OIDC {
-		paths = append(paths, &c.OIDC[i].ClientSecret)
-		if c.OIDC[i].GroupsClaim == "" {
-			c.OIDC[i].GroupsClaim = "groups"
-		}
+		paths = append(paths, &c.OIDC[i].ClientSecret, &c.OIDC[i].Roots)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -168,23 +156,8 @@ func (c *config) check(dev bool) error {
 		_, err := readAdministrator(c.FirstAdministrator)
 		need(err == nil, "%v", err)
 	}
-	need(len(c.OIDC) > 0, "oidc: want at least one provider")
-	names := map[string]bool{}
-	for i, p := range c.OIDC {
-		need(!names[p.Name], "oidc[%d].name: %q is another provider's", i, p.Name)
-		names[p.Name] = true
-		u, err := url.Parse(p.Issuer)
-		secure := err == nil && (u.Scheme == "https" || dev && u.Scheme == "http" && loopback(u.Hostname()))
-		need(p.Name != "" && p.ClientID != "", "oidc[%d]: want name and client_id", i)
-		need(secure, "oidc[%d].issuer: want an https URL", i)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkOIDC(dev)...)...)
 }
 
 // url is public.url without a slash at its end.
 func (c *config) url() string { return strings.TrimSuffix(c.Public.URL, "/") }
-
-func loopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
-}

@@ -48,6 +48,8 @@ func initialise(out io.Writer, c config, dev bool) error {
 	p.certificates("public certificate", c.Public.Cert)
 	for _, o := range c.OIDC {
 		p.line("OpenID provider "+o.Name, o.Issuer+" as client "+o.ClientID)
+		p.line("  sends browsers to", c.oidcAddress(o.Name, "callback"))
+		p.line("  sends logouts to", c.oidcAddress(o.Name, "logout"))
 	}
 	p.line("policy", c.Policy.Repository+" branch "+c.Policy.Branch)
 	if err := p.signers(c.Policy.FirstSigner, dev); err != nil {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"os"
-	"strings"
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
@@ -21,36 +18,13 @@ var _ access.Identities = providers(nil)
 func newProviders(c config, dev bool) (providers, error) {
 	var out providers
 	for _, p := range c.OIDC {
-		rp, err := newProvider(c.url(), p, dev)
+		rp, err := p.provider(c, dev)
 		if err != nil {
-			return nil, fmt.Errorf("oidc %s: %w", p.Name, err)
+			return nil, err
 		}
 		out = append(out, rp)
 	}
 	return out, nil
-}
-
-func newProvider(public string, p oidcConfig, dev bool) (*oidc.RP, error) {
-	secret := ""
-	if p.ClientSecret != "" {
-		b, err := os.ReadFile(p.ClientSecret)
-		if err != nil {
-			return nil, fmt.Errorf("client_secret: %w", err)
-		}
-		secret = strings.TrimSpace(string(b))
-	}
-	return oidc.New(oidc.Config{
-		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: oidc.NewSecret(secret),
-		RedirectURL: public + "/oidc/" + p.Name + "/callback", GroupsClaim: p.GroupsClaim, Scopes: p.Scopes, AllowAddresses: allowed(dev),
-	})
-}
-
-// allowed lists what a provider's address may be beside the public ones.
-func allowed(dev bool) []netip.Prefix {
-	if dev {
-		return oidc.Loopback()
-	}
-	return nil
 }
 
 // names are the sources of groups.

@@ -1,16 +1,14 @@
 package oidc_test
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -23,135 +21,6 @@ import (
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
 )
-
-const (
-	clientID = "mayflyd"
-	callback = "https://mayfly.acme.example/oidc/callback"
-)
-
-// provider is one that answers whatever a test wants, also what none may.
-type provider struct {
-	*httptest.Server
-	key       *ecdsa.PrivateKey
-	discovery map[string]any // changes what discovery says
-	claims    func(jwt.MapClaims)
-	method    jwt.SigningMethod
-	signer    crypto.PrivateKey
-	token     http.HandlerFunc // instead of the token endpoint
-
-	mu    sync.Mutex
-	nonce string
-}
-
-func newProvider(t *testing.T) *provider {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &provider{key: key, method: jwt.SigningMethodES256, signer: key}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		doc := map[string]any{
-			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
-			"id_token_signing_alg_values_supported": []string{"ES256", "RS256", "HS256", "none"},
-		}
-		for name, v := range p.discovery {
-			doc[name] = v
-		}
-		answer(w, doc)
-	})
-	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
-		pub, _ := key.PublicKey.ECDH()
-		xy := pub.Bytes()[1:]
-		answer(w, map[string]any{"keys": []any{map[string]any{
-			"kty": "EC", "crv": "P-256", "kid": "1", "x": base64.RawURLEncoding.EncodeToString(xy[:32]), "y": base64.RawURLEncoding.EncodeToString(xy[32:]),
-		}}})
-	})
-	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
-		if p.token != nil {
-			p.token(w, r)
-			return
-		}
-		id, err := p.idToken()
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		answer(w, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": id})
-	})
-	p.Server = httptest.NewServer(mux)
-	t.Cleanup(p.Close)
-	return p
-}
-
-func answer(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v)
-}
-
-func (p *provider) idToken() (string, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	c := jwt.MapClaims{
-		"iss": p.URL, "aud": clientID, "sub": "3f1c", "nonce": p.nonce, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
-		"name": "Alice", "email": "Alice@acme.example", "email_verified": true, "groups": []string{"support"}, "acr": "2", "auth_time": now.Unix(),
-	}
-	if p.claims != nil {
-		p.claims(c)
-	}
-	token := jwt.NewWithClaims(p.method, c)
-	token.Header["kid"] = "1"
-	return token.SignedString(p.signer)
-}
-
-func (p *provider) rp(t *testing.T) *oidc.RP {
-	t.Helper()
-	rp, err := oidc.New(oidc.Config{Name: "idp", Issuer: p.URL, ClientID: clientID, RedirectURL: callback, AllowAddresses: oidc.Loopback()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rp
-}
-
-// login goes through a whole login; bend changes the provider's answer.
-func (p *provider) login(t *testing.T, bend func(url.Values)) (oidc.Facts, error) {
-	t.Helper()
-	rp := p.rp(t)
-	to, keep, err := rp.Begin(t.Context(), "the-state")
-	if err != nil {
-		return oidc.Facts{}, err
-	}
-	u, err := url.Parse(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	if q.Get("code_challenge_method") != "S256" || q.Get("code_challenge") == "" || q.Get("nonce") == "" || q.Get("state") != "the-state" {
-		t.Fatalf("asked with %s", u.RawQuery)
-	}
-	if strings.Contains(string(keep), q.Get("code_challenge")) || strings.Contains(to, verifierIn(t, keep)) {
-		t.Fatal("the verifier goes through the browser")
-	}
-	p.mu.Lock()
-	p.nonce = q.Get("nonce")
-	p.mu.Unlock()
-	back := url.Values{"code": {"c"}, "state": {"the-state"}}
-	if bend != nil {
-		bend(back)
-	}
-	return rp.Finish(t.Context(), keep, back)
-}
-
-func verifierIn(t *testing.T, keep []byte) string {
-	t.Helper()
-	var s struct{ Verifier string }
-	if err := json.Unmarshal(keep, &s); err != nil || s.Verifier == "" {
-		t.Fatalf("nothing is kept: %v", err)
-	}
-	return s.Verifier
-}
 
 func TestLogin(t *testing.T) {
 	p := newProvider(t)
@@ -241,6 +110,7 @@ func TestAnswersOfAnotherLogin(t *testing.T) {
 		"an empty issuer":  {func(q url.Values) { q.Set("iss", "") }, oidc.ErrProof},
 		"no code":          {func(q url.Values) { q.Del("code") }, oidc.ErrProof},
 		"refused":          {func(q url.Values) { q.Set("error", "access_denied") }, oidc.ErrRefused},
+		"out of order":     {func(q url.Values) { q.Set("error", "temporarily_unavailable") }, oidc.ErrUnavailable},
 		"refused by other": {func(q url.Values) { q.Set("error", "access_denied"); q.Set("state", "other") }, oidc.ErrProof},
 	} {
 		if _, err := newProvider(t).login(t, c.bend); !errors.Is(err, c.want) {
@@ -285,7 +155,21 @@ func TestProvidersThatCannotBeUsed(t *testing.T) {
 		"discovery of another issuer": func(p *provider) { p.discovery = map[string]any{"issuer": "https://evil.example"} },
 		"token endpoint in the clear": func(p *provider) { p.discovery = map[string]any{"token_endpoint": "http://idp.acme.example/token"} },
 		"keys in the clear":           func(p *provider) { p.discovery = map[string]any{"jwks_uri": "http://idp.acme.example/keys"} },
-		"no PKCE":                     func(p *provider) { p.discovery = map[string]any{"code_challenge_methods_supported": []string{"plain"}} },
+		"userinfo in the clear":       func(p *provider) { p.discovery = map[string]any{"userinfo_endpoint": "http://idp.acme.example/me"} },
+		"keys that are a file":        func(p *provider) { p.discovery = map[string]any{"jwks_uri": "file:///etc/passwd"} },
+		"keys of the cloud's":         func(p *provider) { p.discovery = map[string]any{"jwks_uri": "https://169.254.169.254/keys"} },
+		"a token endpoint inside":     func(p *provider) { p.discovery = map[string]any{"token_endpoint": "https://[fd00:ec2::254]/token"} },
+		"no token endpoint":           func(p *provider) { p.discovery = map[string]any{"token_endpoint": ""} },
+		"a discovery without end":     func(p *provider) { p.discovery = map[string]any{"x": strings.Repeat("x", 256<<10)} },
+		"secrets by another way": func(p *provider) {
+			p.discovery = map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt"}}
+			p.config = func(c *oidc.Config) { c.ClientSecret = oidc.NewSecret("s") }
+		},
+		"no userinfo where it is to be asked": func(p *provider) { p.config = func(c *oidc.Config) { c.UserInfo = true } },
+		"busy": func(p *provider) {
+			p.token = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }
+		},
+		"no PKCE": func(p *provider) { p.discovery = map[string]any{"code_challenge_methods_supported": []string{"plain"}} },
 		"an answer without end": func(p *provider) {
 			p.token = func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
@@ -355,7 +239,16 @@ func TestConfig(t *testing.T) {
 		"issuer in the clear":  func(c *oidc.Config) { c.Issuer = "http://login.acme.example" },
 		"issuer with a person": func(c *oidc.Config) { c.Issuer = "https://a@login.acme.example" },
 		"no client":            func(c *oidc.Config) { c.ClientID = "" },
-		"callback in clear":    func(c *oidc.Config) { c.RedirectURL = "http://mayfly.acme.example/oidc/callback" },
+		"people by e-mail":     func(c *oidc.Config) { c.SubjectClaim = "email" },
+		"a claim in two lines": func(c *oidc.Config) { c.GroupsClaim = "a\nb" },
+		"a long claim":         func(c *oidc.Config) { c.NameClaim = strings.Repeat("a", 201) },
+		"two scopes in one":    func(c *oidc.Config) { c.Scopes = []string{"a b"} },
+		"every address":        func(c *oidc.Config) { c.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} },
+		"no address":           func(c *oidc.Config) { c.AllowAddresses = []netip.Prefix{{}} },
+		"an address in disguise": func(c *oidc.Config) {
+			c.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}
+		},
+		"callback in clear": func(c *oidc.Config) { c.RedirectURL = "http://mayfly.acme.example/oidc/callback" },
 	} {
 		c := good
 		bend(&c)

@@ -129,7 +129,7 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, in purpose, facts
 	}
 	setCookie(w, api.ConsoleCookie, secret.Reveal(), session.EndsAt.Sub(s.c.Now()))
 	if in.App == nil {
-		redirect(w, returnPath(in.Return))
+		redirect(w, in.Return)
 		return nil
 	}
 	return s.handOver(w, r, session, *in.App)

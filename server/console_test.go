@@ -117,7 +117,7 @@ func TestReturnLeadsNowhereElse(t *testing.T) {
 		"/\x00/evil.example", "javascript:alert(1)", "data:text/html,x", "evil.example", "?x", "#x", "/ask#x", "/a//evil.example", "/./\\evil.example",
 		"/../evil", "/a/..//evil.example", "/%2e%2e//evil.example", "/%5cevil.example", "/%2fevil.example", "/%09/evil.example", "https:evil.example",
 		"https:/evil.example", "///", "/login", "/login?return=/login", "/logout", "/oidc/idp/callback?code=x", "/cli/login?port=40000",
-		"/%6cogin", "/api/v1/whoami", "/ask\r\nSet-Cookie: a=b", "/ask\u2028", "/" + strings.Repeat("a", 4096), "/@evil.example/..", "/%zz", "/\u00e9",
+		"/%6cogin", "/api/v1/whoami", "/ask\r\nSet-Cookie: a=b", "/ask\u2028", "/" + strings.Repeat("a", 4096), "/@evil.example/..", "/%zz", "/\u00e9", "/ask?q=\u00e9", "/ask?q=\\",
 	} {
 		b := w.browser()
 		b.remote = fmt.Sprintf("198.51.100.%d:1", i+1)
@@ -423,8 +423,13 @@ func TestProviderLogout(t *testing.T) {
 			t.Fatalf("a good token: %d", res.Code)
 		}
 	}
-	for range 40 {
+	asked, refuse := 0, idp.logout
+	idp.logout = func(token string) (oidc.LogoutFacts, error) { asked++; return refuse(token) }
+	for range 60 {
 		send("/oidc/idp/logout", "logout_token=bad", form)
+	}
+	if asked > 40 {
+		t.Errorf("%d of 60 bad tokens were looked at", asked)
 	}
 	want(t, "many bad ones", send("/oidc/idp/logout", "logout_token=bad", form), 429, "rate_limited")
 }

@@ -20,7 +20,7 @@ import (
 //
 //	mayfly ARGS…           run the command, which must exit 0 (with !: must not)
 //	exits N ARGS…          run the command, which must exit with N
-//	login NAME             mayfly login, with NAME at the browser
+//	login NAME ARGS…       mayfly login ARGS…, with NAME at the browser
 //	as NAME                who speaks from now on: a person, or svid:HINT
 //	type TEXT              what a person at a terminal answers the next command
 //	save VAR REGEXP        keep the first group, found in the last output
@@ -96,7 +96,7 @@ func (s *script) exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func (s *script) login(ts *testscript.TestScript, neg bool, args []string) {
-	s.as(ts, false, args)
+	s.as(ts, false, args[:1])
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	errs, browsed := &pipe{}, make(chan error, 1)
@@ -108,7 +108,7 @@ func (s *script) login(ts *testscript.TestScript, neg bool, args []string) {
 			}()
 		}
 	}}
-	if code := s.cli(ctx, &pipe{}, out, errs, false, ts.Getenv, "login"); (code == 0) == neg {
+	if code := s.cli(ctx, &pipe{}, out, errs, false, ts.Getenv, append([]string{"login"}, args[1:]...)...); (code == 0) == neg {
 		ts.Fatalf("mayfly login exits with %d: %s %s", code, out, errs)
 	}
 	if err := <-browsed; err != nil && !neg {

@@ -95,9 +95,9 @@ const maxReturn = 2048
 func returnPath(text string) string {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil, len(text) > maxReturn, !strings.HasPrefix(text, "/"), strings.ContainsFunc(text, odd):
+	case err != nil, len(text) > maxReturn, !strings.HasPrefix(text, "/"):
 		return "/"
-	case u.Scheme != "" || u.Host != "" || u.User != nil || u.Fragment != "" || strings.ContainsFunc(u.Path, odd):
+	case u.Scheme != "" || u.Host != "" || u.User != nil || u.Fragment != "" || strings.ContainsFunc(u.Path+u.RawQuery, odd):
 		return "/"
 	case strings.Contains(u.Path, "//") || hasDots(u.Path) || Owns(u.Path):
 		return "/"

@@ -129,15 +129,10 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, in purpose, facts
 	}
 	setCookie(w, api.ConsoleCookie, secret.Reveal(), session.EndsAt.Sub(s.c.Now()))
 	if in.App == nil {
-		redirect(w, returnPath(in.Return))
+		redirect(w, in.Return)
 		return nil
 	}
-	to, err := s.service.HandOver(r.Context(), access.CallerOf(session), *in.App)
-	if err != nil {
-		return err
-	}
-	redirect(w, to)
-	return nil
+	return s.handOver(w, r, session, *in.App)
 }
 
 // cliToken gives the command its session for the code that the browser brought

@@ -59,6 +59,12 @@ func urlText(s string, least, most int) bool {
 	return len(s) >= least && len(s) <= most && !strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune(alphabet, c) })
 }
 
+// isHash reports whether s is a SHA-256 in base64url, in its one spelling.
+func isHash(s string) bool {
+	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && urlText(s, 43, 43)
+}
+
 func badLogin(title, detail, next string) *api.Problem {
 	p := problem(http.StatusBadRequest, codeBadLogin, title, detail)
 	p.Next = next
@@ -109,7 +115,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) appLogin(w http.ResponseWriter, r *http.Request, q *query) error {
 	h := access.HandOver{App: q.text("app"), Host: q.text("host"), State: q.text("state")}
-	if q.values.Has("return") || !appName().MatchString(h.App) || !hostName().MatchString(h.Host) || len(h.Host) > 253 || !urlText(h.State, 43, 43) {
+	if q.values.Has("return") || !appName().MatchString(h.App) || !hostName().MatchString(h.Host) || len(h.Host) > 253 || !isHash(h.State) {
 		return badLogin("Not a login of an app", "the address of an app's login has app, host and state, as the gateway writes them", "open the app's own address")
 	}
 	session, err := s.consoleSession(r)
@@ -125,13 +131,12 @@ func (s *Server) appLogin(w http.ResponseWriter, r *http.Request, q *query) erro
 		}
 		return s.start(w, r, q.text("idp"), purpose{App: &h})
 	}
+	return s.handOver(w, r, session, h)
+}
+
+// handOver sends a browser with a console session on to the host of an app.
+func (s *Server) handOver(w http.ResponseWriter, r *http.Request, session access.Session, h access.HandOver) error {
 	to, err := s.service.HandOver(r.Context(), access.CallerOf(session), h)
-	if access.CodeOf(err) == access.CodeLoginAgain {
-		if err := s.logins.allow(r); err != nil {
-			return err
-		}
-		return s.start(w, r, q.text("idp"), purpose{App: &h})
-	}
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type world struct {
 	idp               *dev.IdP
 	log               *lockedBuffer
 	verifier          *audit.Verifier
+	dir               string   // of the database
 	patterns          []string // of the public door
 	me                *browser // begins and ends logins of the command
 
@@ -99,8 +100,9 @@ func newWorldWith(t testing.TB, change func(*world, *server.Config)) *world {
 	t.Helper()
 	w := &world{t: t, ca: devtest.CA(t), log: &lockedBuffer{}}
 	began := time.Now()
+	w.dir = t.TempDir()
 	db, err := sqlite.Open(t.Context(), sqlite.Config{
-		Path: filepath.Join(t.TempDir(), "mayfly.db"), Now: w.clock,
+		Path: filepath.Join(w.dir, "mayfly.db"), Now: w.clock,
 		BootNow: func() time.Duration { return w.clock().Sub(began) },
 	})
 	check(t, err)
@@ -165,6 +167,8 @@ func examples(t testing.TB) map[string][]byte {
 		files[name], err = fs.ReadFile(root, name)
 		return err
 	}))
+	const reports = "apps/reports.yaml"
+	files[reports] = bytes.Replace(files[reports], []byte("callers: [services]"), []byte("callers: [services, people]"), 1)
 	return files
 }
 

@@ -148,26 +148,34 @@ func (t *Table) Enter() Section { return t.generations.Enter() }
 // Look is a last look: nil if the grant is still held, in force at now, and the
 // table fresh; else a Denial with its own reason. No other grant is considered.
 func (t *Table) Look(id grant.GrantID, now time.Time) error {
-	_, err := t.look(id, now)
+	return t.lookBoth(id, visit{}, now)
+}
+
+// lookBoth is Look, and asks for a person's session too.
+func (t *Table) lookBoth(id grant.GrantID, v visit, now time.Time) error {
+	_, _, err := t.lookAt(id, v, now)
 	return err
 }
 
-func (t *Table) look(id grant.GrantID, now time.Time) (*held, error) {
-	return t.lookIn(t.state.Load(), id, now)
-}
-
-func (t *Table) lookIn(s *state, id grant.GrantID, now time.Time) (*held, error) {
+// lookAt looks at grant and session in one state: what took either away is not
+// acknowledged before whoever saw both has left its section.
+func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, error) {
+	s := t.state.Load()
 	if err := t.ready(s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h, ok := s.byID.get(id)
 	if !ok {
-		return nil, grant.Deny(grant.NoGrant, "grant %s is not in force here", id)
+		return nil, nil, grant.Deny(grant.NoGrant, "grant %s is not in force here", id)
 	}
 	if err := t.fresh(s, h.grant.Scope.App); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return h, h.inForce(now)
+	sitting, err := s.attend(v, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	return h, sitting, h.inForce(now)
 }
 
 // inForce is grant.InForce, and never yes for a past grant.
@@ -192,17 +200,12 @@ func (t *Table) LastLook(id grant.GrantID, action grant.ActionID, deadline time.
 	return t.lastLook(id, visit{}, action, deadline, act)
 }
 
-// lastLook is LastLook, and asks for the person's session too: of the same state,
-// so that what took either away is not acknowledged before act has run.
+// lastLook is LastLook, and asks for a person's session too.
 func (t *Table) lastLook(id grant.GrantID, v visit, action grant.ActionID, deadline time.Time, act func() error) error {
 	section := t.Enter()
 	defer section.Leave()
-	now, s := t.clock.Now(), t.state.Load()
-	h, err := t.lookIn(s, id, now)
-	if err != nil {
-		return err
-	}
-	sitting, err := s.attend(v, now)
+	now := t.clock.Now()
+	h, sitting, err := t.lookAt(id, v, now)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (w *work) end(ctx context.Context, set *policy.Set, g grant.Grant, t audit.
 		return err
 	}
 	w.remove(g.Scope.App, kindGrant, g.ID.String(), string(why))
-	w.revocations = append(w.revocations, Revocation{Grant: g.ID.String(), Started: w.now, Waits: waits})
+	w.revocations = append(w.revocations, Revocation{Grant: g.ID.String(), Started: w.now, Waits: waits, app: g.Scope.App})
 	return w.tell(ctx, EventEnded, g.ID.String())
 }
 

@@ -249,7 +249,7 @@ func TestPolicyThatNarrowsEndsLiveGrants(t *testing.T) {
 				c.file = "entitlements/stripe/returns.yaml"
 			}
 			if c.name == "a shorter cap for all" { // entitlements may not say more
-				for _, f := range []string{file, "entitlements/reports/read.yaml"} {
+				for _, f := range []string{file, "entitlements/reports/read.yaml", "entitlements/mayfly/investigate.yaml", "entitlements/mayfly/operate.yaml"} {
 					w.files[f] = shorten(w.files[f])
 				}
 			}

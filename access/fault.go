@@ -28,6 +28,7 @@ const (
 	CodeNotAPerson     Code = "not_a_person"
 	CodeNoSession      Code = "no_session"
 	CodeNoPolicy       Code = "no_policy"
+	CodeNoGrant        Code = "no_grant"
 	CodeInternal       Code = "internal"
 )
 
@@ -64,6 +65,7 @@ func faults() map[Code]FaultInfo {
 		CodeNotAPerson:     {"Only a person can do this", 403, exitDenied},
 		CodeNoSession:      {"Not logged in", 401, exitError},
 		CodeNoPolicy:       {"No policy is in force", 503, exitError},
+		CodeNoGrant:        {"No access has been granted", 403, exitDenied},
 		CodeInternal:       {"Something went wrong", 500, exitError},
 	}
 }

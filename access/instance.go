@@ -32,6 +32,7 @@ type Revocation struct {
 	Started time.Time
 	Waits   []Wait
 	Closed  time.Time // when the last one was acked or closed; zero: waiting
+	app     string    // whose change At is the revision of, until it is stored
 }
 
 // Wait is one instance that a revocation waits for. It ends when the instance

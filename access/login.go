@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
-	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
@@ -134,16 +133,6 @@ func (s *Service) Session(ctx context.Context, kind SessionKind, secret SessionS
 		return Session{}, err
 	}
 	return out, nil
-}
-
-// EndSession ends the caller's own session. Ending it twice is no error.
-func (s *Service) EndSession(ctx context.Context, id grant.SessionID) error {
-	return s.update(ctx, func(w *work) error {
-		if err := w.tx.Sessions().End(ctx, id, w.now); err != nil && !errors.Is(err, ErrNotFound) {
-			return fmt.Errorf("end session: %w", err)
-		}
-		return nil
-	})
 }
 
 // maxLogin is how long a login may be under way.

@@ -70,3 +70,29 @@ func appResource(set *policy.Set, a policy.App, console string) *feed.Resource {
 	}
 	return &feed.Resource{Id: a.Name, MinReader: reader, Resource: &feed.Resource_App{App: app}}
 }
+
+// sessionResource turns a session on a host of a into what instances hold of it.
+// Name and address travel only to where the app is told them.
+func sessionResource(set *policy.Set, a policy.App, s Session) *feed.Resource {
+	out := &feed.Session{
+		Hash: s.Hash[:], Principal: s.Principal.String(), Person: set.PersonOf(s.Principal).String(), Pseudonym: s.Pseudonym,
+		App: s.App, Host: s.Host, Acr: s.ACR, EndsUs: s.EndsAt.UnixMicro(),
+	}
+	if !s.AuthTime.IsZero() {
+		out.AuthTimeUs = s.AuthTime.UnixMicro()
+	}
+	for _, g := range s.Groups {
+		out.Groups = append(out.Groups, g.String())
+	}
+	for _, h := range a.Identity {
+		text := map[string]string{"name": s.Name, "email": s.Email}[h.Fact]
+		if text == "" {
+			continue
+		}
+		if out.Facts == nil {
+			out.Facts = map[string]string{}
+		}
+		out.Facts[h.Fact] = text
+	}
+	return &feed.Resource{Id: s.ID.String(), MinReader: minReaderSession, Resource: &feed.Resource_Session{Session: out}}
+}

@@ -28,6 +28,7 @@ type Session struct {
 	Parent    grant.SessionID // of SessionApp: the console's, with which it ends
 	Provider  string          // the provider's id of its own session (sid), "" if it told none
 	Principal identity.Principal
+	Pseudonym string // of SessionApp: as the record has Principal
 	Name      string // as the provider shows the person; personal, erasable
 	Email     string // verified only; personal, erasable
 	Groups    []identity.Group

@@ -103,8 +103,8 @@ func (s Source) Leave(ctx context.Context, i feed.Instance) {
 	s.log.InfoContext(ctx, "instance left", "instance", i.String())
 }
 
-// Snapshot reads the apps and their live grants, and the position, in one
-// transaction.
+// Snapshot reads the apps, their live grants and sessions, and the position, in
+// one transaction.
 func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, error) {
 	var out feed.Snapshot
 	err := s.store.View(ctx, func(tx Tx) error {
@@ -127,6 +127,9 @@ func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, err
 			}
 			out.Resources = append(out.Resources, appResource(set, a, s.console))
 			if out.Resources, err = liveGrants(ctx, tx, name, out.Resources); err != nil {
+				return err
+			}
+			if out.Resources, err = liveSessions(ctx, tx, set, a, out.Resources); err != nil {
 				return err
 			}
 		}

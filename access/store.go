@@ -51,6 +51,7 @@ type Tx interface {
 	Reservations() ReservationStore
 	Keys() KeyStore
 	Outbox() OutboxStore
+	Quarantines() QuarantineStore
 }
 
 // HeadStore keeps the feed's position: the last one that changed what instances hold.
@@ -149,11 +150,29 @@ type GrantStore interface {
 	MarkSwept(ctx context.Context, id grant.GrantID) error
 }
 
-// SessionStore keeps API sessions and the logins that are under way.
+// SessionFilter narrows a list of sessions; see RequestFilter.
+type SessionFilter struct {
+	Principal identity.Principal
+	Parent    grant.SessionID
+	Provider  string // sid
+	App       string
+	LiveAt    time.Time // only those neither ended nor over then
+	Before    grant.SessionID
+	Limit     int
+}
+
+// SessionStore keeps sessions of every kind and the logins that are under way.
 type SessionStore interface {
-	Insert(ctx context.Context, s Session) error
+	Insert(ctx context.Context, s Session) error // ErrExists: the hash is taken
 	ByHash(ctx context.Context, hash [32]byte) (Session, error)
+	ByID(ctx context.Context, id grant.SessionID) (Session, error)
+	List(ctx context.Context, f SessionFilter) ([]Session, error)
+	// End ends a session once; a second call leaves the first end as it is.
 	End(ctx context.Context, id grant.SessionID, at time.Time) error
+	// Unswept lists sessions on hosts of apps that are over at now, were not ended
+	// before, and whose end is not on record yet.
+	Unswept(ctx context.Context, now time.Time, limit int) ([]Session, error)
+	MarkSwept(ctx context.Context, id grant.SessionID) error
 	// PutLogin keeps a login that is under way until it is taken or until it ends.
 	PutLogin(ctx context.Context, key string, body []byte, ends time.Time) error
 	// TakeLogin returns it once: the second call, and one after its end, is ErrNotFound.
@@ -273,4 +292,12 @@ type OutboxStore interface {
 	Put(ctx context.Context, e Event) error
 	// After lists events after a seq, in order.
 	After(ctx context.Context, seq int64, limit int) ([]Event, error)
+}
+
+// QuarantineStore keeps the gateways that are told nothing.
+type QuarantineStore interface {
+	Put(ctx context.Context, q Quarantine) error // again: the first beginning stays
+	// Lift forgets one; ErrNotFound if it was in none.
+	Lift(ctx context.Context, sidecar identity.Principal) error
+	List(ctx context.Context) ([]Quarantine, error) // by sidecar
 }

@@ -13,18 +13,14 @@ import (
 // goneAfter is how long an instance is unseen until it leaves the list.
 const goneAfter = 24 * time.Hour
 
-// Sweep writes down what time alone has brought: grants that ended, revocations
-// that nobody is awaited for any more, instances that were not seen for 24 h. It
-// enforces nothing: instances end grants by themselves. Call it each second, and
-// Expire beside it.
+// Sweep writes down what time alone has brought: grants that ended, sessions on
+// hosts of apps that are over, revocations that nobody is awaited for any more,
+// instances that were not seen for 24 h. It enforces nothing: instances end grants
+// and sessions by themselves. Call it each second, and Expire beside it.
 func (s *Service) Sweep(ctx context.Context) error {
-	for {
-		n, err := s.sweepGrants(ctx)
-		if err != nil {
+	for _, batch := range []func(context.Context) (int, error){s.sweepGrants, s.sweepSessions} {
+		if err := untilNone(ctx, batch); err != nil {
 			return err
-		}
-		if n == 0 {
-			break
 		}
 	}
 	if err := s.sweepRevocations(ctx); err != nil {
@@ -34,6 +30,15 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return err
 	}
 	return s.prune(ctx)
+}
+
+// untilNone calls batch until it finds nothing to do.
+func untilNone(ctx context.Context, batch func(context.Context) (int, error)) error {
+	for {
+		if n, err := batch(ctx); err != nil || n == 0 {
+			return err
+		}
+	}
 }
 
 // keptRevisions is how many revisions back an instance may be and still follow

@@ -143,12 +143,16 @@ func (w *work) publish(ctx context.Context) error {
 	if !head.Before(at) {
 		return fmt.Errorf("revision %d does not follow %d: a change without a leaf", at.Revision, head.Revision)
 	}
-	if err := w.appendChanges(ctx, at); err != nil {
+	steps := w.steps(head, at)
+	if err := w.appendChanges(ctx, steps); err != nil {
 		return err
 	}
 	for i := range w.revocations {
 		r := &w.revocations[i]
 		r.At = at
+		if step, ok := steps[r.app]; ok {
+			r.At = step
+		}
 		if err := w.tx.Revocations().Insert(ctx, *r); err != nil {
 			return fmt.Errorf("revocation of %s: %w", r.Grant, err)
 		}
@@ -159,14 +163,40 @@ func (w *work) publish(ctx context.Context) error {
 // everyApp is the app of a change after which every instance joins again.
 const everyApp = ""
 
-func (w *work) appendChanges(ctx context.Context, at feed.Position) error {
-	// One revision is one step for an instance: a verb that changed several apps
-	// has every instance read the whole again.
-	if len(w.deltas) > 1 {
+// steps gives the change of each app its revision. One revision is one step for
+// an instance: a verb whose changes count only together (a host that moves to
+// another app) has every instance read the whole again. Ends hold each alone:
+// they take the last revisions before the verb's own, one an app, so that a
+// logout costs nobody a snapshot. There are enough: each end has its leaf.
+func (w *work) steps(head, last feed.Position) map[string]feed.Position {
+	apps := slices.Sorted(maps.Keys(w.deltas))
+	first := last.Revision - int64(len(apps)) + 1
+	if len(apps) > 1 && (!w.onlyEnds() || first <= head.Revision) {
 		w.deltas = map[string]*feed.Delta{everyApp: {}}
+		return map[string]feed.Position{everyApp: last}
 	}
+	out := map[string]feed.Position{}
+	for i, app := range apps {
+		out[app] = feed.Position{Epoch: last.Epoch, Revision: first + int64(i)}
+	}
+	return out
+}
+
+// onlyEnds reports whether all that changed on the feed is that grants and
+// sessions ended.
+func (w *work) onlyEnds() bool {
+	for app, d := range w.deltas {
+		isApp := func(r *feed.Removal) bool { return r.GetKind() == kindApp }
+		if app == everyApp || len(d.GetResources()) > 0 || slices.ContainsFunc(d.GetRemovals(), isApp) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *work) appendChanges(ctx context.Context, steps map[string]feed.Position) error {
 	for _, app := range slices.Sorted(maps.Keys(w.deltas)) {
-		d := w.deltas[app]
+		d, at := w.deltas[app], steps[app]
 		d.Epoch, d.Revision = at.Epoch, at.Revision
 		body, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
 		if err != nil {

@@ -372,6 +372,7 @@ type ctxT = context.Context
 
 // shorten makes every cap of an entitlement ten minutes.
 func shorten(file []byte) []byte {
-	r := strings.NewReplacer("max: 2h, default: 30m", "max: 10m, default: 10m", "max: 8h, default: 30m", "max: 10m, default: 10m")
+	r := strings.NewReplacer("max: 2h, default: 30m", "max: 10m, default: 10m", "max: 8h, default: 30m", "max: 10m, default: 10m",
+		"max: 4h, default: 1h", "max: 10m, default: 10m", "max: 1h, default: 30m", "max: 10m, default: 10m")
 	return []byte(r.Replace(string(file)))
 }

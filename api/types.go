@@ -5,7 +5,7 @@ package api
 
 // Ask is the body of POST /api/v1/requests.
 type Ask struct {
-	Entitlement string            `json:"entitlement"`
+	Entitlement string            `json:"entitlement,omitempty"` // empty: as Denial says
 	Params      map[string]string `json:"params,omitempty"`
 	Duration    string            `json:"duration,omitempty"` // empty: the entitlement's default
 	Reason      string            `json:"reason,omitempty"`
@@ -137,6 +137,14 @@ type Node struct {
 	EnvoyNack   string            `json:"envoy_nack,omitempty"` // newest refusal of a configuration
 	Catalogues  map[string]string `json:"catalogues,omitempty"`
 	Differs     []string          `json:"catalogue_differs,omitempty"` // kinds whose catalogue is not mayflyd's
+	Quarantined string            `json:"quarantined,omitempty"`       // since when it is told nothing
+	Why         string            `json:"why,omitempty"`               // it is in quarantine, in words
+}
+
+// NodeVerdict names a gateway that is told nothing more, or taken back.
+type NodeVerdict struct {
+	Sidecar string `json:"sidecar"` // SPIFFE ID
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Trace is the chain from request to action, in order of time.
@@ -218,6 +226,7 @@ type Entitlement struct {
 type Whoami struct {
 	Principal string   `json:"principal"`
 	Person    string   `json:"person,omitempty"`
+	IDP       string   `json:"idp,omitempty"` // the identity provider of a person's account
 	Name      string   `json:"name,omitempty"`
 	Groups    []string `json:"groups,omitempty"`
 	GroupsAt  string   `json:"groups_at,omitempty"` // when the provider told them
@@ -271,4 +280,11 @@ type NewSession struct {
 	Secret string `json:"secret"`
 	Ends   string `json:"ends"`
 	Whoami Whoami `json:"whoami"`
+}
+
+// LogoutError is what a provider is told when its logout token ends nothing
+// (OpenID Connect Back-Channel Logout §2.8).
+type LogoutError struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
 }

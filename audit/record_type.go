@@ -24,6 +24,7 @@ const (
 	TypePolicyApplied    Type = "policy.applied"    // a commit entered into force
 	TypePolicyRefused    Type = "policy.refused"    // a commit that did not, and why
 	TypeLogin            Type = "login"             // a person or workload opened a session
+	TypeSessionEnded     Type = "session.ended"     // a session was ended, or left a host of an app by its time
 	TypeAdministration   Type = "administration"    // any other act of an administrator
 	TypeInstanceStarted  Type = "instance.started"  // a sidecar process was first heard
 	TypeInstanceGone     Type = "instance.gone"     // a sidecar process left the list
@@ -55,7 +56,7 @@ func (t Type) Where() Where {
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
 		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantEnded, TypeGrantReceipts,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
-		TypeLogin, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
+		TypeLogin, TypeSessionEnded, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
 		return WhereLeaf
 	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
 		return WhereSpool

@@ -23,19 +23,25 @@ import (
 const loginTime = 5 * time.Minute
 
 func (a *app) loginCommand() *cobra.Command {
-	return &cobra.Command{
+	idp := ""
+	c := &cobra.Command{
 		Use: "login", Short: "Log in through the browser",
 		Long: `Log in through the browser: prints the address to open, and waits for the browser
 to come back to a port on 127.0.0.1. The session is kept in a file that only you
-can read, for at most eight hours. Logging in again also refreshes your groups.`,
+can read, for at most eight hours. Logging in again also refreshes your groups.
+Where there are several identity providers, the browser asks for one, or --idp
+names it.`,
 		Example: `  mayfly login
+  mayfly login --idp partner
   mayfly login --server https://mayfly.acme.example:8443`,
 		Args: cobra.NoArgs,
-		RunE: a.run(func(cmd *cobra.Command, _ []string) error { return a.login(cmd.Context()) }),
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error { return a.login(cmd.Context(), idp) }),
 	}
+	c.Flags().StringVar(&idp, "idp", "", "name of the identity provider")
+	return c
 }
 
-func (a *app) login(ctx context.Context) error {
+func (a *app) login(ctx context.Context, idp string) error {
 	if a.asWorkload() {
 		return usage{"a workload does not log in: it proves itself with each call", "mayfly whoami --svid"}
 	}
@@ -53,7 +59,7 @@ func (a *app) login(ctx context.Context) error {
 	}
 	defer listener.Close()
 	w := newWait(listener)
-	fmt.Fprintf(a.c.Stdout, "Open this address in your browser:\n\n  %s\n\n", w.address(server))
+	fmt.Fprintf(a.c.Stdout, "Open this address in your browser:\n\n  %s\n\n", w.address(server, idp))
 	ctx, cancel := context.WithTimeoutCause(ctx, loginTime, fmt.Errorf("no browser came back within %s", loginTime))
 	defer cancel()
 	code, err := w.code(ctx)
@@ -94,12 +100,15 @@ func newWait(l net.Listener) *wait {
 	return &wait{listener: l, state: random(), verifier: random(), answer: make(chan answer, 1)}
 }
 
-// address is what the person opens.
-func (w *wait) address(server string) string {
+// address is what the person opens. idp may be empty.
+func (w *wait) address(server, idp string) string {
 	sum := sha256.Sum256([]byte(w.verifier))
 	q := url.Values{
 		"port": {strconv.Itoa(w.listener.Addr().(*net.TCPAddr).Port)}, "state": {w.state},
 		"challenge": {base64.RawURLEncoding.EncodeToString(sum[:])},
+	}
+	if idp != "" {
+		q.Set("idp", idp)
 	}
 	return server + "/cli/login?" + q.Encode()
 }
@@ -218,7 +227,7 @@ func (a *app) whoamiCommand() *cobra.Command {
 				ends = clock(who.Ends) + " (" + a.left(who.Ends) + " left)"
 			}
 			a.pairs([2]string{"principal", who.Principal}, [2]string{"person", who.Person}, [2]string{"name", who.Name},
-				[2]string{"groups", strings.Join(who.Groups, " ")}, [2]string{"session ends", ends},
+				[2]string{"identity provider", who.IDP}, [2]string{"groups", strings.Join(who.Groups, " ")}, [2]string{"session ends", ends},
 				[2]string{"policy", strings.TrimSpace(who.Policy.Commit + " " + who.Policy.Digest)}, [2]string{"development", dev})
 			return nil
 		}),

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,15 +130,15 @@ func (w *world) openDoors() {
 	check(w.t, err)
 	w.public = "https://localhost:" + port
 	idp := devtest.StartIdP(w.t, dev.IdPConfig{Users: people(), Clients: []dev.Client{{
-		ID: "mayflyd", Secret: "not-for-production", Redirects: []string{w.public + "/oidc/callback"},
+		ID: "mayflyd", Secret: "not-for-production", Redirects: []string{w.public + "/oidc/idp/callback"},
 	}}})
 	rp, err := oidc.New(oidc.Config{
-		Name: "idp", Issuer: idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"),
-		RedirectURL: w.public + "/oidc/callback",
+		Name: "idp", Issuer: idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: oidc.Loopback(),
+		RedirectURL: w.public + "/oidc/idp/callback",
 	})
 	check(w.t, err)
 	s, err := server.New(server.Config{
-		Service: w.Service, Store: w.db, Provider: rp, Peers: devtest.Verifier(w.t, w.ca), RecordKey: w.recordKey, Now: w.clock,
+		Service: w.Service, Store: w.db, Providers: []server.Provider{rp}, URL: w.public, Peers: devtest.Verifier(w.t, w.ca), RecordKey: w.recordKey, Now: w.clock,
 		EnvoyStatus: func() map[string]server.EnvoyStatus {
 			return map[string]server.EnvoyStatus{instance("a").String(): {Connected: true, Nack: "listener: no such cluster"}}
 		},
@@ -168,7 +169,9 @@ func (w *world) trust() {
 	check(w.t, os.WriteFile(w.roots, out.Bytes(), 0o600))
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: pool(w.ca.Roots())}
-	w.browser = &http.Client{Transport: t}
+	jar, err := cookiejar.New(nil)
+	check(w.t, err)
+	w.browser = &http.Client{Transport: t, Jar: jar}
 	w.t.Cleanup(t.CloseIdleConnections)
 }
 

@@ -45,11 +45,12 @@ type ClientConfig struct {
 	Log *slog.Logger
 }
 
-// Client is one instance's side of the feed. Run fills the Sink; Ingest and
-// Reserve may be called at any time, concurrently.
+// Client is one instance's side of the feed. Run fills the Sink; the other methods
+// may be called at any time, concurrently.
 type Client struct {
-	c   ClientConfig
-	rpc FeedClient
+	c        ClientConfig
+	rpc      FeedClient
+	sessions SessionsClient
 
 	// Owned by Run.
 	resync  bool     // the next subscription asks for a snapshot
@@ -70,7 +71,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Catalogues = maps.Clone(c.Catalogues)
-	return &Client{c: c, rpc: NewFeedClient(c.Conn)}, nil
+	return &Client{c: c, rpc: NewFeedClient(c.Conn), sessions: NewSessionsClient(c.Conn)}, nil
 }
 
 // Run keeps a subscription until ctx ends, then returns nil. It reconnects with

@@ -36,11 +36,12 @@ type ServerConfig struct {
 	Queue int
 }
 
-// Server is the gRPC service Feed. Make it with NewServer, register it with
-// RegisterFeedServer, and keep Run running: without it nobody gets a Pong. Safe
+// Server is the gRPC services Feed and Sessions. Make it with NewServer, register
+// it with RegisterFeedServer and RegisterSessionsServer, and keep Run running: without it nobody gets a Pong. Safe
 // for concurrent use.
 type Server struct {
 	UnimplementedFeedServer
+	UnimplementedSessionsServer
 	source Source
 	peer   func(ctx context.Context) (string, error)
 	log    *slog.Logger

@@ -49,6 +49,8 @@ type Pulse struct {
 	Head       Position // head.feed
 	Time       time.Time
 	Checkpoint []byte // signed note
+	// Silent are the instances that get no Pong: their leases run out.
+	Silent map[Instance]bool
 }
 
 // Receipt is an instance's word that a position is applied.
@@ -98,6 +100,7 @@ type Source interface {
 	Ingest(ctx context.Context, i Instance, r *IngestRequest) (*IngestResponse, error)
 	// Reserve acknowledges one intent, durably.
 	Reserve(ctx context.Context, i Instance, r *ReserveRequest) (*ReserveResponse, error)
+	SessionSource
 }
 
 // Sink is what a Client fills: the sidecar's table, lease and clock. Its methods

@@ -97,7 +97,7 @@ func TestWhoMayCall(t *testing.T) {
 	if who.Principal != "spiffe://acme.example"+refunder || who.Person != "" || who.Ends != "" {
 		t.Errorf("whoami is %+v", who)
 	}
-	for _, path := range []string{"/cli/login", "/oidc/callback", "/cli/token", "/checkpoint", "/api/v1/logout", "/tile/0/000"} {
+	for _, path := range []string{"/cli/login", "/login", "/oidc/idp/callback", "/cli/token", "/checkpoint", "/api/v1/logout", "/tile/0/000"} {
 		if res := w.do(ask{method: "GET", path: path, cert: &cert}); res.Code != 404 && res.Code != 405 {
 			t.Errorf("the workloads' door answers %s with %d", path, res.Code)
 		}
@@ -211,16 +211,17 @@ func TestPages(t *testing.T) {
 	}
 	want(t, "a sixth", w.do(ask{method: "POST", path: "/api/v1/requests", cert: &cert, body: goodAsk}), 429, "pending_limit")
 	for cursor, pages := "", 0; ; pages++ {
-		page := read[api.Page[api.Request]](t, w.do(ask{method: "GET", path: "/api/v1/requests?limit=2&cursor=" + cursor, cert: &cert}), 200)
+		page := read[api.Page[api.Request]](t, w.do(ask{method: "GET", path: "/api/v1/requests?limit=2" + cursor, cert: &cert}), 200)
 		for _, r := range page.Items {
 			if !made[r.ID] {
 				t.Errorf("%s is listed twice, or is nobody's", r.ID)
 			}
 			delete(made, r.ID)
 		}
-		if cursor = page.Cursor; cursor == "" || pages > 5 {
+		if page.Cursor == "" || pages > 5 {
 			break
 		}
+		cursor = "&cursor=" + page.Cursor
 	}
 	if len(made) != 0 {
 		t.Errorf("never listed: %v", made)

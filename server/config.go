@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 	"github.com/mayflyproxy/mayfly/spiffe"
@@ -18,10 +19,24 @@ import (
 
 // Provider logs persons in; *oidc.RP is one.
 type Provider interface {
+	// Name is the <idp> of its accounts, and part of its addresses here.
+	Name() string
 	// Begin returns where the browser goes, and what Finish needs later.
 	Begin(ctx context.Context, state string) (authURL string, keep []byte, err error)
 	// Finish says who logged in. Its errors wrap those of package oidc.
 	Finish(ctx context.Context, keep []byte, query url.Values) (oidc.Facts, error)
+	// Logout says whose sessions a logout token ends. Its errors wrap those of
+	// package oidc.
+	Logout(ctx context.Context, logoutToken string) (oidc.LogoutFacts, error)
+}
+
+// Pages draws what a browser is shown; *console.Console is one. Each answers
+// whole, with its own Content-Security-Policy.
+type Pages interface {
+	// Choose asks with which provider a person logs in; next is the link to one.
+	Choose(w http.ResponseWriter, r *http.Request, names []string, next func(name string) string)
+	// Problem shows a problem, with its status.
+	Problem(w http.ResponseWriter, r *http.Request, p *api.Problem)
 }
 
 // Peers turns a TLS connection into the workload behind it; *spiffe.Verifier is one.
@@ -37,10 +52,15 @@ type EnvoyStatus struct {
 
 // Config is what a Server is made of. Fields without a default are required.
 type Config struct {
-	Service  *access.Service
-	Store    access.Store // of Service; read for tiles and exports only
-	Provider Provider
-	Peers    Peers
+	Service *access.Service
+	Store   access.Store // of Service; read for tiles and exports only
+	// Providers are those that people log in with, each name once. At least one.
+	Providers []Provider
+	Peers     Peers
+	// URL is the address of the public door as people reach it, https://host[:port].
+	URL string
+	// Pages draws for browsers; nil: they are answered like programs.
+	Pages Pages
 	// RecordKey is the verifier key of the record's checkpoints.
 	RecordKey string
 	// EnvoyStatus tells of Envoys by instance; nil: nothing is known of them.
@@ -59,7 +79,9 @@ type Server struct {
 	c       Config
 	service *access.Service
 	record  record
+	origin  string   // of URL, as browsers write it
 	logins  *limiter // of login pages and codes, by peer address
+	logouts *limiter // of what is no logout token, by peer address
 	exports chan struct{}
 }
 
@@ -73,10 +95,21 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("server: no service")
 	case c.Store == nil:
 		return nil, errors.New("server: no store")
-	case c.Provider == nil:
+	case len(c.Providers) == 0:
 		return nil, errors.New("server: no identity provider")
 	case c.Peers == nil:
 		return nil, errors.New("server: no verifier of workloads")
+	}
+	names := map[string]bool{}
+	for _, p := range c.Providers {
+		if names[p.Name()] {
+			return nil, fmt.Errorf("server: two identity providers are called %s", p.Name())
+		}
+		names[p.Name()] = true
+	}
+	origin, ok := originOf(c.URL)
+	if !ok {
+		return nil, fmt.Errorf("server: %q is not an address such as https://mayfly.acme.example", c.URL)
 	}
 	verifier, err := audit.NewVerifier(c.RecordKey)
 	if err != nil {
@@ -93,33 +126,42 @@ func New(c Config) (*Server, error) {
 	}
 	return &Server{
 		c: c, service: c.Service, record: record{store: c.Store, service: c.Service, verifier: verifier},
-		logins: newLimiter(c.Now), exports: make(chan struct{}, maxExports),
+		origin: origin, logins: newLimiter(c.Now), logouts: newLimiter(c.Now), exports: make(chan struct{}, maxExports),
 	}, nil
 }
 
 // Public returns the handler of the public door: TLS that asks for no certificate.
-func (s *Server) Public() http.Handler {
-	m := newMux(s.c.Log)
+// It answers the paths that it Owns.
+func (s *Server) Public() http.Handler { return s.public().handler() }
+
+func (s *Server) public() *mux {
+	m := newMux(s.c.Log, s.c.Pages)
+	m.handle("GET /login", s.login)
+	m.handle("POST /logout", s.consoleLogout)
+	m.handle("GET /oidc/{idp}/callback", s.oidcCallback)
+	m.handle("POST /oidc/{idp}/logout", s.providerLogout)
 	m.handle("GET /cli/login", s.cliLogin)
-	m.handle("GET /oidc/callback", s.oidcCallback)
 	m.handle("POST /cli/token", s.cliToken)
 	m.handle("GET /checkpoint", s.checkpoint)
 	m.handle("GET /tile/", s.person(s.tile))
 	s.routes(m, s.person)
 	m.handle("POST /api/v1/logout", s.person(s.logout))
-	return m.handler()
+	return m
 }
 
 // Workloads returns the handler of the workloads door: TLS that demands an SVID
 // of a configured trust domain (spiffe.ServerTLS).
-func (s *Server) Workloads() http.Handler {
-	m := newMux(s.c.Log)
+func (s *Server) Workloads() http.Handler { return s.workloads().handler() }
+
+func (s *Server) workloads() *mux {
+	m := newMux(s.c.Log, nil)
 	s.routes(m, s.workload)
-	return m.handler()
+	return m
 }
 
 // routes adds the API, for callers that prove proves.
 func (s *Server) routes(m *mux, prove func(action) handler) {
+	m.handle("GET /api/v1/openapi.json", s.document)
 	for pattern, f := range map[string]action{
 		"POST /api/v1/requests":               s.postRequest,
 		"GET /api/v1/requests":                s.listRequests,
@@ -134,6 +176,8 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"GET /api/v1/grants/{id}/receipts":    s.receipts,
 		"GET /api/v1/denials/{id}":            s.fromDenial,
 		"GET /api/v1/nodes":                   s.nodes,
+		"POST /api/v1/nodes/quarantine":       s.quarantine,
+		"POST /api/v1/nodes/release":          s.release,
 		"GET /api/v1/trace/{id}":              s.trace,
 		"GET /api/v1/explain/{id}":            s.explain,
 		"GET /api/v1/entitlements":            s.entitlements,

@@ -33,7 +33,18 @@ func (l *limiter) allow(r *http.Request) error {
 	if l.take(peerOf(r)) {
 		return nil
 	}
-	return problem(http.StatusTooManyRequests, codeRateLimited, "Too many tries", "too many logins from this address: try again in a few seconds")
+	return tooMany()
+}
+
+// spent reports whether the peer of r has no try left, and takes none.
+func (l *limiter) spent(r *http.Request) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peers[peerOf(r)].Add(limitEvery).Sub(l.now()) > limitBurst*limitEvery
+}
+
+func tooMany() error {
+	return problem(http.StatusTooManyRequests, codeRateLimited, "Too many tries", "too many tries from this address: try again in a few seconds")
 }
 
 func (l *limiter) take(peer netip.Prefix) bool {

@@ -3,55 +3,53 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/api"
-	"github.com/mayflyproxy/mayfly/audit"
-	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 )
 
 const (
-	loginLife = 10 * time.Minute // from /cli/login to the provider's answer
-	codeLife  = 60 * time.Second // from there to /cli/token
+	loginLife    = 10 * time.Minute // from the start to the provider's answer
+	codeLife     = 60 * time.Second // from there to /cli/token
+	providerTime = 20 * time.Second // that a provider has for one answer
 )
 
-// Two kinds of login under way, kept apart by the prefix of their key.
-const (
-	statePrefix = "oidc:"
-	codePrefix  = "cli:"
-)
-
-// underWay is a login that is at the provider.
-type underWay struct {
-	Port      int    `json:"port"`
-	State     string `json:"state"`     // of the command
-	Challenge string `json:"challenge"` // of the command (RFC 7636, S256)
-	Keep      []byte `json:"keep"`      // of the provider
+// purpose is what a login is for: the command that waits for it, a host of an
+// app, or a page of the console. At most one field is set.
+type purpose struct {
+	Command *command         `json:"command,omitempty"`
+	App     *access.HandOver `json:"app,omitempty"`
+	Return  string           `json:"return,omitempty"`
 }
 
-// proven is a login that waits for the command to come for it.
-type proven struct {
-	Challenge string             `json:"challenge"`
-	Principal identity.Principal `json:"principal"`
-	Name      string             `json:"name"`
-	Email     string             `json:"email"`
-	Groups    []identity.Group   `json:"groups"`
-	GroupsAt  time.Time          `json:"groups_at"`
-	ACR       string             `json:"acr"`
-	AuthTime  time.Time          `json:"auth_time"`
+// command is a mayfly login that waits on its port.
+type command struct {
+	Port      int    `json:"port"`
+	State     string `json:"state"`
+	Challenge string `json:"challenge"` // RFC 7636, S256
+}
+
+// underWay is a login that is at the provider. Provider, state and browser are in
+// its key: an answer that comes by the address of another provider (RFC 9700
+// §4.4), with another state, or from another browser finds nothing, and takes
+// nothing from whom it belongs to.
+type underWay struct {
+	Purpose purpose `json:"purpose"`
+	Kept    []byte  `json:"kept"` // by the provider
+}
+
+func underWayKey(provider, state, browser string) string {
+	return "oidc:" + provider + "." + state + "." + browser
 }
 
 // urlText reports whether s is base64url text of a length, as states, challenges
@@ -61,10 +59,14 @@ func urlText(s string, least, most int) bool {
 	return len(s) >= least && len(s) <= most && !strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune(alphabet, c) })
 }
 
-func badLogin(detail string) error {
-	p := problem(http.StatusBadRequest, codeBadLogin, "Not a login of the mayfly command", detail)
-	p.Next = "mayfly login"
+func badLogin(title, detail, next string) *api.Problem {
+	p := problem(http.StatusBadRequest, codeBadLogin, title, detail)
+	p.Next = next
 	return p
+}
+
+func notOfCommand(detail string) error {
+	return badLogin("Not a login of the mayfly command", detail, "mayfly login")
 }
 
 // cliLogin sends the browser of somebody who typed mayfly login to the provider
@@ -73,148 +75,185 @@ func (s *Server) cliLogin(w http.ResponseWriter, r *http.Request) error {
 	if err := s.logins.allow(r); err != nil {
 		return err
 	}
-	q := readQuery(r.URL.RawQuery, "port", "state", "challenge")
-	port := q.number("port", 65535)
+	q := readQuery(r.URL.RawQuery, "port", "state", "challenge", "idp")
+	c := command{Port: q.number("port", 65535), State: q.text("state"), Challenge: q.text("challenge")}
 	if q.err != nil {
 		return q.err
 	}
 	switch {
-	case port < 1024:
-		return badLogin("port must be one from 1024 to 65535")
-	case !urlText(q.text("state"), 22, 128):
-		return badLogin("state must be 22 to 128 characters of base64url")
-	case !urlText(q.text("challenge"), 43, 43):
-		return badLogin("challenge must be the SHA-256 of the verifier in base64url")
+	case c.Port < 1024:
+		return notOfCommand("port must be one from 1024 to 65535")
+	case !urlText(c.State, 22, 128):
+		return notOfCommand("state must be 22 to 128 characters of base64url")
+	case !urlText(c.Challenge, 43, 43):
+		return notOfCommand("challenge must be the SHA-256 of the verifier in base64url")
 	}
-	state := random()
-	to, keep, err := s.c.Provider.Begin(r.Context(), state)
-	if err != nil {
-		return s.providerProblem(r.Context(), err)
+	return s.start(w, r, q.text("idp"), purpose{Command: &c})
+}
+
+// login logs a browser in to the console, for a page of it or for a host of an app
+// (contracts §7). A browser that is logged in already goes on to the app at once.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
+	q := readQuery(r.URL.RawQuery, "app", "host", "state", "return", "idp")
+	if q.err != nil {
+		return q.err
 	}
-	body, err := json.Marshal(underWay{Port: port, State: q.text("state"), Challenge: q.text("challenge"), Keep: keep})
+	if q.values.Has("app") || q.values.Has("host") || q.values.Has("state") {
+		return s.appLogin(w, r, q)
+	}
+	if err := s.logins.allow(r); err != nil {
+		return err
+	}
+	return s.start(w, r, q.text("idp"), purpose{Return: returnPath(q.text("return"))})
+}
+
+func (s *Server) appLogin(w http.ResponseWriter, r *http.Request, q *query) error {
+	h := access.HandOver{App: q.text("app"), Host: q.text("host"), State: q.text("state")}
+	if q.values.Has("return") || !appName().MatchString(h.App) || !hostName().MatchString(h.Host) || len(h.Host) > 253 || !urlText(h.State, 43, 43) {
+		return badLogin("Not a login of an app", "the address of an app's login has app, host and state, as the gateway writes them", "open the app's own address")
+	}
+	session, err := s.consoleSession(r)
 	if err != nil {
 		return err
 	}
-	if err := s.service.PutLogin(r.Context(), statePrefix+state, body, loginLife); err != nil {
+	if session.ID.IsZero() {
+		if err := s.logins.allow(r); err != nil {
+			return err
+		}
+		if err := s.takesPeople(r.Context(), h); err != nil {
+			return err
+		}
+		return s.start(w, r, q.text("idp"), purpose{App: &h})
+	}
+	to, err := s.service.HandOver(r.Context(), access.CallerOf(session), h)
+	if access.CodeOf(err) == access.CodeLoginAgain {
+		if err := s.logins.allow(r); err != nil {
+			return err
+		}
+		return s.start(w, r, q.text("idp"), purpose{App: &h})
+	}
+	if err != nil {
 		return err
 	}
 	redirect(w, to)
 	return nil
 }
 
-// oidcCallback takes the provider's answer and sends the browser on to the
-// command, with a code or with the reason why there is none.
-func (s *Server) oidcCallback(w http.ResponseWriter, r *http.Request) error {
-	if err := s.logins.allow(r); err != nil {
-		return err
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil || !urlText(query.Get("state"), 43, 43) {
-		return badLogin("this is not the answer to a login")
-	}
-	body, err := s.service.TakeLogin(r.Context(), statePrefix+query.Get("state"))
+// takesPeople spares people a login for what access.HandOver would refuse
+// afterwards, which stays the one to decide.
+func (s *Server) takesPeople(ctx context.Context, h access.HandOver) error {
+	set, err := s.service.Policy(ctx)
 	if err != nil {
 		return err
 	}
-	var in underWay
-	if err := json.Unmarshal(body, &in); err != nil {
-		return err
+	if app, ok := set.AppByHost(h.Host); !ok || app.Name != h.App || !app.TakesPeople() {
+		return problem(http.StatusNotFound, string(access.CodeNotFound), access.CodeNotFound.Info().Title,
+			"there is no app "+quoted(h.App)+" at "+quoted(h.Host)+" that people reach with a browser")
 	}
-	facts, err := s.c.Provider.Finish(r.Context(), in.Keep, query)
-	if err != nil {
-		p := s.providerProblem(r.Context(), err)
-		redirect(w, in.back(url.Values{"error": {p.Code}, "error_description": {p.Detail}}))
-		return nil
-	}
-	code := random()
-	body, err = json.Marshal(proven{
-		Challenge: in.Challenge, Principal: facts.Principal, Name: facts.Name, Email: facts.Email,
-		Groups: facts.Groups, GroupsAt: s.c.Now().UTC(), ACR: facts.ACR, AuthTime: facts.AuthTime,
-	})
-	if err != nil {
-		return err
-	}
-	if err := s.service.PutLogin(r.Context(), codePrefix+code, body, codeLife); err != nil {
-		return err
-	}
-	redirect(w, in.back(url.Values{"code": {code}}))
 	return nil
+}
+
+func appName() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`) }
+
+func hostName() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+}
+
+// start sends a browser to the provider of that name, or has a person choose one.
+func (s *Server) start(w http.ResponseWriter, r *http.Request, name string, p purpose) error {
+	names := s.providerNames()
+	if name == "" && len(names) == 1 {
+		name = names[0]
+	}
+	if name == "" {
+		return s.choose(w, r, names)
+	}
+	provider := s.provider(name)
+	if provider == nil {
+		out := badLogin("No such identity provider", "nobody logs in with "+quoted(name)+" here", "choose one of "+strings.Join(names, ", "))
+		out.Allowed = names
+		return out
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), providerTime)
+	defer cancel()
+	state := random()
+	to, kept, err := provider.Begin(ctx, state)
+	if err != nil {
+		return s.providerProblem(r.Context(), err)
+	}
+	browser := bind(w, r)
+	if err := s.keep(r.Context(), underWayKey(name, state, browser), underWay{Purpose: p, Kept: kept}, loginLife); err != nil {
+		return err
+	}
+	redirect(w, to)
+	return nil
+}
+
+// choose lets a person say with which provider they log in.
+func (s *Server) choose(w http.ResponseWriter, r *http.Request, names []string) error {
+	if s.c.Pages == nil {
+		p := badLogin("Which identity provider?", "people log in with one of several identity providers here", "add idp=NAME to the address")
+		p.Allowed = names
+		return p
+	}
+	s.c.Pages.Choose(w, r, names, func(name string) string {
+		q := r.URL.Query()
+		q.Set("idp", name)
+		return r.URL.Path + "?" + q.Encode()
+	})
+	return nil
+}
+
+func (s *Server) provider(name string) Provider {
+	for _, p := range s.c.Providers {
+		if p.Name() == name {
+			return p
+		}
+	}
+	return nil
+}
+
+func (s *Server) providerNames() []string {
+	var out []string
+	for _, p := range s.c.Providers {
+		out = append(out, p.Name())
+	}
+	return out
 }
 
 // back is the address of the command that waits: on this host's loopback, and
 // nowhere else.
-func (u underWay) back(q url.Values) string {
-	q.Set("state", u.State)
-	to := url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(u.Port)), Path: "/callback", RawQuery: q.Encode()}
+func (c command) back(q url.Values) string {
+	q.Set("state", c.State)
+	to := url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)), Path: "/callback", RawQuery: q.Encode()}
 	return to.String()
+}
+
+// again says how a person tries once more.
+func (p purpose) again() string {
+	switch {
+	case p.Command != nil:
+		return "mayfly login"
+	case p.App != nil:
+		return "open https://" + p.App.Host + " again"
+	default:
+		return "open /login again"
+	}
 }
 
 // providerProblem says why a login failed. What the provider said is for the log.
 func (s *Server) providerProblem(ctx context.Context, err error) *api.Problem {
 	s.c.Log.WarnContext(ctx, "login failed", "cause", err.Error())
 	switch {
-	case errors.Is(err, oidc.ErrUnavailable):
-		return problem(http.StatusServiceUnavailable, codeProvider, "The identity provider does not answer", "the identity provider does not answer: try again, and tell your platform team if it lasts")
+	case errors.Is(err, oidc.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		p := problem(http.StatusServiceUnavailable, codeProvider, "The identity provider does not answer", "the identity provider does not answer: try again, and tell your platform team if it lasts")
+		p.Next = "load this page again in a minute"
+		return p
 	case errors.Is(err, oidc.ErrRefused):
 		return problem(http.StatusForbidden, codeBadLogin, "The identity provider refused", "the identity provider refused the login")
 	default:
 		return problem(http.StatusForbidden, codeBadLogin, "The login is not proven", "what the identity provider answered does not prove this login: start again")
 	}
-}
-
-// cliToken gives the command its session for the code that the browser brought
-// and the verifier that only the command knows. A code counts once, whatever
-// comes of it.
-func (s *Server) cliToken(w http.ResponseWriter, r *http.Request) error {
-	if err := s.logins.allow(r); err != nil {
-		return err
-	}
-	var in api.CodeExchange
-	if err := readJSON(w, r, &in); err != nil {
-		return err
-	}
-	if !urlText(in.Code, 43, 43) || !urlText(in.Verifier, 43, 128) {
-		return badLogin("code and verifier are not those of a login")
-	}
-	body, err := s.service.TakeLogin(r.Context(), codePrefix+in.Code)
-	if err != nil {
-		return err
-	}
-	var p proven
-	if err := json.Unmarshal(body, &p); err != nil {
-		return err
-	}
-	sum := sha256.Sum256([]byte(in.Verifier))
-	if subtle.ConstantTimeCompare([]byte(base64.RawURLEncoding.EncodeToString(sum[:])), []byte(p.Challenge)) != 1 {
-		return badLogin("the verifier is not the one that this login began with")
-	}
-	return s.openSession(w, r, p)
-}
-
-func (s *Server) openSession(w http.ResponseWriter, r *http.Request, p proven) error {
-	secret, session, err := s.service.NewSession(r.Context(), access.Login{
-		Kind: access.SessionAPI, Principal: p.Principal, Name: p.Name, Email: p.Email, Groups: p.Groups, GroupsAt: p.GroupsAt, ACR: p.ACR, AuthTime: p.AuthTime,
-	})
-	if err != nil {
-		return err
-	}
-	who, err := s.whoIs(r.Context(), caller{Caller: access.CallerOf(session), session: session})
-	if err != nil {
-		return fmt.Errorf("whoami: %w", err)
-	}
-	return writeJSON(w, http.StatusOK, api.NewSession{Secret: secret.Reveal(), Ends: audit.Stamp(session.EndsAt), Whoami: who})
-}
-
-// logout ends the session that the caller speaks with.
-func (s *Server) logout(w http.ResponseWriter, r *http.Request, c caller) error {
-	if err := noBody(r); err != nil {
-		return err
-	}
-	if err := s.service.EndSession(r.Context(), c.session.ID); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
 }
 
 // redirect sends the browser on without a body that could run anything.

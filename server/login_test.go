@@ -100,7 +100,7 @@ func TestCallbackRefuses(t *testing.T) {
 		"a state of nobody's":  {"state=" + strings.Repeat("A", 43) + "&code=x", 401},
 		"a state that is text": {"state=../../x&code=x", 400},
 	} {
-		if p := problem(t, w.do(ask{method: "GET", path: "/oidc/callback?" + c.query})); p.Status != c.status {
+		if p := problem(t, w.me.get("/oidc/idp/callback?"+c.query)); p.Status != c.status {
 			t.Errorf("%s: %d %s", name, p.Status, p.Detail)
 		}
 	}
@@ -108,7 +108,7 @@ func TestCallbackRefuses(t *testing.T) {
 	if to := w.back(good); to.Query().Get("code") == "" {
 		t.Fatalf("sent to %s", to)
 	}
-	want(t, "the answer again", w.do(ask{method: "GET", path: "/oidc/callback?" + good}), 401, "no_session")
+	want(t, "the answer again", w.me.get("/oidc/idp/callback?"+good), 401, "no_session")
 
 	// What goes wrong at the provider reaches the command that waits, and nobody else.
 	for name, bend := range map[string]func(url.Values){
@@ -134,8 +134,7 @@ func TestProviderDown(t *testing.T) {
 	w := newWorld(t)
 	_, challenge := pkce("one")
 	w.idp.SetDown(true)
-	path := "/cli/login?" + url.Values{"port": {"40000"}, "state": {cliState}, "challenge": {challenge}}.Encode()
-	want(t, "down at the start", w.do(ask{method: "GET", path: path}), 503, "provider_unavailable")
+	want(t, "down at the start", w.do(ask{method: "GET", path: cliLogin(challenge)}), 503, "provider_unavailable")
 	w.idp.SetDown(false)
 }
 

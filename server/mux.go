@@ -5,7 +5,10 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/api"
 )
 
 // handler answers a request or says why not; nothing is written then.
@@ -13,13 +16,18 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 
 // mux is the routes of one door.
 type mux struct {
-	log  *slog.Logger
-	next *http.ServeMux
+	log      *slog.Logger
+	pages    Pages // draws problems for browsers; nil: they are documents there too
+	next     *http.ServeMux
+	patterns []string
 }
 
-func newMux(log *slog.Logger) *mux { return &mux{log: log, next: http.NewServeMux()} }
+func newMux(log *slog.Logger, pages Pages) *mux {
+	return &mux{log: log, pages: pages, next: http.NewServeMux()}
+}
 
 func (m *mux) handle(pattern string, h handler) {
+	m.patterns = append(m.patterns, pattern)
 	m.next.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
 			m.refuse(w, r, err)
@@ -33,7 +41,27 @@ func (m *mux) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		m.log.ErrorContext(r.Context(), "request failed", "route", r.Pattern, "code", p.Code, "cause", causeOf(err))
 	}
-	writeProblem(w, p)
+	m.say(w, r, p)
+}
+
+// say answers with a problem: a page where people go with a browser, a document
+// where programs go.
+func (m *mux) say(w http.ResponseWriter, r *http.Request, p *api.Problem) {
+	if m.pages == nil || !forBrowsers(r.URL.Path) {
+		writeProblem(w, p)
+		return
+	}
+	retryLater(w.Header(), p.Status)
+	m.pages.Problem(w, r, p)
+}
+
+// forBrowsers reports whether people come to a path with a browser.
+func forBrowsers(path string) bool {
+	switch path {
+	case "/login", "/logout", "/cli/login":
+		return true
+	}
+	return strings.HasPrefix(path, "/oidc/") && strings.HasSuffix(path, "/callback") || !Owns(path)
 }
 
 // causeOf returns the innermost private cause, which stands in no answer.
@@ -55,7 +83,7 @@ func (m *mux) handler() http.Handler {
 			if fault != nil && fault != http.ErrAbortHandler {
 				m.log.ErrorContext(r.Context(), "panic", "route", r.Pattern, "value", fault, "stack", string(debug.Stack()))
 				if out.status == 0 {
-					writeProblem(out, problemOf(errors.New("panic")))
+					m.say(out, r, problemOf(errors.New("panic")))
 					fault = nil
 				}
 			}
@@ -80,10 +108,10 @@ func (m *mux) serve(w *answer, r *http.Request) {
 	m.next.ServeHTTP(probe, r)
 	if allow := probe.Header().Get("Allow"); probe.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", allow)
-		writeProblem(w, wrongMethod(r.Method, allow))
+		m.say(w, r, wrongMethod(r.Method, allow))
 		return
 	}
-	writeProblem(w, noRoute())
+	m.say(w, r, noRoute())
 }
 
 // secure sets what every answer carries: nothing is cached, framed, sniffed or

@@ -27,6 +27,7 @@ const (
 	codeProvider    = "provider_unavailable"
 	codeBusy        = "busy"
 	codeTimeout     = "timeout"
+	codeCrossSite   = "cross_site"
 )
 
 const typePrefix = "urn:mayfly:problem:"
@@ -71,13 +72,17 @@ func wrongMethod(method, allow string) *api.Problem {
 
 func writeProblem(w http.ResponseWriter, p *api.Problem) {
 	h := w.Header()
-	switch p.Status {
-	case http.StatusUnauthorized:
+	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(1))
 	}
+	retryLater(h, p.Status)
 	write(w, p.Status, "application/problem+json", p)
+}
+
+func retryLater(h http.Header, status int) {
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {

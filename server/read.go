@@ -47,6 +47,9 @@ func (s *Server) whoIs(ctx context.Context, c caller) (api.Whoami, error) {
 		Principal: c.Principal.String(), Name: c.session.Name, GroupsAt: stamp(c.GroupsAt), Ends: stamp(c.session.EndsAt),
 		RecordKey: s.c.RecordKey, Dev: s.c.Dev,
 	}
+	if rest, ok := strings.CutPrefix(out.Principal, "user:"); ok {
+		out.IDP, _, _ = strings.Cut(rest, ":")
+	}
 	for _, g := range c.Groups {
 		out.Groups = append(out.Groups, g.String())
 	}

@@ -38,7 +38,8 @@ import (
 )
 
 const (
-	callback = "https://mayfly.acme.example:8443/oidc/callback"
+	public   = "https://mayfly.acme.example:8443"
+	callback = public + "/oidc/idp/callback"
 	refunder = "/ns/pay/sa/refunder"
 )
 
@@ -51,6 +52,8 @@ type world struct {
 	idp               *dev.IdP
 	log               *lockedBuffer
 	verifier          *audit.Verifier
+	patterns          []string // of the public door
+	me                *browser // begins and ends logins of the command
 
 	mu    sync.Mutex
 	ahead time.Duration
@@ -88,6 +91,12 @@ func (w *world) pass(d time.Duration) {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldWith(t, func(*world, *server.Config) {})
+}
+
+// newWorldWith lets a test change what the Server is made of.
+func newWorldWith(t testing.TB, change func(*world, *server.Config)) *world {
+	t.Helper()
 	w := &world{t: t, ca: devtest.CA(t), log: &lockedBuffer{}}
 	began := time.Now()
 	db, err := sqlite.Open(t.Context(), sqlite.Config{
@@ -96,13 +105,13 @@ func newWorld(t testing.TB) *world {
 	})
 	check(t, err)
 	t.Cleanup(func() { check(t, db.Close()) })
-	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
+	key, recordKey, err := audit.GenerateKey("mayfly.acme.example/log")
 	check(t, err)
 	signer, err := audit.NewSigner(key)
 	check(t, err)
-	w.verifier, err = audit.NewVerifier(public)
+	w.verifier, err = audit.NewVerifier(recordKey)
 	check(t, err)
-	w.Service, err = access.New(access.Config{Store: db, Signer: signer, Minter: grant.NewMinter(), Policy: kinds(t)})
+	w.Service, err = access.New(access.Config{Store: db, Signer: signer, Minter: grant.NewMinter(), Policy: kinds(t), Console: public})
 	check(t, err)
 	_, err = w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: examples(t), Commit: strings.Repeat("1", 40), Signer: "carol"})
 	check(t, err)
@@ -112,19 +121,28 @@ func newWorld(t testing.TB) *world {
 			{Name: "bob", Email: "bob@acme.example", EmailVerified: true, Groups: []string{"payments-leads"}},
 			{Name: "dave", Email: "dave@acme.example", EmailVerified: true, Groups: []string{"security"}},
 		},
-		Clients: []dev.Client{{ID: "mayflyd", Secret: "not-for-production", Redirects: []string{callback}}},
+		Clients: []dev.Client{{ID: "mayflyd", Secret: "not-for-production", Redirects: []string{callback, public + "/oidc/partner/callback"}}},
 	})
-	rp, err := oidc.New(oidc.Config{
-		Name: "idp", Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), RedirectURL: callback,
-	})
+	c := server.Config{
+		Service: w.Service, Store: db, Providers: []server.Provider{w.provider("idp")}, URL: public, Peers: devtest.Verifier(t, w.ca),
+		RecordKey: recordKey, Now: w.clock, Log: slog.New(slog.NewJSONHandler(w.log, nil)), TempDir: t.TempDir(),
+	}
+	change(w, &c)
+	s, err := server.New(c)
 	check(t, err)
-	s, err := server.New(server.Config{
-		Service: w.Service, Store: db, Provider: rp, Peers: devtest.Verifier(t, w.ca), RecordKey: public, Now: w.clock,
-		Log: slog.New(slog.NewJSONHandler(w.log, nil)), TempDir: t.TempDir(),
-	})
-	check(t, err)
-	w.public, w.workloads = s.Public(), s.Workloads()
+	w.public, w.workloads, w.patterns, w.me = s.Public(), s.Workloads(), s.Patterns(), w.browser()
 	return w
+}
+
+// provider is the world's IdP, under a name.
+func (w *world) provider(name string) *oidc.RP {
+	w.t.Helper()
+	rp, err := oidc.New(oidc.Config{
+		Name: name, Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: oidc.Loopback(),
+		RedirectURL: public + "/oidc/" + name + "/callback",
+	})
+	check(w.t, err)
+	return rp
 }
 
 func kinds(t testing.TB) policy.Options {
@@ -187,6 +205,7 @@ func (w *world) do(a ask) *httptest.ResponseRecorder {
 	if a.remote != "" {
 		r.RemoteAddr = a.remote
 	}
+	r.Host = strings.TrimPrefix(public, "https://")
 	if a.body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -208,6 +227,7 @@ func (w *world) do(a ask) *httptest.ResponseRecorder {
 	}
 	out := httptest.NewRecorder()
 	door.ServeHTTP(out, r)
+	conforms(w.t, a, r, out)
 	return out
 }
 
@@ -255,10 +275,14 @@ func pkce(seed string) (verifier, challenge string) {
 
 const cliState = "abcdefghijklmnopqrstuvwxyz"
 
+func cliLogin(challenge string) string {
+	return "/cli/login?" + url.Values{"port": {"40000"}, "state": {cliState}, "challenge": {challenge}}.Encode()
+}
+
 // begin starts a login of the command and returns the provider's address.
 func (w *world) begin(challenge string) string {
 	w.t.Helper()
-	res := w.do(ask{method: "GET", path: "/cli/login?" + url.Values{"port": {"40000"}, "state": {cliState}, "challenge": {challenge}}.Encode()})
+	res := w.me.get(cliLogin(challenge))
 	if res.Code != http.StatusSeeOther {
 		w.t.Fatalf("login: %d %s", res.Code, res.Body)
 	}
@@ -278,7 +302,7 @@ func (w *world) browse(authURL, name string) string {
 // back calls the callback and returns where the browser is sent.
 func (w *world) back(query string) *url.URL {
 	w.t.Helper()
-	res := w.do(ask{method: "GET", path: "/oidc/callback?" + query})
+	res := w.me.get("/oidc/idp/callback?" + query)
 	if res.Code != http.StatusSeeOther {
 		w.t.Fatalf("callback: %d %s", res.Code, res.Body)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -29,9 +30,12 @@ type config struct {
 	Workloads    netip.AddrPort `yaml:"workloads"`
 	Health       netip.AddrPort `yaml:"health"`
 	Policy       policyConfig   `yaml:"policy"`
+	PeoplePort   uint16         `yaml:"people_port"`
 	OIDC         []oidcConfig   `yaml:"oidc"`
 	Session      time.Duration  `yaml:"session"`
 	Pin          string         `yaml:"pin"`
+
+	FirstAdministrator string `yaml:"first_administrator"` // a file
 }
 
 type identityConfig struct {
@@ -69,6 +73,7 @@ type oidcConfig struct {
 const (
 	defaultPolicyEvery = 10 * time.Second
 	defaultBranch      = "main"
+	defaultPeoplePort  = 443
 	pinName            = "checkpoint.pin"
 )
 
@@ -97,7 +102,7 @@ func (c *config) defaults(dir string) {
 	}
 	paths := []*string{
 		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
-		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin,
+		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator,
 	}
 	for i := range c.OIDC {
 		paths = append(paths, &c.OIDC[i].ClientSecret)
@@ -115,6 +120,9 @@ func (c *config) defaults(dir string) {
 	}
 	if c.Policy.Every == 0 {
 		c.Policy.Every = defaultPolicyEvery
+	}
+	if c.PeoplePort == 0 {
+		c.PeoplePort = defaultPeoplePort
 	}
 	if c.Pin == "" {
 		c.Pin = filepath.Join(c.DataDir, pinName)
@@ -140,7 +148,7 @@ func (c *config) check(dev bool) error {
 		need(err == nil, "trust_domains: %q is not a trust domain", td)
 	}
 	u, err := url.Parse(c.Public.URL)
-	need(err == nil && u.Scheme == "https" && u.Host != "", "public.url: want https://host[:port], as people reach it")
+	need(err == nil && u.Scheme == "https" && u.Host != "" && strings.Trim(u.Path, "/") == "", "public.url: want https://host[:port], as people reach it")
 	need(c.Public.Cert != "" && c.Public.Key != "", "public: want cert and key")
 	for name, a := range map[string]netip.AddrPort{"public.address": c.Public.Address, "nodes": c.Nodes, "workloads": c.Workloads} {
 		need(a.IsValid(), "%s: want IP:port", name)
@@ -151,8 +159,15 @@ func (c *config) check(dev bool) error {
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
-	need(len(c.OIDC) == 1, "oidc: want one provider; several are not supported yet")
+	if c.FirstAdministrator != "" {
+		_, err := readAdministrator(c.FirstAdministrator)
+		need(err == nil, "%v", err)
+	}
+	need(len(c.OIDC) > 0, "oidc: want at least one provider")
+	names := map[string]bool{}
 	for i, p := range c.OIDC {
+		need(!names[p.Name], "oidc[%d].name: %q is another provider's", i, p.Name)
+		names[p.Name] = true
 		u, err := url.Parse(p.Issuer)
 		secure := err == nil && (u.Scheme == "https" || dev && u.Scheme == "http" && loopback(u.Hostname()))
 		need(p.Name != "" && p.ClientID != "", "oidc[%d]: want name and client_id", i)
@@ -160,6 +175,9 @@ func (c *config) check(dev bool) error {
 	}
 	return errors.Join(errs...)
 }
+
+// url is public.url without a slash at its end.
+func (c *config) url() string { return strings.TrimSuffix(c.Public.URL, "/") }
 
 func loopback(host string) bool {
 	a, err := netip.ParseAddr(host)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/server"
 	"github.com/mayflyproxy/mayfly/spiffe"
 )
 
@@ -28,7 +29,7 @@ func (d *daemon) open(ctx context.Context, g *errgroup.Group, public tls.Certifi
 		return err
 	}
 	publicTLS := &tls.Config{Certificates: []tls.Certificate{public}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	if err := d.openHTTP(ctx, g, d.c.Public.Address, publicTLS, d.server.Public()); err != nil {
+	if err := d.openHTTP(ctx, g, d.c.Public.Address, publicTLS, publicDoor(d.server.Public(), d.console)); err != nil {
 		return err
 	}
 	if err := d.openHTTP(ctx, g, d.c.Workloads, mutual, d.server.Workloads()); err != nil {
@@ -40,6 +41,21 @@ func (d *daemon) open(ctx context.Context, g *errgroup.Group, public tls.Certifi
 		}
 	}
 	return d.openNodes(ctx, g, mutual)
+}
+
+// publicDoor gives each path of the public door to whom it belongs: the API and
+// logins to the server, the others to the console. Without one they are not found.
+func publicDoor(api, console http.Handler) http.Handler {
+	if console == nil {
+		return api
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if server.Owns(r.URL.Path) {
+			api.ServeHTTP(w, r)
+			return
+		}
+		console.ServeHTTP(w, r)
+	})
 }
 
 func (d *daemon) openHTTP(ctx context.Context, g *errgroup.Group, address netip.AddrPort, config *tls.Config, h http.Handler) error {

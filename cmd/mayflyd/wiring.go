@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +49,8 @@ type daemon struct {
 	feed     *feed.Server
 	xds      *xds.Server
 	server   *server.Server
+	console  http.Handler // pages of the public door; nil: none
+	pages    server.Pages // what server has drawn; nil: nothing
 	policy   *policyLoop
 }
 
@@ -78,6 +82,7 @@ func (d *daemon) build(ctx context.Context, g *errgroup.Group) error {
 	for _, step := range []func() error{
 		func() error { return d.identify(ctx, g) },
 		func() error { return d.buildService(ctx) },
+		func() error { return d.administer(ctx) },
 		d.buildNodes,
 		d.buildServer,
 		d.buildPolicy,
@@ -141,7 +146,8 @@ func (d *daemon) buildService(ctx context.Context) error {
 	d.key = key
 	d.service, err = access.New(access.Config{
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
-		Policy:    policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.groupSources(), Dev: d.dev},
+		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.groupSources(), Dev: d.dev},
+		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
 		Wake:      func() { d.feed.Wake() },
 		Published: advance(pin, d.log),
 	})
@@ -178,28 +184,47 @@ func (d *daemon) buildNodes() (err error) {
 	return err
 }
 
+// buildServer makes the doors of people and workloads, with every provider that
+// people log in with.
 func (d *daemon) buildServer() error {
-	p := d.c.OIDC[0]
+	var providers []server.Provider
+	for _, p := range d.c.OIDC {
+		provider, err := d.provider(p)
+		if err != nil {
+			return err
+		}
+		providers = append(providers, provider)
+	}
+	var err error
+	d.server, err = server.New(server.Config{
+		Service: d.service, Store: d.store, Providers: providers, URL: d.c.url(), Pages: d.pages, Peers: d.verifier, RecordKey: d.key.Key(),
+		EnvoyStatus: d.envoyStatus, TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
+	})
+	return err
+}
+
+func (d *daemon) provider(p oidcConfig) (*oidc.RP, error) {
 	secret := ""
 	if p.ClientSecret != "" {
 		b, err := os.ReadFile(p.ClientSecret)
 		if err != nil {
-			return fmt.Errorf("oidc client_secret: %w", err)
+			return nil, fmt.Errorf("oidc client_secret of %s: %w", p.Name, err)
 		}
 		secret = strings.TrimSpace(string(b))
 	}
-	provider, err := oidc.New(oidc.Config{
+	return oidc.New(oidc.Config{
 		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: oidc.NewSecret(secret),
-		RedirectURL: strings.TrimSuffix(d.c.Public.URL, "/") + "/oidc/callback", GroupsClaim: p.GroupsClaim, Scopes: p.Scopes,
+		RedirectURL: d.c.url() + "/oidc/" + p.Name + "/callback", GroupsClaim: p.GroupsClaim, Scopes: p.Scopes,
+		AllowAddresses: d.allowed(),
 	})
-	if err != nil {
-		return err
+}
+
+// allowed lists what a provider's address may be beside the public ones.
+func (d *daemon) allowed() []netip.Prefix {
+	if d.dev {
+		return oidc.Loopback()
 	}
-	d.server, err = server.New(server.Config{
-		Service: d.service, Store: d.store, Provider: provider, Peers: d.verifier, RecordKey: d.key.Key(), EnvoyStatus: d.envoyStatus,
-		TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
-	})
-	return err
+	return nil
 }
 
 func (d *daemon) envoyStatus() map[string]server.EnvoyStatus {

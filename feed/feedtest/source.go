@@ -33,6 +33,8 @@ type Source struct {
 	beats    [][]feed.Beat
 	present  map[feed.Instance]int
 	joins    []*feed.Subscribe
+	codes    map[string]handOver // by code
+	ended    map[string]bool     // by app and hash
 }
 
 type item struct {
@@ -42,7 +44,8 @@ type item struct {
 
 // NewSource returns an empty control plane at revision 1 of epoch 1.
 func NewSource(now func() time.Time) *Source {
-	return &Source{Now: now, apps: map[string][]string{}, at: feed.Position{Epoch: 1, Revision: 1}, present: map[feed.Instance]int{}}
+	return &Source{Now: now, apps: map[string][]string{}, at: feed.Position{Epoch: 1, Revision: 1}, present: map[feed.Instance]int{},
+		codes: map[string]handOver{}, ended: map[string]bool{}}
 }
 
 var _ feed.Source = (*Source)(nil)

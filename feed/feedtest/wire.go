@@ -47,6 +47,9 @@ func serve(t testing.TB, s feed.FeedServer, run func(context.Context) error) *Wi
 	w.Server, _ = s.(*feed.Server)
 	g := grpc.NewServer(feed.ServerOptions()...)
 	feed.RegisterFeedServer(g, s)
+	if sessions, ok := s.(feed.SessionsServer); ok {
+		feed.RegisterSessionsServer(g, sessions)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = run(ctx) })

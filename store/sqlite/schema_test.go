@@ -16,7 +16,8 @@ import (
 
 const day = int64(24 * time.Hour / time.Microsecond)
 
-// seeded has one grant of an hour, two leaves, one segment and one decided request.
+// seeded has one grant of an hour, two leaves, one segment, one decided request
+// and one session on a host of an app, which was ended.
 func seeded(t *testing.T) *Store {
 	t.Helper()
 	s := openAt(t, filepath.Join(t.TempDir(), "mayfly.db"))
@@ -41,6 +42,11 @@ func seeded(t *testing.T) *Store {
 			}
 		}
 		if err := tx.Spools().Append(t.Context(), access.StoredSegment{Spool: "spl", First: 1, Last: 2}); err != nil {
+			return err
+		}
+		v := access.Session{ID: m.NewSessionID(tx.Now()), Kind: access.SessionApp, Hash: [32]byte{1}, App: "wiki", Host: "wiki.acme.example",
+			Parent: m.NewSessionID(tx.Now()), Principal: p, CreatedAt: tx.Now(), EndsAt: tx.Now().Add(time.Hour), EndedAt: tx.Now()}
+		if err := tx.Sessions().Insert(t.Context(), v); err != nil {
 			return err
 		}
 		return tx.Grants().Insert(t.Context(), grant.Grant{ID: m.NewGrantID(tx.Now()), Request: r.ID, Principal: p,
@@ -147,6 +153,27 @@ func TestP9_DatabaseRefusesToChangeTheRecord(t *testing.T) {
 		{"turn the clock back", `UPDATE head SET mark = mark - 1 WHERE ?1`, "never fall"},
 		{"a second head", `INSERT INTO head SELECT 2, 1, 0, 0, 1, 0, NULL WHERE ?1`, "CHECK"},
 		{"no head", `DELETE FROM head WHERE ?1`, "stays"},
+	})
+}
+
+func TestDatabaseRefusesToLengthenASession(t *testing.T) {
+	const is = "what a session is never changes"
+	attempt(t, []statement{
+		{"a later end", `UPDATE sessions SET ends_at = ends_at + 1 WHERE ?1`, "never lengthened"},
+		{"taking its end back", `UPDATE sessions SET ended_at = 0 WHERE ?1`, "the end of a session"},
+		{"ending it again", `UPDATE sessions SET ended_at = ended_at + 1 WHERE ?1`, "the end of a session"},
+		{"another secret", `UPDATE sessions SET hash = zeroblob(32) WHERE ?1`, is},
+		{"another holder", `UPDATE sessions SET principal = 'user:idp:carol' WHERE ?1`, is},
+		{"another app", `UPDATE sessions SET app = 'stripe' WHERE ?1`, is},
+		{"another host", `UPDATE sessions SET host = 'stripe.acme.example' WHERE ?1`, is},
+		{"another parent", `UPDATE sessions SET parent = 'ses_x' WHERE ?1`, is},
+		{"at another door", `UPDATE sessions SET kind = 'console', app = '', host = '', parent = '' WHERE ?1`, is},
+		{"INSERT OR REPLACE", `INSERT OR REPLACE INTO sessions SELECT * FROM sessions WHERE ?1`, "never replaced"},
+		{"DELETE, to insert it again", `DELETE FROM sessions WHERE ?1`, "never goes"},
+		{"swept", `UPDATE sessions SET swept = 1 WHERE ?1`, ""},
+		{"not swept after all", `UPDATE sessions SET swept = 0 WHERE ?1`, "the end of a session"},
+		{"an earlier end", `UPDATE sessions SET ends_at = ends_at - 1 WHERE ?1`, ""},
+		{"newer groups", `UPDATE sessions SET groups = '[]' WHERE ?1`, ""},
 	})
 }
 

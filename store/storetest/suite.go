@@ -44,6 +44,8 @@ func Run(t *testing.T, open Opener) {
 		{"grant lists", testGrantLists},
 		{"sweeping", testSweep},
 		{"sessions", testSessions},
+		{"session lists", testSessionLists},
+		{"sweeping sessions", testSweepSessions},
 		{"logins", testLogins},
 		{"persons", testPersons},
 		{"erasing a person", testErase},
@@ -55,6 +57,7 @@ func Run(t *testing.T, open Opener) {
 		{"reservations", testReservations},
 		{"idempotency keys", testKeys},
 		{"outbox", testOutbox},
+		{"quarantines", testQuarantines},
 		{"large values", testLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })

@@ -14,7 +14,7 @@ import (
 // Sessions asks the control plane about browser sessions. Only the SHA-256 of what
 // is in the cookie leaves the gateway. Its methods are safe for concurrent use and
 // end with ctx. A *grant.Denial is the control plane's no; any other error is no
-// answer.
+// answer. What is told is read as strictly as the feed.
 type Sessions interface {
 	// Redeem turns a hand-over code into a session, once.
 	Redeem(ctx context.Context, app, host, code, state string, hash [32]byte) (*feed.Resource, error)
@@ -25,50 +25,27 @@ type Sessions interface {
 }
 
 // FeedSessions asks mayflyd beside the feed. It is safe for concurrent use.
-type FeedSessions struct {
-	Client   feed.SessionsClient
-	Instance feed.Instance
-}
+type FeedSessions struct{ Client *feed.Client }
 
 // Redeem implements Sessions.
 func (f FeedSessions) Redeem(ctx context.Context, app, host, code, state string, hash [32]byte) (*feed.Resource, error) {
-	out, err := f.Client.Redeem(ctx, &feed.RedeemRequest{
-		Instance: f.Instance.String(), App: app, Host: host, Code: code, State: state, Hash: hash[:],
-	})
-	switch status.Code(err) {
-	case codes.OK:
-	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.FailedPrecondition, codes.AlreadyExists:
-		return nil, notRedeemed().Because(err)
-	default:
-		return nil, fmt.Errorf("redeem a code for %s: %w", host, err)
+	out, err := f.Client.Redeem(ctx, &feed.RedeemRequest{App: app, Host: host, Code: code, State: state, Hash: hash[:]})
+	if c := status.Code(err); c == codes.NotFound || c == codes.InvalidArgument {
+		return nil, grant.Deny(grant.LoginAgain, "this login took too long, or was used already").Because(err)
 	}
-	if out.GetSession() == nil {
-		return nil, notRedeemed()
+	if err != nil {
+		return nil, fmt.Errorf("end a login on %s: %w", host, err)
 	}
 	return out.GetSession(), nil
 }
 
-func notRedeemed() *grant.Denial {
-	return grant.Deny(grant.LoginAgain, "this login took too long, or was used already")
-}
-
 // Lookup implements Sessions.
 func (f FeedSessions) Lookup(ctx context.Context, app string, hash [32]byte) (*feed.SessionResponse, error) {
-	out, err := f.Client.Lookup(ctx, &feed.LookupRequest{Instance: f.Instance.String(), App: app, Hash: hash[:]})
-	if status.Code(err) == codes.NotFound {
-		return &feed.SessionResponse{}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look up a session on %s: %w", app, err)
-	}
-	return out, nil
+	return f.Client.Lookup(ctx, &feed.LookupRequest{App: app, Hash: hash[:]})
 }
 
 // End implements Sessions.
 func (f FeedSessions) End(ctx context.Context, app string, hash [32]byte) error {
-	_, err := f.Client.EndSession(ctx, &feed.EndSessionRequest{Instance: f.Instance.String(), App: app, Hash: hash[:]})
-	if err != nil && status.Code(err) != codes.NotFound {
-		return fmt.Errorf("end a session on %s: %w", app, err)
-	}
-	return nil
+	_, err := f.Client.EndSession(ctx, &feed.EndSessionRequest{App: app, Hash: hash[:]})
+	return err
 }

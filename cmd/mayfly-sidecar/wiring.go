@@ -53,7 +53,6 @@ type sidecar struct {
 	clock    *proxy.Clock
 	table    *proxy.Table
 	client   *feed.Client
-	sessions proxy.Sessions
 	actions  *proxy.Actions
 	spool    atomic.Pointer[spool.Spool] // nil until the time is known
 }
@@ -221,7 +220,7 @@ func (s *sidecar) connect() (*grpc.ClientConn, error) {
 	for name, k := range s.kinds {
 		digests[name] = k.Catalogue().Digest()
 	}
-	s.sessions = proxy.FeedSessions{Client: feed.NewSessionsClient(conn), Instance: s.instance}
+
 	s.client, err = feed.NewClient(feed.ClientConfig{
 		Conn: conn, Instance: s.instance, Version: version, Reader: proxy.Reader, Catalogues: digests,
 		Sink: s.table, BootNow: proxy.BootNow, Log: s.log,

@@ -220,6 +220,7 @@ func (s *sidecar) connect() (*grpc.ClientConn, error) {
 	for name, k := range s.kinds {
 		digests[name] = k.Catalogue().Digest()
 	}
+
 	s.client, err = feed.NewClient(feed.ClientConfig{
 		Conn: conn, Instance: s.instance, Version: version, Reader: proxy.Reader, Catalogues: digests,
 		Sink: s.table, BootNow: proxy.BootNow, Log: s.log,

@@ -185,7 +185,7 @@ func TestSweepWritesWhatTimeBrought(t *testing.T) {
 		t.Fatalf("leaves %q", got)
 	}
 	changes, _, err := w.Source().Changes(ctx, head, feed.Newest())
-	if err != nil || len(changes) != 2 || changes[0].App+" "+changes[1].App != "stripe reports" || changes[0].At == changes[1].At {
+	if err != nil || len(changes) != 2 || changes[0].App+" "+changes[1].App != "reports stripe" || changes[0].At == changes[1].At {
 		t.Fatalf("changes %v, %v", changes, err)
 	}
 	_, err = w.Finish(ctx, w.as(refunder), r.Grant)

@@ -80,7 +80,7 @@ func peopleAddress(t testing.TB) netip.AddrPort {
 }
 
 // browser has no certificate, trusts the CA and keeps no cookies.
-func browser(t testing.TB, ca *dev.CA, address, sni, protocol string) caller {
+func visitor(t testing.TB, ca *dev.CA, address, sni, protocol string) caller {
 	t.Helper()
 	roots := x509.NewCertPool()
 	for _, c := range ca.Roots() {
@@ -173,7 +173,7 @@ func TestPeopleComeInByTheirOwnDoor(t *testing.T) {
 	c := startControl(t, ca, wiki, board, reports)
 	web, files := webCertificates(t, ca, "wiki.acme.example", "board.acme.example", "reports.acme.example")
 	g := startGateway(t, c, gatewayConfig{node: instanceA, address: freeAddress(t), people: peopleAddress(t), web: web})
-	browse := browser(t, ca, g.people, "wiki.acme.example", "h2")
+	browse := visitor(t, ca, g.people, "wiki.acme.example", "h2")
 	browse.ready(t, "https://wiki.acme.example/")
 	workload := newCaller(t, g.address, "wiki.acme.example", clientTLS(t, ca, "/ns/pay/sa/refunder"))
 	workload.ready(t, "https://wiki.acme.example/")
@@ -214,7 +214,7 @@ func TestPeopleComeInByTheirOwnDoor(t *testing.T) {
 		if a := workload.get(t, "https://wiki.acme.example/"); a.status != 500 {
 			t.Errorf("an identity header at the services door: %d %s", a.status, a.text)
 		}
-		other := browser(t, ca, g.people, "board.acme.example", "h2")
+		other := visitor(t, ca, g.people, "board.acme.example", "h2")
 		if a := other.get(t, "https://board.acme.example/"); a.status != 500 || seen.count() != before {
 			t.Errorf("another app's identity header: %d %s", a.status, a.text)
 		}
@@ -223,7 +223,7 @@ func TestPeopleComeInByTheirOwnDoor(t *testing.T) {
 	t.Run("strangers", func(t *testing.T) {
 		g.decision.say(func(*authv3.CheckRequest) *authv3.CheckResponse { return sidecarAllows(nil) })
 		for _, sni := range []string{"nobody.acme.example", "kanban.acme.example", "reports.acme.example", "a.wiki.acme.example"} {
-			if a, err := browser(t, ca, g.people, sni, "h2").do(t.Context(), "GET", "https://"+sni+"/", nil); err == nil {
+			if a, err := visitor(t, ca, g.people, sni, "h2").do(t.Context(), "GET", "https://"+sni+"/", nil); err == nil {
 				t.Errorf("%s: %d", sni, a.status)
 			}
 		}
@@ -233,7 +233,7 @@ func TestPeopleComeInByTheirOwnDoor(t *testing.T) {
 		if a, err := newCaller(t, g.address, "board.acme.example", clientTLS(t, ca, "/ns/pay/sa/refunder")).do(t.Context(), "GET", "https://board.acme.example/", nil); err == nil {
 			t.Errorf("a workload at an app for people: %d", a.status)
 		}
-		old := browser(t, ca, g.people, "wiki.acme.example", "h2")
+		old := visitor(t, ca, g.people, "wiki.acme.example", "h2")
 		old.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
 		if a, err := old.do(t.Context(), "GET", "https://wiki.acme.example/", nil); err == nil {
 			t.Errorf("TLS 1.2: %d", a.status)
@@ -269,12 +269,12 @@ func TestPeopleComeInByTheirOwnDoor(t *testing.T) {
 func TestTheProductOpensADoorForPeople(t *testing.T) {
 	p := theProduct(t)
 	before := len(p.Wiki.Arrivals())
-	a := browser(t, p.CA, p.gw.People, env.WikiHost, "h2").get(t, "https://"+env.WikiHost+"/page", "accept", "text/html")
+	a := visitor(t, p.CA, p.gw.People, env.WikiHost, "h2").get(t, "https://"+env.WikiHost+"/page", "accept", "text/html")
 	if a.status == http.StatusOK || a.status >= 500 {
 		t.Errorf("without a session: %d %s", a.status, a.text)
 	}
 	for _, sni := range []string{env.ReportsHost, "nobody.acme.example"} {
-		if a, err := browser(t, p.CA, p.gw.People, sni, "h2").do(t.Context(), "GET", "https://"+sni+"/", nil); err == nil {
+		if a, err := visitor(t, p.CA, p.gw.People, sni, "h2").do(t.Context(), "GET", "https://"+sni+"/", nil); err == nil {
 			t.Errorf("%s: %d", sni, a.status)
 		}
 	}
@@ -320,7 +320,7 @@ func TestAppsCannotSetOurCookies(t *testing.T) {
 	g := startGateway(t, c, gatewayConfig{node: instanceA, address: freeAddress(t), people: peopleAddress(t), web: web})
 	for _, protocol := range []string{"http/1.1", "h2"} {
 		t.Run(protocol, func(t *testing.T) {
-			call := browser(t, ca, g.people, "wiki.acme.example", protocol)
+			call := visitor(t, ca, g.people, "wiki.acme.example", protocol)
 			g.decision.say(nil)
 			call.ready(t, "https://wiki.acme.example/")
 			g.decision.say(func(*authv3.CheckRequest) *authv3.CheckResponse { return sidecarAllows(nil) })
@@ -370,7 +370,7 @@ func TestAppsCannotSetOurCookies(t *testing.T) {
 		for _, status := range []typev3.StatusCode{typev3.StatusCode_Found, typev3.StatusCode_SeeOther, typev3.StatusCode_Unauthorized, typev3.StatusCode_Forbidden} {
 			g.decision.say(func(*authv3.CheckRequest) *authv3.CheckResponse { return sidecarAnswers(status, own...) })
 			for _, protocol := range []string{"http/1.1", "h2"} {
-				a := browser(t, ca, g.people, "wiki.acme.example", protocol).get(t, "https://wiki.acme.example/plain")
+				a := visitor(t, ca, g.people, "wiki.acme.example", protocol).get(t, "https://wiki.acme.example/plain")
 				if got := a.header.Values("set-cookie"); a.status != int(status) || !slices.Equal(got, own) || a.text != "ours" {
 					t.Errorf("%s: %d %q %q", protocol, a.status, got, a.text)
 				}

@@ -26,6 +26,8 @@ const (
 	metaAction = "action"
 	metaDenial = "denial"
 	metaReason = "reason"
+
+	ownAnswer = "answered"
 )
 
 // allowed tells Envoy to forward. Only value is used: Envoy 1.40 writes a
@@ -63,13 +65,24 @@ func refused(r app.Response, d *grant.Denial, denialShown bool) *authv3.CheckRes
 	return reply(r, meta)
 }
 
-// reply tells Envoy to answer with r. It adds the headers one by one, so that
-// there may be several Set-Cookie, whatever it is told of overwriting.
+// answered tells Envoy to give an answer of our own that refuses nothing. It says a
+// reason all the same: by that Envoy tells it from an app's, whose cookies of our
+// name it takes out.
+func answered(r app.Response) *authv3.CheckResponse {
+	return reply(r, map[string]string{metaReason: ownAnswer})
+}
+
+// reply tells Envoy to answer with r. A second value of a header is appended: of
+// several that overwrite, Envoy 1.40 keeps the last.
 func reply(r app.Response, meta map[string]string) *authv3.CheckResponse {
 	var headers []*corev3.HeaderValueOption
 	for name, values := range r.Header {
-		for _, v := range values {
-			headers = append(headers, set(name, v))
+		for i, v := range values {
+			h := set(name, v)
+			if i > 0 {
+				h.AppendAction = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+			}
+			headers = append(headers, h)
 		}
 	}
 	return &authv3.CheckResponse{

@@ -100,7 +100,7 @@ func (c *Checker) Check(ctx context.Context, m *authv3.CheckRequest) (*authv3.Ch
 	case err != nil:
 		return c.refuse(ctx, v, grant.Of(err)), nil
 	case own != nil:
-		return reply(*own, nil), nil
+		return answered(*own), nil
 	}
 	return c.handOver(ctx, v), nil
 }

@@ -240,7 +240,12 @@ func (d *desk) judge(r *authv3.CheckResponse, err error) verdict {
 		d.t.Fatalf("an answer that is neither yes nor no: %v", r)
 	}
 	for _, h := range headers {
-		if len(h.GetHeader().GetRawValue()) > 0 || h.GetHeader().GetValue() == "" || h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
+		// Of several values that overwrite, Envoy keeps the last.
+		want := corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+		if len(v.cookies) > 0 && strings.EqualFold(h.GetHeader().GetKey(), "set-cookie") {
+			want = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+		}
+		if len(h.GetHeader().GetRawValue()) > 0 || h.GetHeader().GetValue() == "" || h.GetAppendAction() != want {
 			d.t.Errorf("header %v", h)
 		}
 		if strings.EqualFold(h.GetHeader().GetKey(), "set-cookie") {
@@ -256,7 +261,12 @@ func (d *desk) judge(r *authv3.CheckResponse, err error) verdict {
 	for k, f := range r.GetDynamicMetadata().GetFields() {
 		v.meta[k] = f.GetStringValue()
 	}
-	v.reason = grant.Reason(v.meta["reason"])
+	if v.meta["reason"] == "" && v.meta["action"] == "" || v.meta["reason"] != "" && v.meta["action"] != "" {
+		d.t.Errorf("Envoy cannot tell whose answer this is: %v", v.meta)
+	}
+	if v.reason = grant.Reason(v.meta["reason"]); v.reason == "answered" {
+		v.reason = ""
+	}
 	return v
 }
 

@@ -226,7 +226,7 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 	post("requests/"+post("requests", alice, goodAsk, 201)+"/withdraw", alice, `{}`, 200)
 	denied := post("requests", alice, goodAsk, 201)
 	post("requests/"+denied+"/deny", bob, `{"offer_sha256":"","reason":"no"}`, 200)
-	refused := post("requests", bob, goodAsk, 201) // by policy
+	refused := post("requests", bob, goodAsk, 201)                                                        // by policy
 	post("requests", w.session("carol", "engineers"), `{"entitlement":"reports/read","reason":"x"}`, 201) // without parameters
 	finished, revoked, live := granted(), granted(), granted()
 	post("grants/"+finished+"/finish", alice, `{}`, 200)

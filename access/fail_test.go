@@ -209,6 +209,17 @@ func TestEveryVerbIsAllOrNothing(t *testing.T) {
 			_, err := w.Revoke(w.t.Context(), w.as(dave), r.Grant, "")
 			return err
 		}},
+		{"lock", (*world).granted, func(w *world, _ access.Request) error {
+			_, err := w.Lock(w.t.Context(), w.as(dave), refunder, "why")
+			return err
+		}},
+		{"recheck", func(w *world) access.Request {
+			w.loggedIn(access.SessionAPI, carol)
+			r := w.ask(w.as(carol), reports(), access.Approved)
+			w.provider.set(func(p *provider) { p.disabled[carol] = true })
+			w.pass(recheckT)
+			return r
+		}, func(w *world, _ access.Request) error { return w.Recheck(w.t.Context()) }},
 		{"policy", (*world).granted, func(w *world, r access.Request) error {
 			delete(w.files, "entitlements/stripe/refunds.yaml")
 			_, err := w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: w.files, Commit: "next", After: w.commit})

@@ -28,6 +28,8 @@ const (
 	CodeNotAPerson     Code = "not_a_person"
 	CodeNoSession      Code = "no_session"
 	CodeNoPolicy       Code = "no_policy"
+	CodeNoGrant        Code = "no_grant"
+	CodeLocked         Code = "locked"
 	CodeInternal       Code = "internal"
 )
 
@@ -64,6 +66,8 @@ func faults() map[Code]FaultInfo {
 		CodeNotAPerson:     {"Only a person can do this", 403, exitDenied},
 		CodeNoSession:      {"Not logged in", 401, exitError},
 		CodeNoPolicy:       {"No policy is in force", 503, exitError},
+		CodeNoGrant:        {"No access has been granted", 403, exitDenied},
+		CodeLocked:         {"This principal is locked", 403, exitDenied},
 		CodeInternal:       {"Something went wrong", 500, exitError},
 	}
 }

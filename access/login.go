@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
@@ -81,9 +80,14 @@ func (s *Service) NewSession(ctx context.Context, l Login) (SessionSecret, Sessi
 	var out Session
 	err := s.update(ctx, func(w *work) error {
 		out = w.session(l, secret)
-		email := strings.ToLower(strings.TrimSpace(l.Email))
-		if err := w.tx.Persons().SetProfile(ctx, l.Principal, l.Name, email); err != nil {
+		if err := w.tx.Persons().SetProfile(ctx, l.Principal, l.Name, mailbox(l.Email)); err != nil {
 			return fmt.Errorf("profile: %w", err)
+		}
+		if err := w.mayLogIn(ctx, l.Principal); err != nil { // after the profile: its address may tell who it is
+			return err
+		}
+		if err := w.remembers(ctx, l); err != nil {
+			return fmt.Errorf("identity: %w", err)
 		}
 		name, err := w.pseudonym(ctx, l.Principal)
 		if err != nil {
@@ -112,27 +116,42 @@ func (w *work) session(l Login, secret SessionSecret) Session {
 	}
 	return Session{
 		ID: w.minter.NewSessionID(w.now), Kind: l.Kind, Provider: l.Provider, Hash: secret.hash(), Principal: l.Principal,
-		Name: l.Name, Email: strings.ToLower(strings.TrimSpace(l.Email)), Groups: l.Groups, GroupsAt: groupsAt,
+		Name: l.Name, Email: mailbox(l.Email), Groups: l.Groups, GroupsAt: groupsAt,
 		ACR: l.ACR, AuthTime: l.AuthTime, CreatedAt: w.now, EndsAt: w.now.Add(w.sessionLife),
 	}
 }
 
 // Session returns the live session of a kind that a secret belongs to; no_session
-// otherwise.
+// otherwise. If its groups are too old to decide, their provider is asked for
+// them first, where there is a refresh token.
 func (s *Service) Session(ctx context.Context, kind SessionKind, secret SessionSecret) (Session, error) {
+	out, now, err := s.session(ctx, kind, secret)
+	if err != nil || s.identities == nil || CallerOf(out).fresh(now) {
+		return out, err
+	}
+	if err := s.refreshed(ctx, out, now); err != nil {
+		s.log.WarnContext(ctx, "groups not refreshed", "error", err)
+	}
+	out, _, err = s.session(ctx, kind, secret)
+	return out, err
+}
+
+func (s *Service) session(ctx context.Context, kind SessionKind, secret SessionSecret) (Session, time.Time, error) {
 	var out Session
+	var now time.Time
 	err := s.store.View(ctx, func(tx Tx) error {
+		now = tx.Now()
 		got, err := tx.Sessions().ByHash(ctx, secret.hash())
-		if errors.Is(err, ErrNotFound) || err == nil && (got.Kind != kind || !got.Live(tx.Now())) {
+		if errors.Is(err, ErrNotFound) || err == nil && (got.Kind != kind || !got.Live(now)) {
 			return fault(CodeNoSession, "mayfly login", "there is no session, or it has ended")
 		}
 		out = got
 		return err
 	})
 	if err != nil {
-		return Session{}, err
+		return Session{}, now, err
 	}
-	return out, nil
+	return out, now, nil
 }
 
 // maxLogin is how long a login may be under way.

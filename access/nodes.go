@@ -18,6 +18,7 @@ type NodesView struct {
 	Nodes     []policy.Node
 	Instances []InstanceView
 	Missing   []MissingRecords
+	Silenced  []Quarantine // by sidecar
 	Now       time.Time
 }
 
@@ -49,6 +50,9 @@ func (s *Service) Nodes(ctx context.Context, c Caller) (NodesView, error) {
 		out = NodesView{Nodes: v.set.Nodes(), Now: v.now}
 		for _, i := range list {
 			out.Instances = append(out.Instances, viewInstance(v.set, i, v.now))
+		}
+		if out.Silenced, err = tx.Quarantines().List(ctx); err != nil {
+			return err
 		}
 		out.Missing, err = s.missing(ctx, tx)
 		return err

@@ -157,8 +157,11 @@ func (w *work) finishRequest(ctx context.Context, r *Request, state RequestState
 		}
 		body.By, body.How = name, "person"
 	}
-	if code == string(grant.PolicyChanged) {
+	switch {
+	case code == string(grant.PolicyChanged):
 		body.How = "policy"
+	case code == string(CodeLocked):
+		body.How = "lock"
 	}
 	r.State, r.Code, r.Sentence, r.DecidedAt, r.DecideBy = state, code, sentence, w.now, time.Time{}
 	if err := w.tx.Requests().Update(ctx, *r); err != nil {

@@ -37,6 +37,12 @@ func (w *work) reconsider(ctx context.Context, set *policy.Set, r *Request) erro
 	if err := w.decided(ctx, r, AtActivation); err != nil {
 		return err
 	}
+	if err := w.notLocked(ctx, set, r.Beneficiary); err != nil {
+		if CodeOf(err) != CodeLocked {
+			return err
+		}
+		return w.finishRequest(ctx, r, Denied, audit.TypeRequestDenied, string(CodeLocked), "whoever would hold it is locked", identity.Principal{})
+	}
 	why, err := w.differs(ctx, set, *r, d)
 	if err != nil {
 		return err

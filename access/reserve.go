@@ -84,7 +84,7 @@ func (w *work) reserve(ctx context.Context, i feed.Instance, apps []string, ask 
 	if err := w.ownSpool(ctx, i, ask.body); err != nil {
 		return nil, err
 	}
-	reason, err := w.reservable(ctx, apps, ask.grant)
+	reason, err := w.reservable(ctx, i, apps, ask.grant)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,14 @@ func (w *work) ownSpool(ctx context.Context, i feed.Instance, body audit.Reserve
 }
 
 // reservable says why an intent under a grant may not go on, "" if it may.
-func (w *work) reservable(ctx context.Context, apps []string, id grant.GrantID) (grant.Reason, error) {
+func (w *work) reservable(ctx context.Context, i feed.Instance, apps []string, id grant.GrantID) (grant.Reason, error) {
+	quiet, err := silent(ctx, w.tx, []feed.Beat{{Instance: i}})
+	if err != nil {
+		return "", err
+	}
+	if quiet[i] {
+		return grant.Stale, nil
+	}
 	g, err := w.tx.Grants().Get(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):

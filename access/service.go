@@ -32,6 +32,15 @@ type Config struct {
 	PeoplePort uint16
 	// SessionLife is how long a login lasts, at most MaxSession. Zero: MaxSession.
 	SessionLife time.Duration
+	// Seal is the key under which refresh tokens of identity providers are kept.
+	// Zero: none is kept, and nobody is checked again.
+	Seal SealKey
+	// Identities asks identity providers again; see Recheck. Nil: nobody is checked
+	// again. It needs Seal.
+	Identities Identities
+	// IdentityMaxAge is how long the word of an identity provider counts for a
+	// person with live access, at most MaxIdentityAge. Zero: DefaultIdentityAge.
+	IdentityMaxAge time.Duration
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
 	// 3 s. Zero: 3 s.
 	DenialWait time.Duration
@@ -49,11 +58,15 @@ type Service struct {
 	console     string
 	peoplePort  uint16
 	sessionLife time.Duration
+	seal        SealKey
+	identities  Identities
+	identityAge time.Duration
 	denialWait  time.Duration
 	log         *slog.Logger
 
 	policies policyCache
 	spools   spoolBook
+	asking   asking
 	ingested bell // rings when a segment was stored
 
 	signMu sync.Mutex // guards signed and the order of published
@@ -73,12 +86,17 @@ func New(c Config) (*Service, error) {
 		return nil, errors.New("access: no catalogues")
 	case c.SessionLife < 0 || c.SessionLife > MaxSession:
 		return nil, errors.New("access: a session lasts at most 8h")
+	case c.Identities != nil && c.Seal.IsZero():
+		return nil, errors.New("access: no key to seal refresh tokens with")
+	case c.IdentityMaxAge < 0 || c.IdentityMaxAge > MaxIdentityAge:
+		return nil, errors.New("access: the word of an identity provider counts for at most 1h")
 	case c.DenialWait < 0 || c.DenialWait > maxDenialWait:
 		return nil, errors.New("access: a denial is waited for at most 3s")
 	}
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
 		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, log: c.Log,
+		seal: c.Seal, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {
 		s.peoplePort = 443
@@ -91,6 +109,9 @@ func New(c Config) (*Service, error) {
 	}
 	if s.denialWait = c.DenialWait; s.denialWait == 0 {
 		s.denialWait = maxDenialWait
+	}
+	if s.identityAge == 0 {
+		s.identityAge = DefaultIdentityAge
 	}
 	if s.sessionLife == 0 {
 		s.sessionLife = MaxSession

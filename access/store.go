@@ -45,12 +45,15 @@ type Tx interface {
 	Grants() GrantStore
 	Sessions() SessionStore
 	Persons() PersonStore
+	Identities() IdentityStore
+	Locks() LockStore
 	Instances() InstanceStore
 	Revocations() RevocationStore
 	Spools() SpoolStore
 	Reservations() ReservationStore
 	Keys() KeyStore
 	Outbox() OutboxStore
+	Quarantines() QuarantineStore
 }
 
 // HeadStore keeps the feed's position: the last one that changed what instances hold.
@@ -166,6 +169,8 @@ type SessionStore interface {
 	ByHash(ctx context.Context, hash [32]byte) (Session, error)
 	ByID(ctx context.Context, id grant.SessionID) (Session, error)
 	List(ctx context.Context, f SessionFilter) ([]Session, error)
+	// SetGroups replaces the groups of a session, and when they were told.
+	SetGroups(ctx context.Context, id grant.SessionID, groups []identity.Group, at time.Time) error
 	// End ends a session once; a second call leaves the first end as it is.
 	End(ctx context.Context, id grant.SessionID, at time.Time) error
 	// Unswept lists sessions on hosts of apps that are over at now, were not ended
@@ -193,7 +198,8 @@ type PersonStore interface {
 	SetProfile(ctx context.Context, p identity.Principal, name, email string) error
 	// WithEmail lists the accounts that share a verified e-mail.
 	WithEmail(ctx context.Context, email string) ([]identity.Principal, error)
-	// Erase forgets the key and the texts of p. Pseudonyms in the record stay.
+	// Erase forgets the key, the identity and the texts of p. Pseudonyms in the
+	// record stay, and so do locks, without their reasons.
 	Erase(ctx context.Context, p identity.Principal) error
 }
 
@@ -291,4 +297,12 @@ type OutboxStore interface {
 	Put(ctx context.Context, e Event) error
 	// After lists events after a seq, in order.
 	After(ctx context.Context, seq int64, limit int) ([]Event, error)
+}
+
+// QuarantineStore keeps the gateways that are told nothing.
+type QuarantineStore interface {
+	Put(ctx context.Context, q Quarantine) error // again: the first beginning stays
+	// Lift forgets one; ErrNotFound if it was in none.
+	Lift(ctx context.Context, sidecar identity.Principal) error
+	List(ctx context.Context) ([]Quarantine, error) // by sidecar
 }

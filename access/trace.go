@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/policy"
 )
 
 // maxTraced bounds the actions of one trace.
@@ -32,23 +34,113 @@ type Trace struct {
 }
 
 // Trace returns the chain that any id belongs to: a request, an offer, an
-// approval, a grant, an action, a denial. It is for whoever may see the grant,
-// or the request while there is none; a denial without a grant is for the one
-// who was denied, and for security.
+// approval, a grant, an action, a denial. It is for whoever holds the grant, or
+// may see the request, which then comes without the use. What others did is read
+// under a grant of traces.read, by the security group too, and that it was read is
+// on the record.
 func (s *Service) Trace(ctx context.Context, c Caller, id string) (Trace, error) {
-	out := Trace{ID: id, Shown: map[string]string{}}
+	var out Trace
+	var security bool
 	err := s.store.View(ctx, func(tx Tx) error {
 		v, err := s.viewer(ctx, tx, c)
 		if err != nil {
 			return err
 		}
-		t := &tracer{viewer: v, tx: tx, out: &out, seen: map[Place]bool{}}
-		return t.run(ctx, id)
+		security = v.security
+		v.security = false // who may end access does not thereby read what was done with it
+		out, err = newTracer(v, tx, id).run(ctx, id)
+		return err
 	})
-	if err != nil {
+	switch {
+	case CodeOf(err) == CodeNotFound || CodeOf(err) == CodeLoginAgain:
+		return s.traceOthers(ctx, c, id, security, err)
+	case err != nil:
 		return Trace{}, err
+	case out.Grant == nil && out.Request != nil && !out.Request.Grant.IsZero():
+		if more, err := s.traceOthers(ctx, c, id, false, notFound(id)); err == nil {
+			return more, nil
+		}
 	}
 	return out, nil
+}
+
+// traceRead is the body of the leaf administration that says whose trace was read.
+type traceRead struct {
+	Operation string `json:"operation"`
+	Under     string `json:"under"`     // the grant
+	By        string `json:"by"`        // pseudonym
+	About     string `json:"about"`     // the id that was asked for
+	Principal string `json:"principal"` // pseudonym of whose trace it is
+}
+
+// traceOthers reads somebody else's trace under a grant of traces.read, and
+// writes down that it did. Without one the answer is refusal; who is of the
+// security group learns what to ask for.
+func (s *Service) traceOthers(ctx context.Context, c Caller, id string, security bool, refusal error) (Trace, error) {
+	var out Trace
+	err := s.update(ctx, func(w *work) error {
+		set, err := w.inForce(ctx, w.tx)
+		if err != nil {
+			return err
+		}
+		v := &viewer{Caller: c, set: set, now: w.now, security: true}
+		if out, err = newTracer(v, w.tx, id).run(ctx, id); err != nil {
+			return err
+		}
+		app, whose := out.about()
+		principal, err := w.tx.Persons().ByPseudonym(ctx, whose)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("pseudonym: %w", err)
+		}
+		text := principal.String()
+		if text == "" {
+			text = whose // a workload that never asked, or an erased person
+		}
+		under, err := w.acting(ctx, w.tx, set, c, own(policy.OwnTracesRead, map[string]string{
+			policy.OwnAttributeApp: app, policy.OwnAttributePrincipal: text,
+		}))
+		if err != nil {
+			return err
+		}
+		by, err := w.pseudonym(ctx, c.Principal)
+		if err != nil {
+			return err
+		}
+		_, err = w.leaf(ctx, audit.TypeAdministration, under.ID.String(), traceRead{
+			Operation: policy.OwnTracesRead, Under: under.ID.String(), By: by, About: clip(id), Principal: whose,
+		}, under.ID.String())
+		return err
+	})
+	switch code := CodeOf(err); {
+	case err == nil:
+		return out, nil
+	case code == CodeNoGrant && security, code == CodeInternal:
+		return Trace{}, err
+	default:
+		return Trace{}, refusal
+	}
+}
+
+// about returns the app of a chain and the pseudonym of whose it is.
+func (t Trace) about() (app, pseudonym string) {
+	if t.Grant != nil {
+		return t.Grant.Scope.App, t.Grant.Pseudonym
+	}
+	for _, r := range t.Records {
+		body, err := r.Record.Map()
+		if err != nil {
+			continue
+		}
+		a, _ := body["app"].(string)
+		p, _ := body["principal"].(string)
+		if p == "" {
+			p, _ = body["requester"].(string)
+		}
+		if p != "" {
+			return a, p
+		}
+	}
+	return "", ""
 }
 
 // tracer gathers one chain.
@@ -59,7 +151,18 @@ type tracer struct {
 	seen map[Place]bool
 }
 
-func (t *tracer) run(ctx context.Context, id string) error {
+func newTracer(v *viewer, tx Tx, id string) *tracer {
+	return &tracer{viewer: v, tx: tx, out: &Trace{ID: id, Shown: map[string]string{}}, seen: map[Place]bool{}}
+}
+
+func (t *tracer) run(ctx context.Context, id string) (Trace, error) {
+	if err := t.chain(ctx, id); err != nil {
+		return Trace{}, err
+	}
+	return *t.out, nil
+}
+
+func (t *tracer) chain(ctx context.Context, id string) error {
 	request, grantID, err := t.resolve(ctx, id)
 	if err != nil {
 		return err
@@ -73,6 +176,12 @@ func (t *tracer) run(ctx context.Context, id string) error {
 			return hide(err, id)
 		}
 		t.out.Grant, request = &g, g.Request
+	}
+	if request.IsZero() { // the first administrator's grant was not asked for
+		if err := t.actions(ctx, t.out.Grant.ID.String()); err != nil {
+			return err
+		}
+		return t.finish(ctx)
 	}
 	r, err := t.request(ctx, t.tx, request)
 	if err != nil {
@@ -150,9 +259,11 @@ func (t *tracer) lone(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	names, err := namesOf(ctx, t.tx, t.Principal)
-	if err != nil {
-		return err
+	var names []string
+	if !t.security {
+		if names, err = namesOf(ctx, t.tx, t.Principal); err != nil {
+			return err
+		}
 	}
 	for _, r := range records {
 		body, err := r.Record.Map()

@@ -90,8 +90,12 @@ func (s *Service) answer(ctx context.Context, c Caller, id grant.RequestID, reas
 	return out, nil
 }
 
-// mayAnswer checks, in this order: not one's own (P6), eligible, still pending.
+// mayAnswer checks, in this order: not locked, not one's own (P6), eligible, still
+// pending.
 func (w *work) mayAnswer(ctx context.Context, set *policy.Set, c Caller, r Request) error {
+	if err := w.notLocked(ctx, set, c.Principal); err != nil {
+		return err
+	}
 	accounts, err := accountsOf(ctx, w.tx, set, c.Principal)
 	if err != nil {
 		return err

@@ -129,6 +129,9 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 	if _, err := w.leaf(ctx, audit.TypePolicyApplied, set.Digest(), body); err != nil {
 		return nil, err
 	}
+	if err := w.extendLocks(ctx, set); err != nil {
+		return nil, err
+	}
 	w.tellApps(before, set)
 	return ended, nil
 }
@@ -222,7 +225,7 @@ func (w *work) endNarrowed(ctx context.Context, before, set *policy.Set) ([]stri
 // it gained a host: a grant on it would reach what nobody was shown, and a commit
 // never widens a live grant.
 func leadsElsewhere(before, set *policy.Set, name string) bool {
-	if before == nil {
+	if before == nil || name == policy.OwnApp {
 		return false
 	}
 	was, ok := before.App(name)
@@ -242,6 +245,9 @@ func leadsElsewhere(before, set *policy.Set, name string) bool {
 // it covers is covered by today's expansion with its parameters, in a class that
 // is no stricter. How it would be approved today does not matter.
 func (w *work) stands(ctx context.Context, set *policy.Set, g grant.Grant) (bool, error) {
+	if g.Request.IsZero() {
+		return true, nil // the first administrator's, which no policy gave
+	}
 	r, err := w.tx.Requests().Get(ctx, g.Request)
 	if err != nil {
 		return false, fmt.Errorf("request of %s: %w", g.ID, err)

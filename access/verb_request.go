@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -148,6 +149,11 @@ func (w *work) request(ctx context.Context, c Caller, a Ask) (Request, error) {
 	set, err := w.inForce(ctx, w.tx)
 	if err != nil {
 		return Request{}, err
+	}
+	for _, p := range slices.Compact([]identity.Principal{c.Principal, w.beneficiary(c, a)}) {
+		if err := w.notLocked(ctx, set, p); err != nil {
+			return Request{}, err
+		}
 	}
 	d := set.Decide(policy.Input{
 		Entitlement: a.Entitlement, Params: a.Params, Duration: a.Duration, Justification: a.Reason,

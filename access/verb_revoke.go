@@ -11,8 +11,8 @@ import (
 )
 
 // Revoke ends somebody's live grant: for members of the group that policy names
-// security. Its holder who revokes finishes it. The Revocation says whose word
-// is awaited; see Service.Revocation.
+// security, and under a grant of grants.revoke. Its holder who revokes finishes
+// it. The Revocation says whose word is awaited; see Service.Revocation.
 func (s *Service) Revoke(ctx context.Context, c Caller, id grant.GrantID, reason string) (Revocation, error) {
 	if len(reason) > maxReason || !utf8.ValidString(reason) {
 		return Revocation{}, fault(CodeInvalid, "", "the reason is not text of at most %d bytes", maxReason)
@@ -21,15 +21,28 @@ func (s *Service) Revoke(ctx context.Context, c Caller, id grant.GrantID, reason
 		if g.Principal == c.Principal {
 			return audit.TypeGrantFinished, nil
 		}
-		member, err := inSecurity(set, c, w.now)
-		if err != nil {
-			return "", err
-		}
-		if !member {
-			return "", notFound(id.String())
-		}
-		return audit.TypeGrantRevoked, nil
+		return audit.TypeGrantRevoked, w.mayRevoke(ctx, set, c, g)
 	})
+}
+
+// mayRevoke lets the security group end anything, and others what a grant of
+// theirs covers. To all others the grant is not there.
+func (w *work) mayRevoke(ctx context.Context, set *policy.Set, c Caller, g grant.Grant) error {
+	member, refusal := inSecurity(set, c, w.now)
+	if member {
+		return nil
+	}
+	_, err := w.acting(ctx, w.tx, set, c, own(policy.OwnGrantsRevoke, map[string]string{
+		policy.OwnAttributeApp: g.Scope.App, policy.OwnAttributeEntitlement: g.Entitlement, policy.OwnAttributePrincipal: g.Principal.String(),
+	}))
+	switch {
+	case CodeOf(err) != CodeNoGrant:
+		return err
+	case refusal != nil:
+		return refusal
+	default:
+		return notFound(g.ID.String())
+	}
 }
 
 // Finish ends the caller's own live grant.

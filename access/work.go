@@ -82,26 +82,33 @@ func (w *work) pseudonym(ctx context.Context, p identity.Principal) (string, err
 	if name, ok := w.names[p]; ok {
 		return name, nil
 	}
+	key, err := w.personKey(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	name := audit.Pseudonym(key, p.String())
+	w.names[p] = name
+	return name, nil
+}
+
+// personKey returns the key of p, and makes it and its pseudonym the first time.
+func (w *work) personKey(ctx context.Context, p identity.Principal) (audit.PersonKey, error) {
 	fresh := false
 	raw, err := w.tx.Persons().Key(ctx, p, func() []byte {
 		fresh = true
 		return audit.NewPersonKey().Reveal()
 	})
 	if err != nil {
-		return "", fmt.Errorf("person key: %w", err)
+		return audit.PersonKey{}, fmt.Errorf("person key: %w", err)
 	}
 	key, err := audit.ParsePersonKey(raw)
-	if err != nil {
-		return "", err
+	if err != nil || !fresh {
+		return key, err
 	}
-	name := audit.Pseudonym(key, p.String())
-	if fresh {
-		if err := w.tx.Persons().SetPseudonym(ctx, p, name); err != nil {
-			return "", fmt.Errorf("pseudonym: %w", err)
-		}
+	if err := w.tx.Persons().SetPseudonym(ctx, p, audit.Pseudonym(key, p.String())); err != nil {
+		return audit.PersonKey{}, fmt.Errorf("pseudonym: %w", err)
 	}
-	w.names[p] = name
-	return name, nil
+	return key, nil
 }
 
 // put puts a resource of an app on the feed.

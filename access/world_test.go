@@ -30,6 +30,8 @@ type world struct {
 	files    map[string][]byte
 	commit   string
 	verifier *audit.Verifier
+	provider *provider
+	maxAge   time.Duration // of an identity; zero: as in production
 
 	mu    sync.Mutex
 	now   time.Time
@@ -58,10 +60,24 @@ func newWorld(t testing.TB) *world {
 	return newWorldOver(t, func(s access.Store) access.Store { return s })
 }
 
+// newWorldAged has identity providers asked again within another time.
+func newWorldAged(t testing.TB, age time.Duration) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.maxAge = age
+	path := filepath.Join(t.TempDir(), "mayfly.db")
+	template, _ := templates.Load("db")
+	if err := os.WriteFile(path, template.([]byte), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.open(path, func(s access.Store) access.Store { return s })
+	return w
+}
+
 // newWorldOver lets a test stand between the Service and its store.
 func newWorldOver(t testing.TB, wrap func(access.Store) access.Store) *world {
 	t.Helper()
-	w := &world{t: t, now: epoch, files: exampleFiles(t)}
+	w := &world{t: t, now: epoch, files: exampleFiles(t), provider: newProvider()}
 	path := filepath.Join(t.TempDir(), "mayfly.db")
 	template, found := templates.Load("db")
 	if found {
@@ -122,9 +138,9 @@ func (w *world) open(path string, wrap func(access.Store) access.Store) {
 	w.Service, err = access.New(access.Config{
 		Store: w.store, Signer: signer, Minter: grant.NewMinter(),
 		Policy:     policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
-		DenialWait: denialWait,
-		Wake:       func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
-		Published:  func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
+		DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge,
+		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
+		Published: func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -372,6 +388,7 @@ type ctxT = context.Context
 
 // shorten makes every cap of an entitlement ten minutes.
 func shorten(file []byte) []byte {
-	r := strings.NewReplacer("max: 2h, default: 30m", "max: 10m, default: 10m", "max: 8h, default: 30m", "max: 10m, default: 10m")
+	r := strings.NewReplacer("max: 2h, default: 30m", "max: 10m, default: 10m", "max: 8h, default: 30m", "max: 10m, default: 10m",
+		"max: 4h, default: 1h", "max: 10m, default: 10m", "max: 1h, default: 30m", "max: 10m, default: 10m")
 	return []byte(r.Replace(string(file)))
 }

@@ -134,6 +134,31 @@ func (c *Client) Nodes(ctx context.Context) (Nodes, error) {
 	return get[Nodes](ctx, c, at("nodes"), nil)
 }
 
+// Lock ends all that somebody holds and keeps them out.
+func (c *Client) Lock(ctx context.Context, v LockVerdict) (Lock, error) {
+	return post[Lock](ctx, c, at("locks"), v, "")
+}
+
+// Unlock lets somebody in again.
+func (c *Client) Unlock(ctx context.Context, v LockVerdict) (Lock, error) {
+	return post[Lock](ctx, c, at("locks", "lift"), v, "")
+}
+
+// Locks returns who is locked, oldest first.
+func (c *Client) Locks(ctx context.Context) (Page[Lock], error) {
+	return get[Page[Lock]](ctx, c, at("locks"), nil)
+}
+
+// Quarantine tells a gateway nothing more until it is released.
+func (c *Client) Quarantine(ctx context.Context, v NodeVerdict) error {
+	return c.do(ctx, call{method: http.MethodPost, path: at("nodes", "quarantine"), body: v}, nil)
+}
+
+// Release takes a gateway back.
+func (c *Client) Release(ctx context.Context, v NodeVerdict) error {
+	return c.do(ctx, call{method: http.MethodPost, path: at("nodes", "release"), body: v}, nil)
+}
+
 // Trace returns the chain that any id belongs to.
 func (c *Client) Trace(ctx context.Context, id string) (Trace, error) {
 	return get[Trace](ctx, c, at("trace", id), nil)

@@ -137,6 +137,34 @@ type Node struct {
 	EnvoyNack   string            `json:"envoy_nack,omitempty"` // newest refusal of a configuration
 	Catalogues  map[string]string `json:"catalogues,omitempty"`
 	Differs     []string          `json:"catalogue_differs,omitempty"` // kinds whose catalogue is not mayflyd's
+	Uncovered   []string          `json:"uncovered,omitempty"`         // hosts that people cannot reach there: no certificate, or no address
+	Quarantined string            `json:"quarantined,omitempty"`       // since when it is told nothing
+	Why         string            `json:"why,omitempty"`               // it is in quarantine, in words
+}
+
+// Lock keeps a human or a workload out.
+type Lock struct {
+	Target   string   `json:"target"`   // a person's name in policy, else a principal
+	Accounts []string `json:"accounts"` // that it holds for
+	Name     string   `json:"name,omitempty"`
+	By       string   `json:"by,omitempty"`
+	At       string   `json:"at"`
+	Reason   string   `json:"reason,omitempty"`
+	Sessions int      `json:"sessions_ended"`
+	Grants   int      `json:"grants_ended"`
+	Requests int      `json:"requests_denied"`
+}
+
+// LockVerdict names who is locked, or let in again.
+type LockVerdict struct {
+	Target string `json:"target"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// NodeVerdict names a gateway that is told nothing more, or taken back.
+type NodeVerdict struct {
+	Sidecar string `json:"sidecar"` // SPIFFE ID
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Trace is the chain from request to action, in order of time.

@@ -11,6 +11,7 @@ type Attr struct {
 // Ask is the request on the wire.
 type Ask struct {
 	Certificate Hash   `json:"certificate,omitzero"` // SHA-256 of the peer's certificate (DER)
+	Session     string `json:"session,omitempty"`    // ses_ id of the browser session that proved a person, instead
 	Method      string `json:"method"`
 	Authority   string `json:"authority"`
 	Path        Hash   `json:"path,omitzero"` // SHA-256 of path and query as received

@@ -25,6 +25,8 @@ const (
 	TypePolicyRefused    Type = "policy.refused"    // a commit that did not, and why
 	TypeLogin            Type = "login"             // a person or workload opened a session
 	TypeSessionEnded     Type = "session.ended"     // a session was ended, or left a host of an app by its time
+	TypeIdentityRefused  Type = "identity.refused"  // a provider no longer stands for an account: all it held ended, and why
+	TypeIdentityChanged  Type = "identity.changed"  // a provider told other groups of an account than before
 	TypeAdministration   Type = "administration"    // any other act of an administrator
 	TypeInstanceStarted  Type = "instance.started"  // a sidecar process was first heard
 	TypeInstanceGone     Type = "instance.gone"     // a sidecar process left the list
@@ -56,7 +58,7 @@ func (t Type) Where() Where {
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
 		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantEnded, TypeGrantReceipts,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
-		TypeLogin, TypeSessionEnded, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
+		TypeLogin, TypeSessionEnded, TypeIdentityRefused, TypeIdentityChanged, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
 		return WhereLeaf
 	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
 		return WhereSpool

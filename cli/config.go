@@ -111,7 +111,8 @@ func (a *app) root() *cobra.Command {
 		a.requestCommand(), a.requestsCommand(), a.showCommand(), a.withdrawCommand(),
 		a.approveCommand(), a.denyCommand(),
 		a.grantsCommand(), a.revokeCommand(), a.doneCommand(),
-		a.explainCommand(), a.traceCommand(), a.entitlementsCommand(), a.nodesCommand(),
+		a.explainCommand(), a.traceCommand(), a.entitlementsCommand(),
+		a.nodesCommand(), a.quarantineCommand(), a.releaseCommand(), a.lockCommand(), a.unlockCommand(), a.locksCommand(),
 		a.auditCommand(), a.policyCommand(),
 	)
 	return root

@@ -171,39 +171,3 @@ func (a *app) showEntitlements(list []api.Entitlement) error {
 	a.table([]string{"ENTITLEMENT", "YOURS", "CLASS", "FOR", "PARAMETERS", "OPERATIONS", "OWNER"}, rows)
 	return nil
 }
-
-func (a *app) nodesCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "nodes", Short: "List sidecars, and whether they hear the control plane",
-		Long: `Lists every registered sidecar and every running process of it: whether its lease
-runs, which revision it holds, and what it or its Envoy refused.`,
-		Example: "  mayfly nodes", Args: cobra.NoArgs,
-		RunE: read(a, func(ctx context.Context, c *api.Client, _ []string) (api.Nodes, error) { return c.Nodes(ctx) }, a.showNodes),
-	}
-}
-
-func (a *app) showNodes(n api.Nodes) error {
-	rows := make([][]string, len(n.Items))
-	for i, one := range n.Items {
-		name := one.Instance
-		if name == "" {
-			name = one.Sidecar
-		}
-		rows[i] = []string{name, one.State, one.Environment, strings.Join(one.Apps, " "), fmt.Sprintf("%d of %d", one.Revision, one.Head),
-			orDash(clock(one.LastPong)), one.Envoy, orDash(one.Version)}
-	}
-	a.table([]string{"INSTANCE", "STATE", "ENVIRONMENT", "APPS", "REVISION", "LAST PONG", "ENVOY", "VERSION"}, rows)
-	for _, one := range n.Items {
-		for _, said := range [][2]string{
-			{"refused", one.Nack}, {"its Envoy refused", one.EnvoyNack}, {"has another catalogue than mayflyd, for", strings.Join(one.Differs, " ")},
-		} {
-			if said[1] != "" {
-				fmt.Fprintln(a.c.Stdout, plain(one.Instance+" "+said[0]+": "+said[1]))
-			}
-		}
-	}
-	for _, m := range n.Missing {
-		fmt.Fprintln(a.c.Stdout, plain(m))
-	}
-	return nil
-}

@@ -133,7 +133,7 @@ func (w *world) openDoors() {
 		ID: "mayflyd", Secret: "not-for-production", Redirects: []string{w.public + "/oidc/idp/callback"},
 	}}})
 	rp, err := oidc.New(oidc.Config{
-		Name: "idp", Issuer: idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"),
+		Name: "idp", Issuer: idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: oidc.Loopback(),
 		RedirectURL: w.public + "/oidc/idp/callback",
 	})
 	check(w.t, err)

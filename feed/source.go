@@ -49,6 +49,8 @@ type Pulse struct {
 	Head       Position // head.feed
 	Time       time.Time
 	Checkpoint []byte // signed note
+	// Silent are the instances that get no Pong: their leases run out.
+	Silent map[Instance]bool
 }
 
 // Receipt is an instance's word that a position is applied.

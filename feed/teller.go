@@ -168,6 +168,9 @@ func (s *Server) beat(ctx context.Context) {
 		return
 	}
 	for st, p := range batch {
+		if pulse.Silent[st.instance] {
+			continue
+		}
 		st.push(told{pong: &Pong{
 			Nonce: p.GetNonce(), Epoch: pulse.Head.Epoch, Head: pulse.Head.Revision, TimeUs: micros(pulse.Time),
 			Checkpoint: pulse.Checkpoint, CompleteTo: pulse.Head.Revision,

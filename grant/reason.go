@@ -6,7 +6,7 @@ import "slices"
 // stands for internal.
 type Reason string
 
-// The reasons of contracts §4.
+// The reasons of contracts §4, and those that came later.
 const (
 	NoIdentity            Reason = "no_identity"
 	BadCertificate        Reason = "bad_certificate"
@@ -41,6 +41,7 @@ const (
 	Timeout               Reason = "timeout"
 	UpstreamUnavailable   Reason = "upstream_unavailable"
 	Overloaded            Reason = "overloaded"
+	CrossSite             Reason = "cross_site"
 	Internal              Reason = "internal"
 )
 
@@ -117,6 +118,7 @@ func table() map[Reason]Info {
 		Timeout:               {Title: "The decision or the app took too long", HTTP: 504, GRPC: grpcDeadlineExceeded, Stripe: "api_error", Retryable: true},
 		UpstreamUnavailable:   {Title: "The app cannot be reached", HTTP: 502, GRPC: grpcUnavailable, Stripe: "api_error", Retryable: true},
 		Overloaded:            unavailable("The gateway is overloaded"),
+		CrossSite:             denied("The request came from another site"),
 		Internal:              {Title: "Something went wrong in the gateway", HTTP: 500, GRPC: grpcInternal, Stripe: "api_error"},
 	}
 }

@@ -19,7 +19,8 @@ func TestTheReasonsAreThoseOfTheContract(t *testing.T) {
 	want := strings.Fields(`no_identity bad_certificate bad_token token_not_bound wrong_audience session_ended login_again
 		unknown_app unknown_operation ambiguous_operation malformed body_too_large conflicting_headers no_grant not_yet ended revoked
 		scope constraint unresolved budget locked stale clock record_unavailable credential_unavailable unsupported_grant grant_unproven
-		policy_changed rate_limited timeout upstream_unavailable overloaded internal`)
+		policy_changed rate_limited timeout upstream_unavailable overloaded internal
+		cross_site`)
 	slices.Sort(want)
 	var got []string
 	for _, r := range Reasons() {

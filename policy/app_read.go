@@ -33,6 +33,10 @@ func (l *loader) readApp(n *node) {
 	a := App{File: l.file, Line: n.line}
 	at := f.need("app")
 	a.Name = l.name(at, "app", false)
+	if a.Name == OwnApp {
+		l.fail(at, CodeDuplicate, "app: %s is built in, its operations are Mayfly's own; write entitlements on it", OwnApp)
+		return
+	}
 	if other, ok := l.seenApps[a.Name]; ok && a.Name != "" {
 		l.fail(at, CodeDuplicate, "app: %s is there twice, also on line %d of another file", a.Name, other.line)
 		return

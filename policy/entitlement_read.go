@@ -80,7 +80,7 @@ func (l *loader) readEntitlementApp(e *Entitlement, n *node) {
 	if name == "" {
 		return
 	}
-	if _, ok := l.seenApps[name]; !ok {
+	if _, ok := l.seenApps[name]; !ok && name != OwnApp {
 		if l.someApps {
 			return
 		}

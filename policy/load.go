@@ -40,6 +40,7 @@ func Load(files map[string][]byte, o Options) (*Set, error) {
 		return nil, errors.New("policy: Options.Catalogue is required")
 	}
 	l := &loader{o: o, set: newSet(files, o.Commit), nodeIDs: map[identity.Principal]bool{}, seenApps: map[string]*node{}, persons: map[string]bool{}}
+	l.addOwnApp()
 	l.read(files)
 	l.crossCheck()
 	if len(l.errs) > 0 {

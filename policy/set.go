@@ -73,16 +73,18 @@ func (s *Set) Security() identity.Group { return s.security }
 // Signers returns who may sign the next commit.
 func (s *Set) Signers() []Signer { return s.signers }
 
-// Apps returns all apps, sorted by name.
+// Apps returns all apps that have a file, sorted by name: those that gateways front.
 func (s *Set) Apps() []App {
 	out := make([]App, 0, len(s.apps))
 	for _, name := range slices.Sorted(maps.Keys(s.apps)) {
-		out = append(out, s.apps[name])
+		if name != OwnApp {
+			out = append(out, s.apps[name])
+		}
 	}
 	return out
 }
 
-// App returns the app of that name.
+// App returns the app of that name; OwnApp is one.
 func (s *Set) App(name string) (App, bool) {
 	a, ok := s.apps[name]
 	return a, ok

@@ -30,13 +30,13 @@ const (
 
 // allowed tells Envoy to forward. Only value is used: Envoy 1.40 writes a
 // raw_value as an empty header, and an empty grpc-timeout would mean no deadline.
-func allowed(a Action, now time.Time, spent time.Duration) *authv3.CheckResponse {
+func allowed(a Action, to told, now time.Time, spent time.Duration) *authv3.CheckResponse {
 	headers := []*corev3.HeaderValueOption{set(ActionHeader, a.ID.String())}
-	ok := &authv3.OkHttpResponse{}
+	ok := &authv3.OkHttpResponse{HeadersToRemove: to.remove}
 	if !a.Hop {
 		headers = append(headers, set("grpc-timeout", deadlineText(a.Deadline.Sub(now), spent)))
 	}
-	ok.Headers = headers
+	ok.Headers = append(headers, to.set...)
 	return &authv3.CheckResponse{
 		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
@@ -56,15 +56,21 @@ func deadlineText(left, spent time.Duration) string {
 
 // refused tells Envoy to answer r itself.
 func refused(r app.Response, d *grant.Denial, denialShown bool) *authv3.CheckResponse {
+	meta := map[string]string{metaReason: string(d.Reason)}
+	if denialShown {
+		meta[metaDenial] = d.ID.String()
+	}
+	return reply(r, meta)
+}
+
+// reply tells Envoy to answer with r. It adds the headers one by one, so that
+// there may be several Set-Cookie, whatever it is told of overwriting.
+func reply(r app.Response, meta map[string]string) *authv3.CheckResponse {
 	var headers []*corev3.HeaderValueOption
 	for name, values := range r.Header {
 		for _, v := range values {
 			headers = append(headers, set(name, v))
 		}
-	}
-	meta := map[string]string{metaReason: string(d.Reason)}
-	if denialShown {
-		meta[metaDenial] = d.ID.String()
 	}
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},

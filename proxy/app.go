@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -28,7 +29,40 @@ type App struct {
 	Catalogue   string        // digest that the grants were expanded against
 	Credentials []Credential
 	Asks        []Ask
+	Callers     []string // the doors that it answers at; none told: services
+	Console     string   // https URL where people log in and ask, no slash at its end; of an app that takes people
+	Identity    []IdentityHeader
 }
+
+// The doors at which requests come, as routes, apps and policy write them.
+const (
+	DoorServices = "services"
+	DoorPeople   = "people"
+)
+
+// Takes reports whether the app answers at a door.
+func (a *App) Takes(door string) bool {
+	if len(a.Callers) == 0 {
+		return door == DoorServices
+	}
+	return slices.Contains(a.Callers, door)
+}
+
+// IdentityHeader is a header in which the app is told one fact about the person
+// who calls. No caller's own reaches it, at any door.
+type IdentityHeader struct {
+	Header string // lower case
+	Fact   string
+}
+
+// The facts that an app may be told.
+const (
+	factPrincipal = "principal"
+	factPerson    = "person"
+	factName      = "name"
+	factEmail     = "email"
+	factGroups    = "groups"
+)
 
 // Credential names the secret that operations are done with.
 type Credential struct {
@@ -83,6 +117,7 @@ func newApp(r *feed.Resource) (*App, error) {
 		Name: m.GetName(), Kind: m.GetKind(), Hosts: slices.Clone(m.GetHosts()), Catalogue: m.GetCatalogue(),
 		StaleAfter: time.Duration(m.GetStaleAfterUs()) * time.Microsecond,
 		MaxStream:  time.Duration(m.GetMaxStreamUs()) * time.Microsecond,
+		Callers:    slices.Clone(m.GetCallers()), Console: m.GetConsole(),
 	}
 	if a.MaxStream == 0 {
 		a.MaxStream = defaultMaxStream
@@ -98,7 +133,10 @@ func newApp(r *feed.Resource) (*App, error) {
 	for _, ask := range m.GetAsks() {
 		a.Asks = append(a.Asks, newAsk(ask))
 	}
-	return a, a.check(r.GetId())
+	for _, h := range m.GetIdentity() {
+		a.Identity = append(a.Identity, IdentityHeader{h.GetHeader(), h.GetFact()})
+	}
+	return a, errors.Join(a.check(r.GetId()), a.checkCallers())
 }
 
 func newAsk(m *feed.Ask) Ask {
@@ -135,9 +173,59 @@ func (a *App) check(id string) error {
 		return fmt.Errorf("max_stream of %s", a.MaxStream)
 	}
 	for _, h := range a.Hosts {
-		if h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, ":/ ") {
+		if !plainHost(h) {
 			return fmt.Errorf("host %q: want lower case, without port", h)
 		}
 	}
 	return nil
+}
+
+// checkCallers checks what an app says about the people that it takes. It has no
+// credential: the hop asks for no session.
+func (a *App) checkCallers() error {
+	for _, c := range a.Callers {
+		if c != DoorServices && c != DoorPeople {
+			return fmt.Errorf("callers %q are not known", c)
+		}
+	}
+	if !a.Takes(DoorPeople) {
+		if len(a.Identity) > 0 {
+			return errors.New("it is told of people, and takes none")
+		}
+		return nil
+	}
+	if len(a.Credentials) > 0 {
+		return errors.New("an app with a credential takes no people")
+	}
+	u, err := url.Parse(a.Console)
+	if err != nil || u.Scheme != "https" || u.Host == "" || a.Console != "https://"+u.Host {
+		return fmt.Errorf("console %q: want https and a host, and no more", a.Console)
+	}
+	for i, h := range a.Identity {
+		if err := h.check(); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(a.Identity[:i], func(o IdentityHeader) bool { return o.Header == h.Header }) {
+			return fmt.Errorf("the header %s is there twice", h.Header)
+		}
+	}
+	return nil
+}
+
+// check refuses a header that has a meaning to us, to Envoy or in HTTP, and a fact
+// that is not known.
+func (h IdentityHeader) check() error {
+	if len(h.Header) > 64 || !strings.HasPrefix(h.Header, "x-") || strings.Trim(h.Header, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return fmt.Errorf("the identity header %q: want lower case that begins with x-", h.Header)
+	}
+	for _, taken := range [...]string{"x-mayfly-", "x-envoy-", "x-forwarded-"} {
+		if strings.HasPrefix(h.Header, taken) {
+			return fmt.Errorf("the identity header %q is not an app's", h.Header)
+		}
+	}
+	switch h.Fact {
+	case factPrincipal, factPerson, factName, factEmail, factGroups:
+		return nil
+	}
+	return fmt.Errorf("the fact %q is not known", h.Fact)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -31,6 +32,7 @@ type CheckerConfig struct {
 	Peers     Peers
 	Journal   Journal
 	Reserver  Reserver
+	Sessions  Sessions
 	Actions   *Actions
 	Minter    *grant.Minter
 	RecordKey audit.PersonKey // makes the HMACs of attribute values that the record does not keep
@@ -41,37 +43,51 @@ type CheckerConfig struct {
 // Every step can only say no. It is safe for concurrent use.
 type Checker struct {
 	authv3.UnimplementedAuthorizationServer
-	c CheckerConfig
+	c      CheckerConfig
+	people *people
+	pages  *pages
 }
 
 // NewChecker checks c.
 func NewChecker(c CheckerConfig) (*Checker, error) {
-	if c.Table == nil || c.Kinds == nil || c.Peers == nil || c.Journal == nil || c.Reserver == nil || c.Actions == nil || c.Minter == nil || c.RecordKey.IsZero() {
+	if c.Table == nil || c.Kinds == nil || c.Peers == nil || c.Journal == nil || c.Reserver == nil || c.Sessions == nil || c.Actions == nil || c.Minter == nil || c.RecordKey.IsZero() {
 		return nil, errors.New("checker: a required field of CheckerConfig is missing")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Checker{c: c}, nil
+	people, err := newPeople()
+	if err != nil {
+		return nil, err
+	}
+	pages, err := newPages()
+	if err != nil {
+		return nil, err
+	}
+	return &Checker{c: c, people: people, pages: pages}, nil
 }
 
 // ruling is one request on its way to a decision: what is known of it so far.
 type ruling struct {
-	began  time.Duration // on the boot clock
-	r      *Request
-	app    *App
-	kind   app.Kind
-	spec   scope.Spec
-	peer   spiffe.Peer
-	op     scope.Operation
-	grant  grant.Grant
-	action Action
-	mark   Mark
-	class  scope.Class
+	began   time.Duration // on the boot clock
+	now     time.Time     // t, of the steps before the intent
+	r       *Request
+	app     *App
+	kind    app.Kind
+	spec    scope.Spec
+	cookies cookies // at the people door
+	caller  caller
+	op      scope.Operation
+	grant   grant.Grant
+	action  Action
+	mark    Mark
+	class   scope.Class
 	// written is whether the intent is on the spool: a no from here on has an outcome.
 	written bool
-	// misdirected is whether the TLS server name is another host's.
-	misdirected bool
+	// status is what a refusal has instead of its reason's, 0 if nothing.
+	status int
+	// own is whether the request is for a page of ours, not of the app.
+	own bool
 }
 
 // Check implements envoy.service.auth.v3.Authorization.
@@ -79,44 +95,70 @@ func (c *Checker) Check(ctx context.Context, m *authv3.CheckRequest) (*authv3.Ch
 	ctx, cancel := context.WithTimeout(ctx, DecideWithin)
 	defer cancel()
 	v := &ruling{began: c.c.Table.clock.Boot()}
-	if err := c.decide(ctx, v, m); err != nil {
+	own, err := c.decide(ctx, v, m)
+	switch {
+	case err != nil:
 		return c.refuse(ctx, v, grant.Of(err)), nil
+	case own != nil:
+		return reply(*own, nil), nil
 	}
 	return c.handOver(ctx, v), nil
 }
 
-// decide goes through the steps of design §5 up to the intent.
-func (c *Checker) decide(ctx context.Context, v *ruling, m *authv3.CheckRequest) error {
+// decide goes through the steps of design §5 up to the intent. The door is the
+// route's word alone: what counts at one is nothing at the other. An answer is one
+// of the people door's own pages.
+func (c *Checker) decide(ctx context.Context, v *ruling, m *authv3.CheckRequest) (own *app.Response, err error) {
 	var unread *grant.Denial
 	v.r, unread = readRequest(m)
-	now := c.c.Table.Now()
-	for _, step := range []func(*ruling, time.Time) error{
-		c.identify,
-		func(*ruling, time.Time) error {
-			if unread != nil {
-				return unread
-			}
-			return nil
-		},
-		c.findApp, c.classify, c.findGrant,
-	} {
-		if err := step(v, now); err != nil {
-			return err
+	v.now = c.c.Table.Now()
+	switch v.r.Door {
+	case DoorServices:
+		err = c.service(v, unread)
+	case DoorPeople:
+		own, err = c.person(ctx, v, unread)
+	default:
+		err = grant.Deny(grant.Internal, "the route names no door")
+	}
+	if err != nil || own != nil {
+		return own, err
+	}
+	for _, step := range [...]func(*ruling) error{c.classify, c.findGrant} {
+		if err := step(v); err != nil {
+			return nil, err
 		}
 	}
-	return c.commit(ctx, v)
+	return nil, c.commit(ctx, v)
+}
+
+// service goes through the steps of the services door up to who it is and which
+// app it wants: a certificate is all that counts there.
+func (c *Checker) service(v *ruling, unread *grant.Denial) error {
+	if err := c.identify(v); err != nil {
+		return err
+	}
+	if unread != nil {
+		return unread
+	}
+	if err := c.findApp(v); err != nil {
+		return err
+	}
+	if ownPath(v.r.HTTP.Path) {
+		return grant.Deny(grant.UnknownOperation, "the paths below %s are the gateway's", ownPrefix)
+	}
+	return c.c.Table.Fresh(v.app.Name)
 }
 
 // identify turns the peer's certificate into a principal, on each request: a
 // connection outlives its SVID.
-func (c *Checker) identify(v *ruling, now time.Time) error {
+func (c *Checker) identify(v *ruling) error {
 	if err := c.c.Table.Ready(); err != nil {
 		return err
 	}
-	peer, err := c.c.Peers.VerifyEscapedPEM(v.r.Certificate, now)
+	peer, err := c.c.Peers.VerifyEscapedPEM(v.r.Certificate, v.now)
 	switch {
 	case err == nil:
-		v.peer = peer
+		v.caller.principal, v.caller.certificate = peer.Principal, peer.SHA256
 		return nil
 	case v.r.Certificate == "":
 		return grant.Deny(grant.NoIdentity, "the caller showed no certificate").Because(err)
@@ -125,24 +167,25 @@ func (c *Checker) identify(v *ruling, now time.Time) error {
 	}
 }
 
-// findApp joins server name, host, route and table: all must mean one app.
-func (c *Checker) findApp(v *ruling, _ time.Time) error {
+// findApp joins server name, host, route, door and table: all must mean one app.
+func (c *Checker) findApp(v *ruling) error {
 	if !sameHost(v.r.SNI, v.r.HTTP.Authority) {
-		v.misdirected = true
+		v.status = http.StatusMisdirectedRequest // RFC 9110 §15.5.20
 		return grant.Deny(grant.ConflictingHeaders, "the TLS server name is not the request's host")
 	}
 	a, ok := c.c.Table.AppByHost(hostOf(v.r.HTTP.Authority))
-	if !ok || v.r.App != a.Name {
+	if !ok || v.r.App != a.Name || !a.Takes(v.r.Door) {
 		return grant.Deny(grant.UnknownApp, "no app answers to this host")
 	}
-	v.app = a
-	if v.kind, ok = c.c.Kinds[a.Kind]; !ok {
+	kind, ok := c.c.Kinds[a.Kind]
+	if !ok {
 		return grant.Deny(grant.UnknownApp, "this gateway does not know apps of kind %s", a.Kind)
 	}
-	return c.c.Table.Fresh(a.Name)
+	v.app, v.kind = a, kind
+	return nil
 }
 
-func (c *Checker) classify(v *ruling, _ time.Time) error {
+func (c *Checker) classify(v *ruling) error {
 	// Envoy 1.40 can hand over the beginning of a body as if it were the whole, and
 	// forward all of it; only this header of its own tells. A request that ends with
 	// its headers has none.
@@ -163,8 +206,9 @@ func (c *Checker) classify(v *ruling, _ time.Time) error {
 	return nil
 }
 
-func (c *Checker) findGrant(v *ruling, now time.Time) error {
-	g, err := c.c.Table.Find(v.peer.Principal, v.op, now, grant.GrantID{})
+func (c *Checker) findGrant(v *ruling) error {
+	now := v.now
+	g, err := c.c.Table.Find(v.caller.principal, v.op, now, grant.GrantID{})
 	if err != nil {
 		return err
 	}
@@ -183,6 +227,9 @@ func (c *Checker) findGrant(v *ruling, now time.Time) error {
 		ID: c.c.Minter.NewActionID(now), Grant: g.ID, App: v.app.Name, Operation: v.op, Secret: secret,
 		Method: v.r.HTTP.Method, Authority: v.r.HTTP.Authority, Path: v.r.HTTP.Path, Body: body, HasBody: hasBody,
 		Hop: v.r.Hop, Decided: now, Deadline: earlier(g.NotAfter, now.Add(v.app.MaxStream)),
+	}
+	if s := v.caller.session; s != nil {
+		v.action.Deadline = earlier(v.action.Deadline, s.Ends)
 	}
 	return nil
 }
@@ -203,12 +250,12 @@ func (c *Checker) commit(ctx context.Context, v *ruling) error {
 	return nil
 }
 
-// unwritten says why an intent is not on the record. If the grant ended while the
-// disk was waited for, that is the reason.
+// unwritten says why an intent is not on the record. If the grant or the session
+// ended while the disk was waited for, that is the reason.
 func (c *Checker) unwritten(ctx context.Context, v *ruling, err error) error {
 	now := c.c.Table.Now()
 	var large *audit.TooLargeError
-	switch gone := c.c.Table.Look(v.grant.ID, now); {
+	switch gone := c.c.Table.lookBoth(v.grant.ID, v.caller.visit, now); {
 	case gone != nil:
 		return gone
 	case !now.Before(v.action.Deadline):
@@ -240,15 +287,16 @@ func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse
 	if v.action.Hop {
 		bound = time.Time{} // the hop looks again, and cuts
 	}
+	to := tell(v)
 	var answer *authv3.CheckResponse
 	err := c.c.Actions.Put(v.action)
 	if err == nil {
-		err = c.c.Table.LastLook(v.grant.ID, v.action.ID, bound, func() error {
+		err = c.c.Table.lastLook(v.grant.ID, v.caller.visit, v.action.ID, bound, func() error {
 			now := c.c.Table.Now()
 			if err := ctx.Err(); err != nil || !now.Before(v.action.Deadline) {
 				return grant.Deny(grant.Timeout, "the decision took too long").Because(err)
 			}
-			answer = allowed(v.action, now, c.c.Table.clock.Boot()-v.began)
+			answer = allowed(v.action, to, now, c.c.Table.clock.Boot()-v.began)
 			return nil
 		})
 	}

@@ -38,6 +38,7 @@ type desk struct {
 	world    *proxytest.World
 	journal  *proxytest.Journal
 	reserver *reserver
+	sessions *sessions
 	actions  *proxy.Actions
 	logs     *logs
 	ca       *dev.CA
@@ -113,10 +114,11 @@ func (d *desk) build(j proxy.Journal) {
 		d.t.Fatal(err)
 	}
 	d.journal, _ = j.(*proxytest.Journal)
+	d.sessions = newSessions(d.world)
 	d.reserver, d.actions, d.logs = &reserver{}, proxy.NewActions(), &logs{}
 	d.Checker, err = proxy.NewChecker(proxy.CheckerConfig{
 		Table: d.world.Table, Kinds: map[string]app.Kind{"stripe": s, "web": w}, Peers: devtest.Verifier(d.t, d.ca), Journal: j,
-		Reserver: d.reserver, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(),
+		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(),
 		Log: slog.New(slog.NewTextHandler(d.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -139,6 +141,7 @@ func escape(text []byte) string { return strings.ReplaceAll(url.QueryEscape(stri
 // ask is a request as Envoy 1.40 describes it, in parts that a test changes.
 type ask struct {
 	certificate, sni, app    string
+	door                     string // "" is services
 	hop                      bool
 	method, authority, path  string
 	headers                  [][2]string
@@ -180,7 +183,7 @@ func (a ask) message() *authv3.CheckRequest {
 			m.Headers = append(m.Headers, header(h[0], h[1]))
 		}
 	}
-	route := &structpb.Struct{Fields: map[string]*structpb.Value{"app": structpb.NewStringValue(a.app), "hop": structpb.NewBoolValue(a.hop)}}
+	route := &structpb.Struct{Fields: map[string]*structpb.Value{"door": structpb.NewStringValue(cond(a.door == "", "services", a.door)), "app": structpb.NewStringValue(a.app), "hop": structpb.NewBoolValue(a.hop)}}
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:               &authv3.AttributeContext_Peer{Principal: "spiffe://acme.example/forged", Certificate: a.certificate},
 		TlsSession:           &authv3.AttributeContext_TLSSession{Sni: a.sni},
@@ -207,6 +210,8 @@ type verdict struct {
 	status  int
 	reason  grant.Reason
 	header  map[string]string
+	cookies []string // Set-Cookie
+	removed []string // headers of the request
 	meta    map[string]string
 	body    string
 }
@@ -238,8 +243,16 @@ func (d *desk) judge(r *authv3.CheckResponse, err error) verdict {
 		if len(h.GetHeader().GetRawValue()) > 0 || h.GetHeader().GetValue() == "" || h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 			d.t.Errorf("header %v", h)
 		}
+		if strings.EqualFold(h.GetHeader().GetKey(), "set-cookie") {
+			v.cookies = append(v.cookies, h.GetHeader().GetValue())
+			continue
+		}
+		if _, twice := v.header[strings.ToLower(h.GetHeader().GetKey())]; twice {
+			d.t.Errorf("the header %s twice", h.GetHeader().GetKey())
+		}
 		v.header[strings.ToLower(h.GetHeader().GetKey())] = h.GetHeader().GetValue()
 	}
+	v.removed = r.GetOkResponse().GetHeadersToRemove()
 	for k, f := range r.GetDynamicMetadata().GetFields() {
 		v.meta[k] = f.GetStringValue()
 	}

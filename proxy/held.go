@@ -38,7 +38,7 @@ func order(a, b *held) int {
 	return strings.Compare(a.grant.ID.String(), b.grant.ID.String())
 }
 
-// life is what happens to a grant while it is held.
+// life is what happens to a grant or a session while it is held.
 type life struct {
 	gone chan struct{} // closed when it is no longer held as it was
 
@@ -46,7 +46,7 @@ type life struct {
 	passed passing
 }
 
-// passing is what was let through under a grant.
+// passing is what was let through under a grant or a session.
 type passing struct {
 	last   time.Time
 	action grant.ActionID
@@ -54,6 +54,16 @@ type passing struct {
 }
 
 func newLife() *life { return &life{gone: make(chan struct{})} }
+
+// pass notes that an action is let through: deadline is when Envoy ends it, zero if
+// it goes through the hop.
+func (l *life) pass(now time.Time, action grant.ActionID, deadline time.Time) {
+	p := passing{last: now, action: action}
+	if !deadline.IsZero() {
+		p.bound = deadline.Add(answerLimit)
+	}
+	l.note(p)
+}
 
 func (l *life) note(p passing) {
 	l.mu.Lock()

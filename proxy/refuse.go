@@ -23,14 +23,14 @@ func (c *Checker) refuse(ctx context.Context, v *ruling, d *grant.Denial) *authv
 	if !shown {
 		out.ID = grant.DenialID{}
 	}
-	if v.peer.Principal.IsZero() {
+	if !v.caller.proven() {
 		out.Entitlement, out.Next = "", ""
 	} else if shown && out.Entitlement != "" {
 		out.Next = strings.TrimSpace(out.Next + "\nmayfly request --from-denial " + out.ID.String())
 	}
 	resp := c.shape(v, &out)
-	if v.misdirected {
-		resp.Status = http.StatusMisdirectedRequest // RFC 9110 §15.5.20
+	if v.status != 0 {
+		resp.Status = v.status
 	}
 	return refused(resp, &out, shown)
 }
@@ -51,6 +51,10 @@ func (c *Checker) shape(v *ruling, d *grant.Denial) app.Response {
 	switch {
 	case v.r != nil && v.r.GRPC:
 		return grpcRefusal(d)
+	case sendsToLogin(v, d):
+		return redirectToLogin(v, d)
+	case wantsPage(v):
+		return c.pages.denial(v, d)
 	case v.kind != nil:
 		return v.kind.Refuse(d)
 	default:
@@ -68,7 +72,7 @@ func (c *Checker) record(v *ruling, d *grant.Denial) bool {
 			c.c.Log.Error("outcome not written", "action", v.action.ID.String(), "error", err)
 		}
 	}
-	if v.peer.Principal.IsZero() {
+	if !v.caller.proven() {
 		c.c.Journal.Count(d.Reason)
 		return false
 	}

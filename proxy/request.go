@@ -18,7 +18,8 @@ import (
 type Request struct {
 	SNI         string
 	Certificate string // the peer's chain, URL-encoded PEM; empty: it sent none
-	App         string // of the route's metadata; empty: no route of an app
+	Door        string // of the route's metadata; any other word than a door's is none
+	App         string // likewise; empty: no route of an app
 	Hop         bool   // the route leads to the hop
 	HTTP        app.Request
 	GRPC        bool // wants a gRPC answer
@@ -49,7 +50,7 @@ func readRequest(m *authv3.CheckRequest) (*Request, *grant.Denial) {
 		},
 	}
 	route := attrs.GetRouteMetadataContext().GetFilterMetadata()[routeNamespace].GetFields()
-	r.App, r.Hop = route["app"].GetStringValue(), route["hop"].GetBoolValue()
+	r.Door, r.App, r.Hop = route["door"].GetStringValue(), route["app"].GetStringValue(), route["hop"].GetBoolValue()
 	r.HTTP.App = r.App
 	if d := readHeaders(r, h.GetHeaderMap()); d != nil {
 		return r, d

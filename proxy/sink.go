@@ -33,9 +33,11 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	d.at, d.filled = snap.At, true
 	nacks := t.putAll(d, snap.Resources)
 	d.inherit(old)
+	d.inheritSeats(old)
 	nacks = append(nacks, t.clashes(d, snap.Resources)...)
 	slices.SortFunc(d.past, func(a, b *held) int { return a.until.Compare(b.until) })
-	t.past = nil
+	slices.SortFunc(d.left, func(a, b *seat) int { return a.until.Compare(b.until) })
+	t.past, t.left = nil, nil
 	r, err := t.install(ctx, d)
 	return r, nacks, err
 }
@@ -111,20 +113,36 @@ func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 			d.dropApp(r.GetApp().GetName())
 		case feed.KindGrant:
 			d.refuse(r)
+		case feed.KindSession:
+			d.leave(r.GetId(), grant.SessionEnded)
 		}
 	}
 	return nacks
 }
 
 func (t *Table) putOne(d *draft, r *feed.Resource) *feed.Nack {
-	if feed.KindOf(r) == feed.KindGrant {
-		g, err := newGrant(r)
-		if err != nil {
-			return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
+	var err error
+	switch feed.KindOf(r) {
+	case feed.KindGrant:
+		var g grant.Grant
+		if g, err = newGrant(r); err == nil {
+			d.put(&held{grant: g, life: newLife()})
 		}
-		d.put(&held{grant: g, life: newLife()})
-		return nil
+	case feed.KindSession:
+		var s *Session
+		if s, err = newSession(r, d.now); err == nil {
+			err = d.sit(s)
+		}
+	default:
+		return t.putApp(d, r)
 	}
+	if err != nil {
+		return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
+	}
+	return nil
+}
+
+func (t *Table) putApp(d *draft, r *feed.Resource) *feed.Nack {
 	a, err := newApp(r)
 	if err != nil {
 		return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
@@ -137,8 +155,12 @@ func (t *Table) putOne(d *draft, r *feed.Resource) *feed.Nack {
 }
 
 func (d *draft) remove(m *feed.Removal) {
-	if m.GetKind() == feed.KindApp {
+	switch m.GetKind() {
+	case feed.KindApp:
 		d.dropApp(m.GetId())
+		return
+	case feed.KindSession:
+		d.leave(m.GetId(), grant.Reason(m.GetReason()))
 		return
 	}
 	var id grant.GrantID
@@ -200,7 +222,7 @@ func (t *Table) clashes(d *draft, resources []*feed.Resource) []*feed.Nack {
 // install makes d visible, waits until nothing decided under the older state is
 // on its way, and then says what had been let through under what d removed.
 func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
-	t.past = append(t.past, d.past...)
+	t.past, t.left = append(t.past, d.past...), append(t.left, d.left...)
 	t.forget(d)
 	t.state.Store(d.state)
 	for _, l := range d.removed {
@@ -230,4 +252,5 @@ func (t *Table) forget(d *draft) {
 		n++
 	}
 	t.past = t.past[n:]
+	t.forgetSeats(d)
 }

@@ -25,10 +25,18 @@ type state struct {
 	byID   *shards[grant.GrantID, *held]
 	lists  *shards[holder, []*held]
 	live   int
+
+	seats  *shards[[32]byte, *seat] // by hash
+	seatOf *shards[grant.SessionID, *seat]
+	seated int    // not past
+	ends   uint64 // grows with each end of a session, held here or not
 }
 
 func newState() *state {
-	return &state{apps: map[string]*App{}, hosts: map[string]*App{}, byID: newShards[grant.GrantID, *held](), lists: newShards[holder, []*held]()}
+	return &state{
+		apps: map[string]*App{}, hosts: map[string]*App{}, byID: newShards[grant.GrantID, *held](), lists: newShards[holder, []*held](),
+		seats: newShards[[32]byte, *seat](), seatOf: newShards[grant.SessionID, *seat](),
+	}
 }
 
 // draft is a state in the making.
@@ -39,6 +47,7 @@ type draft struct {
 	grown   bool // the apps are a copy
 	removed []*life
 	past    []*held // newly so, oldest first
+	left    []*seat // likewise
 }
 
 // edit returns a draft of what follows s.

@@ -40,8 +40,8 @@ type TableConfig struct {
 	Log *slog.Logger
 }
 
-// Table is the sidecar's memory of who may do what: apps and grants as the feed
-// told them, the lease, and the generations. It is the feed's Sink. Readers take
+// Table is the sidecar's memory of who may do what: apps, grants and sessions as the
+// feed told them, the lease, and the generations. It is the feed's Sink. Readers take
 // no lock that a change holds, and see a change whole or not at all; all methods
 // but the Sink's are safe for concurrent use. The zero value is not usable: make
 // it with NewTable. Until a complete snapshot and a Pong, everything is stale.
@@ -58,6 +58,7 @@ type Table struct {
 
 	writing sync.Mutex // held by the Sink's methods
 	past    []*held    // in the order in which they are forgotten
+	left    []*seat    // likewise
 }
 
 // NewTable checks c.
@@ -147,23 +148,34 @@ func (t *Table) Enter() Section { return t.generations.Enter() }
 // Look is a last look: nil if the grant is still held, in force at now, and the
 // table fresh; else a Denial with its own reason. No other grant is considered.
 func (t *Table) Look(id grant.GrantID, now time.Time) error {
-	_, err := t.look(id, now)
+	return t.lookBoth(id, visit{}, now)
+}
+
+// lookBoth is Look, and asks for a person's session too.
+func (t *Table) lookBoth(id grant.GrantID, v visit, now time.Time) error {
+	_, _, err := t.lookAt(id, v, now)
 	return err
 }
 
-func (t *Table) look(id grant.GrantID, now time.Time) (*held, error) {
+// lookAt looks at grant and session in one state: what took either away is not
+// acknowledged before whoever saw both has left its section.
+func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, error) {
 	s := t.state.Load()
 	if err := t.ready(s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h, ok := s.byID.get(id)
 	if !ok {
-		return nil, grant.Deny(grant.NoGrant, "grant %s is not in force here", id)
+		return nil, nil, grant.Deny(grant.NoGrant, "grant %s is not in force here", id)
 	}
 	if err := t.fresh(s, h.grant.Scope.App); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return h, h.inForce(now)
+	sitting, err := s.attend(v, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	return h, sitting, h.inForce(now)
 }
 
 // inForce is grant.InForce, and never yes for a past grant.
@@ -185,14 +197,22 @@ func (h *held) inForce(now time.Time) error {
 // whether act ran). act hands over an answer or starts a write, and waits for
 // nothing else.
 func (t *Table) LastLook(id grant.GrantID, action grant.ActionID, deadline time.Time, act func() error) error {
+	return t.lastLook(id, visit{}, action, deadline, act)
+}
+
+// lastLook is LastLook, and asks for a person's session too.
+func (t *Table) lastLook(id grant.GrantID, v visit, action grant.ActionID, deadline time.Time, act func() error) error {
 	section := t.Enter()
 	defer section.Leave()
 	now := t.clock.Now()
-	h, err := t.look(id, now)
+	h, sitting, err := t.lookAt(id, v, now)
 	if err != nil {
 		return err
 	}
-	h.pass(now, action, deadline)
+	h.life.pass(now, action, deadline)
+	if sitting != nil {
+		sitting.life.pass(now, action, deadline)
+	}
 	return act()
 }
 
@@ -200,16 +220,8 @@ func (t *Table) LastLook(id grant.GrantID, action grant.ActionID, deadline time.
 // acts by itself. It is called inside the section.
 func (t *Table) NotePassed(id grant.GrantID, action grant.ActionID, deadline time.Time) {
 	if h, ok := t.state.Load().byID.get(id); ok {
-		h.pass(t.clock.Now(), action, deadline)
+		h.life.pass(t.clock.Now(), action, deadline)
 	}
-}
-
-func (h *held) pass(now time.Time, action grant.ActionID, deadline time.Time) {
-	p := passing{last: now, action: action}
-	if !deadline.IsZero() {
-		p.bound = deadline.Add(answerLimit)
-	}
-	h.life.note(p)
 }
 
 // Gone returns a channel that is closed when the grant is no longer held as it
@@ -230,7 +242,8 @@ type Status struct {
 	Filled bool
 	Apps   int
 	Grants int
-	Past   int           // remembered for refusals only
+	Past   int           // grants remembered for refusals only
+	People int           // sessions
 	Age    time.Duration // freshness; meaningless if not Heard
 	Heard  bool
 	Clock  error // nil: trusted
@@ -241,7 +254,7 @@ func (t *Table) Status() Status {
 	s := t.state.Load()
 	age, heard := t.Freshness()
 	return Status{
-		At: s.at, Filled: s.filled, Apps: len(s.apps), Grants: s.live, Past: s.byID.size - s.live,
+		At: s.at, Filled: s.filled, Apps: len(s.apps), Grants: s.live, Past: s.byID.size - s.live, People: s.seated,
 		Age: age, Heard: heard, Clock: t.clock.Trusted(),
 	}
 }

@@ -12,10 +12,10 @@ import (
 func (c *Checker) try(v *ruling) audit.Try {
 	status := c.c.Table.Status()
 	t := audit.Try{
-		Action: v.action.ID.String(), Principal: c.principal(v),
+		Action: v.action.ID.String(), Principal: v.caller.pseudonym(v.grant),
 		Operation: v.op.Name, Resource: limit(v.op.Resource, maxText), Class: v.class.String(),
 		Ask: audit.Ask{
-			Certificate: v.peer.SHA256, Method: limit(v.r.HTTP.Method, 16), Authority: limit(v.r.HTTP.Authority, 256), Path: v.r.PathHash(),
+			Certificate: v.caller.certificate, Session: v.caller.sessionID(), Method: limit(v.r.HTTP.Method, 16), Authority: limit(v.r.HTTP.Authority, 256), Path: v.r.PathHash(),
 		},
 		Epoch: uint64(status.At.Epoch), Revision: uint64(status.At.Revision), FreshnessMS: status.Age.Milliseconds(),
 		Attributes: c.attributes(v),
@@ -30,15 +30,6 @@ func (c *Checker) try(v *ruling) audit.Try {
 		t.Deadline = audit.At(v.action.Deadline)
 	}
 	return t
-}
-
-// principal is the pseudonym under which the feed knows the caller. A workload
-// without a grant has none here, and is no person: it stands by its name.
-func (c *Checker) principal(v *ruling) string {
-	if v.grant.Pseudonym != "" {
-		return v.grant.Pseudonym
-	}
-	return v.peer.Principal.String()
 }
 
 // maxText is the longest text of a caller's that a record keeps, in bytes.

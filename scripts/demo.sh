@@ -10,7 +10,7 @@ since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f s", b - a }'; }
 t=$(now)
 go mod download
 scripts/envoy.sh
-make --no-print-directory tools
+make --no-print-directory stripe-mock
 download=$(since "$t")
 
 t=$(now)

@@ -47,7 +47,8 @@ type Peers interface {
 // EnvoyStatus is how far the Envoy of one instance has come.
 type EnvoyStatus struct {
 	Connected bool
-	Nack      string // newest refusal of a configuration, or why it was not sent; empty: none
+	Nack      string   // newest refusal of a configuration, or why it was not sent; empty: none
+	Uncovered []string // hosts of its apps that people cannot reach there
 }
 
 // Config is what a Server is made of. Fields without a default are required.
@@ -176,6 +177,11 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"GET /api/v1/grants/{id}/receipts":    s.receipts,
 		"GET /api/v1/denials/{id}":            s.fromDenial,
 		"GET /api/v1/nodes":                   s.nodes,
+		"POST /api/v1/nodes/quarantine":       s.quarantine,
+		"POST /api/v1/nodes/release":          s.release,
+		"POST /api/v1/locks":                  s.lock,
+		"POST /api/v1/locks/lift":             s.unlock,
+		"GET /api/v1/locks":                   s.locks,
 		"GET /api/v1/trace/{id}":              s.trace,
 		"GET /api/v1/explain/{id}":            s.explain,
 		"GET /api/v1/entitlements":            s.entitlements,

@@ -90,6 +90,7 @@ func types() map[string]any {
 		"Entitlement": api.Entitlement{}, "Whoami": api.Whoami{}, "Problem": api.Problem{}, "CodeExchange": api.CodeExchange{},
 		"NewSession": api.NewSession{}, "LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},
 		"GrantPage": api.Page[api.Grant]{}, "EntitlementPage": api.Page[api.Entitlement]{},
+		"NodeVerdict": api.NodeVerdict{}, "Lock": api.Lock{}, "LockVerdict": api.LockVerdict{}, "LockPage": api.Page[api.Lock]{},
 	}
 }
 

@@ -140,7 +140,7 @@ func newWorldWith(t testing.TB, change func(*world, *server.Config)) *world {
 func (w *world) provider(name string) *oidc.RP {
 	w.t.Helper()
 	rp, err := oidc.New(oidc.Config{
-		Name: name, Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"),
+		Name: name, Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: oidc.Loopback(),
 		RedirectURL: public + "/oidc/" + name + "/callback",
 	})
 	check(w.t, err)

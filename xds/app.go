@@ -29,11 +29,19 @@ type App struct {
 	Upstream    *url.URL      // of a direct app: https, or http to a loopback address; nil with Hop
 	BodyMethods []string      // methods whose body (at most MaxBody bytes) the decision needs
 	MaxStream   time.Duration // longest request, 0 = DefaultMaxStream
+
+	Services bool // workloads reach it, at the services listener
+	People   bool // browsers reach it, at the people listener
+	// IdentityHeaders tell an app with People about the person. Lower case, x-….
+	// The sidecar sets them at the people door; a caller's own pass neither door.
+	IdentityHeaders []string
 }
 
 // Gateway is all that the configuration of one node is made from.
 type Gateway struct {
 	ServicesAddress netip.AddrPort // of the mTLS listener for workloads
+	PeopleAddress   netip.AddrPort // of the listener for browsers; zero: none
+	PeopleHosts     []string       // that the sidecar has certificates for; others get no chain
 	RunDir          string         // absolute, clean; holds the sidecar's sockets
 	TrustDomains    []string       // whose SVIDs may knock at all
 	Apps            []App
@@ -42,6 +50,12 @@ type Gateway struct {
 func (g Gateway) check() error {
 	if !g.ServicesAddress.IsValid() || g.ServicesAddress.Port() == 0 {
 		return fmt.Errorf("services address %q: want IP:port", g.ServicesAddress)
+	}
+	if err := checkPeople(g.PeopleAddress, g.PeopleHosts); err != nil {
+		return err
+	}
+	if g.PeopleAddress == g.ServicesAddress {
+		return fmt.Errorf("people address %s: workloads are there already", g.PeopleAddress)
 	}
 	if err := checkRunDir(g.RunDir); err != nil {
 		return err
@@ -66,6 +80,56 @@ func (g Gateway) check() error {
 		}
 	}
 	return nil
+}
+
+// checkPeople takes no address and no host, or an address.
+func checkPeople(at netip.AddrPort, hosts []string) error {
+	if at == (netip.AddrPort{}) {
+		if len(hosts) > 0 {
+			return errors.New("certificates for people and no people address")
+		}
+		return nil
+	}
+	if !at.IsValid() || at.Port() == 0 {
+		return fmt.Errorf("people address %q: want IP:port", at)
+	}
+	for _, h := range hosts {
+		if !isHost(h) {
+			return fmt.Errorf("people host %q: want an exact host name in lower case, without port", clip(h))
+		}
+	}
+	return nil
+}
+
+// at returns the hosts under which a answers at a door of g, sorted.
+func (g Gateway) at(door string, a App) []string {
+	switch {
+	case door == DoorServices && a.Services:
+		return a.Hosts
+	case door == DoorPeople && a.People && g.PeopleAddress.IsValid():
+		return slices.DeleteFunc(slices.Clone(a.Hosts), func(h string) bool { return !slices.Contains(g.PeopleHosts, h) })
+	default:
+		return nil
+	}
+}
+
+// Uncovered returns the hosts of apps that take people which browsers cannot reach
+// at g, because it has no certificate for them or no people listener. Sorted.
+func (g Gateway) Uncovered() []string {
+	var out []string
+	for _, a := range g.Apps {
+		if !a.People {
+			continue
+		}
+		here := g.at(DoorPeople, a)
+		for _, h := range a.Hosts {
+			if !slices.Contains(here, h) {
+				out = append(out, h)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func checkRunDir(dir string) error {
@@ -96,6 +160,17 @@ func (a App) check() error {
 	for _, m := range a.BodyMethods {
 		if !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, m) {
 			return fmt.Errorf("method %q has no body to decide on", m)
+		}
+	}
+	if !a.Services && !a.People {
+		return errors.New("neither services nor people may call")
+	}
+	if len(a.IdentityHeaders) > 0 && !a.People {
+		return errors.New("headers about a person, and people may not call")
+	}
+	for i, h := range a.IdentityHeaders {
+		if !isIdentityHeader(h) || slices.Contains(a.IdentityHeaders[:i], h) {
+			return fmt.Errorf("identity header %q: want x-… in lower case, once, and none that has another meaning here", h)
 		}
 	}
 	if a.Hop != (a.Upstream == nil) {
@@ -162,6 +237,13 @@ func endpointOf(u *url.URL) (endpoint, error) {
 		e.port = uint32(n)
 	}
 	return e, nil
+}
+
+// isIdentityHeader takes x-…, except what Mayfly, Envoy or proxies write and read.
+func isIdentityHeader(s string) bool {
+	taken := func(prefix string) bool { return strings.HasPrefix(s, prefix) }
+	return isLabel(s) && strings.HasPrefix(s, "x-") && !slices.ContainsFunc(strippedPrefixes(), taken) &&
+		!slices.Contains(strippedHeaders(), s) && s != "x-request-id"
 }
 
 func isLabel(s string) bool {

@@ -25,6 +25,19 @@ func TestBuildRefusesBadInput(t *testing.T) {
 	}{
 		{"no address", func(g *Gateway, _ *App) { g.ServicesAddress = netip.AddrPort{} }, "services address"},
 		{"relative folder", func(g *Gateway, _ *App) { g.RunDir = "run" }, "run directory"},
+		{"nobody may call", func(_ *Gateway, a *App) { a.Services = false }, "neither services nor people"},
+		{"people without a port", func(g *Gateway, _ *App) { g.PeopleAddress = netip.MustParseAddrPort("127.0.0.1:0") }, "people address"},
+		{"both doors at one address", func(g *Gateway, _ *App) { g.PeopleAddress = g.ServicesAddress }, "workloads are there already"},
+		{"certificates and no address", func(g *Gateway, _ *App) { g.PeopleHosts = []string{"a.example"} }, "no people address"},
+		{"certificate of a wildcard", func(g *Gateway, _ *App) {
+			g.PeopleAddress, g.PeopleHosts = netip.MustParseAddrPort("127.0.0.2:28444"), []string{"*.acme.example"}
+		}, "people host"},
+		{"identity without people", func(_ *Gateway, a *App) { a.IdentityHeaders = []string{"x-auth-user"} }, "people may not call"},
+		{"identity in our own header", func(_ *Gateway, a *App) { a.People, a.IdentityHeaders = true, []string{"x-mayfly-user"} }, "identity header"},
+		{"identity as a pattern", func(_ *Gateway, a *App) { a.People, a.IdentityHeaders = true, []string{"x-.+"} }, "identity header"},
+		{"identity as a host", func(_ *Gateway, a *App) { a.People, a.IdentityHeaders = true, []string{"x-host"} }, "identity header"},
+		{"identity in another's header", func(_ *Gateway, a *App) { a.People, a.IdentityHeaders = true, []string{"cookie"} }, "identity header"},
+		{"identity twice", func(_ *Gateway, a *App) { a.People, a.IdentityHeaders = true, []string{"x-a", "x-a"} }, "identity header"},
 		{"folder with dots", func(g *Gateway, _ *App) { g.RunDir = "/run/../etc" }, "run directory"},
 		{"folder too long for a socket", func(g *Gateway, _ *App) { g.RunDir = "/" + strings.Repeat("a", 100) }, "longer than"},
 		{"nobody trusted", func(g *Gateway, _ *App) { g.TrustDomains = nil }, "no trust domain"},

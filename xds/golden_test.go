@@ -30,10 +30,15 @@ type goldenApp struct {
 	Upstream    string   `yaml:"upstream"`
 	BodyMethods []string `yaml:"body_methods"`
 	MaxStream   string   `yaml:"max_stream"`
+	Services    bool     `yaml:"services"`
+	People      bool     `yaml:"people"`
+	Identity    []string `yaml:"identity_headers"`
 }
 
 type goldenGateway struct {
 	ServicesAddress string      `yaml:"services_address"`
+	PeopleAddress   string      `yaml:"people_address"`
+	PeopleHosts     []string    `yaml:"people_hosts"`
 	RunDir          string      `yaml:"run_dir"`
 	TrustDomains    []string    `yaml:"trust_domains"`
 	Apps            []goldenApp `yaml:"apps"`
@@ -49,9 +54,12 @@ func readGateway(t *testing.T, file string) Gateway {
 	if err := yaml.UnmarshalWithOptions(text, &in, yaml.Strict()); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
-	g := Gateway{ServicesAddress: netip.MustParseAddrPort(in.ServicesAddress), RunDir: in.RunDir, TrustDomains: in.TrustDomains}
+	g := Gateway{ServicesAddress: netip.MustParseAddrPort(in.ServicesAddress), PeopleHosts: in.PeopleHosts, RunDir: in.RunDir, TrustDomains: in.TrustDomains}
+	if in.PeopleAddress != "" {
+		g.PeopleAddress = netip.MustParseAddrPort(in.PeopleAddress)
+	}
 	for _, a := range in.Apps {
-		app := App{Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: a.Hop, BodyMethods: a.BodyMethods}
+		app := App{Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: a.Hop, BodyMethods: a.BodyMethods, Services: a.Services, People: a.People, IdentityHeaders: a.Identity}
 		if a.Upstream != "" {
 			if app.Upstream, err = url.Parse(a.Upstream); err != nil {
 				t.Fatal(err)

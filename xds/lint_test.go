@@ -77,15 +77,21 @@ type planted struct {
 
 func plant(t *testing.T) *planted {
 	t.Helper()
-	p := &planted{Snapshot: build(t, goldens(t)["mixed"]), t: t}
-	l := p.Listeners[0]
-	i := slices.IndexFunc(l.FilterChains, func(c *listenerv3.FilterChain) bool { return c.Name == "stripe" })
+	return plantAt(t, "mixed", DoorServices, "stripe", "stripe")
+}
+
+// plantAt unpacks one chain at one door of a golden input.
+func plantAt(t *testing.T, golden, door, app, chain string) *planted {
+	t.Helper()
+	p := &planted{Snapshot: build(t, goldens(t)[golden]), t: t}
+	l := p.Listeners[slices.IndexFunc(p.Listeners, func(l *listenerv3.Listener) bool { return l.Name == door })]
+	i := slices.IndexFunc(l.FilterChains, func(c *listenerv3.FilterChain) bool { return c.Name == chain })
 	p.chain, p.hcm, p.authz, p.tls = l.FilterChains[i], &hcmv3.HttpConnectionManager{}, &authzv3.ExtAuthz{}, &tlsv3.DownstreamTlsContext{}
 	p.open(p.chain.Filters[0].GetTypedConfig(), p.hcm)
-	p.open(p.hcm.HttpFilters[0].GetTypedConfig(), p.authz)
+	p.open(p.authzFilter().GetTypedConfig(), p.authz)
 	p.open(p.chain.TransportSocket.GetTypedConfig(), p.tls)
-	p.rc = p.Routes[0]
-	i = slices.IndexFunc(p.rc.VirtualHosts, func(v *routev3.VirtualHost) bool { return v.Name == "stripe" })
+	p.rc = p.Routes[slices.IndexFunc(p.Routes, func(r *routev3.RouteConfiguration) bool { return r.Name == door })]
+	i = slices.IndexFunc(p.rc.VirtualHosts, func(v *routev3.VirtualHost) bool { return v.Name == app })
 	p.vh = p.rc.VirtualHosts[i]
 	p.route = p.vh.Routes[len(p.vh.Routes)-1]
 	for _, c := range p.Clusters {
@@ -115,10 +121,20 @@ func (p *planted) pack(m proto.Message) *anypb.Any {
 	return out
 }
 
+// authzFilter returns nil if ext_authz is not among the filters.
+func (p *planted) authzFilter() *hcmv3.HttpFilter {
+	for _, f := range p.hcm.HttpFilters {
+		if f.GetName() == extExtAuthz {
+			return f
+		}
+	}
+	return nil
+}
+
 // close packs the parts that plant unpacked.
 func (p *planted) close() *Snapshot {
-	if len(p.hcm.HttpFilters) > 0 && p.hcm.HttpFilters[0].GetName() == extExtAuthz && p.hcm.HttpFilters[0].GetTypedConfig().MessageIs(p.authz) {
-		p.hcm.HttpFilters[0].ConfigType = &hcmv3.HttpFilter_TypedConfig{TypedConfig: p.pack(p.authz)}
+	if f := p.authzFilter(); f.GetTypedConfig().MessageIs(p.authz) {
+		f.ConfigType = &hcmv3.HttpFilter_TypedConfig{TypedConfig: p.pack(p.authz)}
 	}
 	if len(p.chain.Filters) > 0 && p.chain.Filters[0].GetTypedConfig().MessageIs(p.hcm) {
 		p.chain.Filters[0].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: p.pack(p.hcm)}
@@ -129,19 +145,36 @@ func (p *planted) close() *Snapshot {
 	return p.Snapshot
 }
 
-func TestP2_LintRefusesWaysAroundExtAuthz(t *testing.T) {
+// badCase plants something and says what of the finding must be there.
+type badCase struct {
+	name string
+	bad  func(p *planted)
+	want string
+}
+
+func refuseAll(t *testing.T, plant func(*testing.T) *planted, cases []badCase) {
+	t.Helper()
 	if err := Lint(plant(t).close()); err != nil {
 		t.Fatalf("with nothing planted: %v", err)
 	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			p := plant(t)
+			c.bad(p)
+			err := Lint(p.close())
+			if !errors.Is(err, ErrLint) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("want a finding with %q, got: %v", c.want, err)
+			}
+		})
+	}
+}
+
+func TestP2_LintRefusesWaysAroundExtAuthz(t *testing.T) {
 	no, yes := wrapperspb.Bool(false), wrapperspb.Bool(true)
 	perRoute := func(p *planted, m proto.Message) map[string]*anypb.Any {
 		return map[string]*anypb.Any{extExtAuthz: p.pack(m)}
 	}
-	for _, c := range []struct {
-		name string
-		bad  func(p *planted)
-		want string // part of the finding
-	}{
+	refuseAll(t, plant, []badCase{
 		// ext_authz itself
 		{"failure mode allow", func(p *planted) { p.authz.FailureModeAllow = true }, "failure_mode_allow"},
 		{"runs for some requests only", func(p *planted) { p.authz.FilterEnabled = &corev3.RuntimeFractionalPercent{} }, "filter_enabled"},
@@ -152,9 +185,24 @@ func TestP2_LintRefusesWaysAroundExtAuthz(t *testing.T) {
 		{"waits too long", func(p *planted) { p.authz.GetGrpcService().Timeout = durationpb.New(6 * time.Second) }, "ext_authz waits"},
 		{"no certificate shown", func(p *planted) { p.authz.IncludePeerCertificate = false }, "is not told the certificate"},
 		{"bad mutations dropped", func(p *planted) { p.authz.DecoderHeaderMutationRules.DisallowIsError = nil }, "dropped unseen"},
+		{"a person's name from a workload's door", func(p *planted) {
+			p.authz.DecoderHeaderMutationRules.AllowExpression.Regex = headersFromSidecar + "|x-auth-user"
+		}, "other headers"},
 		{"any header", func(p *planted) { p.authz.DecoderHeaderMutationRules.AllowExpression.Regex = ".*" }, "other headers"},
 		{"deadline without effect", func(p *planted) { p.authz.ClearRouteCacheHeaders = nil }, "does not reach the route"},
 		{"not told the app", func(p *planted) { p.authz.RouteMetadataContextNamespaces = nil }, "not told the app"},
+		// the other door
+		{"people's routes", func(p *planted) { p.hcm.GetRds().RouteConfigName = DoorPeople }, `routes of the door "people"`},
+		{"told the other door", func(p *planted) {
+			p.route.Metadata.FilterMetadata[RouteMetadata].Fields["door"] = structpb.NewStringValue(DoorPeople)
+		}, `told the door "people"`},
+		{"told no door", func(p *planted) { delete(p.route.Metadata.FilterMetadata[RouteMetadata].Fields, "door") }, `told the door ""`},
+		{"a listener of another name", func(p *planted) { p.Listeners[0].Name = "clients" }, "no door of ours"},
+		{"two listeners of one name", func(p *planted) { p.Listeners = append(p.Listeners, p.Listeners[0]) }, "there are two"},
+		{"routes of another name", func(p *planted) { p.rc.Name = "clients" }, "routes of no door"},
+		{"a certificate for browsers", func(p *planted) {
+			p.tls.CommonTlsContext.TlsCertificateSdsSecretConfigs[0].Name = "web/stripe.acme.example"
+		}, "listener's own certificate"},
 		// filters around it
 		{"no ext_authz", func(p *planted) { p.hcm.HttpFilters = p.hcm.HttpFilters[1:] }, "want the filters"},
 		{"ext_authz after the router", func(p *planted) { slices.Reverse(p.hcm.HttpFilters) }, "not the last filter before the router"},
@@ -294,16 +342,7 @@ func TestP2_LintRefusesWaysAroundExtAuthz(t *testing.T) {
 			p.Listeners[0].AccessLog[0].ConfigType = &accesslogv3.AccessLog_TypedConfig{TypedConfig: &anypb.Any{TypeUrl: "type.googleapis.com/envoy.Nothing"}}
 		}, "cannot read"},
 		{"field of a later version", func(p *planted) { p.rc.ProtoReflect().SetUnknown([]byte{0xf8, 0x7f, 0x01}) }, "does not know"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := plant(t)
-			c.bad(p)
-			err := Lint(p.close())
-			if !errors.Is(err, ErrLint) || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("want a finding with %q, got: %v", c.want, err)
-			}
-		})
-	}
+	})
 }
 
 func endpointAddress(c *clusterv3.Cluster) *corev3.Address {

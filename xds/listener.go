@@ -18,13 +18,18 @@ import (
 
 const bufferLimit = 64 << 10 // bytes a connection may hold after an end
 
-// services is the listener for workloads: mTLS, one filter chain for each app.
-// A chain of its own keeps the connections of all other apps when an app comes,
-// changes or goes; Envoy drains the connections of a chain that changed.
-func (b *builder) services(g Gateway) *listenerv3.Listener {
+// listener is one door: for workloads with a filter chain for each app, for people
+// with one for each host, because each host has a certificate of its own. A chain
+// of its own keeps the connections of all others when an app comes, changes or
+// goes; Envoy drains the connections of a chain that changed.
+func (b *builder) listener(g Gateway, door string) *listenerv3.Listener {
+	at := g.ServicesAddress
+	if door == DoorPeople {
+		at = g.PeopleAddress
+	}
 	l := &listenerv3.Listener{
-		Name:    listenerServices,
-		Address: tcp(g.ServicesAddress.Addr().String(), uint32(g.ServicesAddress.Port())),
+		Name:    door,
+		Address: tcp(at.Addr().String(), uint32(at.Port())),
 		// With reuse_port a second process could share the port unseen.
 		EnableReusePort:               wrapperspb.Bool(false),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
@@ -35,37 +40,42 @@ func (b *builder) services(g Gateway) *listenerv3.Listener {
 		}},
 		AccessLog: []*accesslogv3.AccessLog{b.connectionLog()},
 	}
-	tls := b.any(downstreamTLS(g.TrustDomains))
 	for _, a := range g.Apps {
-		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
-			Name:                          a.Name,
-			FilterChainMatch:              &listenerv3.FilterChainMatch{ServerNames: a.Hosts},
-			TransportSocketConnectTimeout: seconds(5),
-			TransportSocket: &corev3.TransportSocket{
-				Name:       extTLS,
-				ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: tls},
-			},
-			Filters: []*listenerv3.Filter{{
-				Name:       extHCM,
-				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: b.any(b.manager(a))},
-			}},
-		})
+		hosts := g.at(door, a)
+		switch {
+		case len(hosts) == 0:
+		case door == DoorServices:
+			l.FilterChains = append(l.FilterChains, b.chain(a, door, a.Name, hosts, servicesTLS(g.TrustDomains)))
+		default:
+			for _, h := range hosts {
+				l.FilterChains = append(l.FilterChains, b.chain(a, door, a.Name+"/"+h, []string{h}, peopleTLS(h)))
+			}
+		}
 	}
 	return l
 }
 
-// downstreamTLS asks every caller for an SVID of a known trust domain. A resumed
-// session would not be validated again, so there are none.
-func downstreamTLS(domains []string) *tlsv3.DownstreamTlsContext {
-	var sans []*tlsv3.SubjectAltNameMatcher
-	for _, d := range domains {
-		sans = append(sans, &tlsv3.SubjectAltNameMatcher{
-			SanType: tlsv3.SubjectAltNameMatcher_URI,
-			Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + d + "/"}},
-		})
+func (b *builder) chain(a App, door, name string, hosts []string, tls *tlsv3.DownstreamTlsContext) *listenerv3.FilterChain {
+	return &listenerv3.FilterChain{
+		Name:                          name,
+		FilterChainMatch:              &listenerv3.FilterChainMatch{ServerNames: hosts},
+		TransportSocketConnectTimeout: seconds(5),
+		TransportSocket: &corev3.TransportSocket{
+			Name:       extTLS,
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: b.any(tls)},
+		},
+		Filters: []*listenerv3.Filter{{
+			Name:       extHCM,
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: b.any(b.manager(a, door))},
+		}},
 	}
+}
+
+// downstreamTLS is what both doors have in common: TLS 1.3, and no resumption,
+// because a resumed session would not be validated again and would outlive the
+// certificate that it began with.
+func downstreamTLS(certificate string) *tlsv3.DownstreamTlsContext {
 	return &tlsv3.DownstreamTlsContext{
-		RequireClientCertificate:         wrapperspb.Bool(true),
 		SessionTicketKeysType:            &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true},
 		DisableStatefulSessionResumption: true,
 		CommonTlsContext: &tlsv3.CommonTlsContext{
@@ -74,10 +84,28 @@ func downstreamTLS(domains []string) *tlsv3.DownstreamTlsContext {
 				TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
 			},
 			AlpnProtocols:                  []string{"h2", "http/1.1"},
-			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{secret(SecretListener)},
-			ValidationContextType:          validation(SecretClients, sans),
+			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{secret(certificate)},
 		},
 	}
+}
+
+// peopleTLS shows the host's own certificate and asks browsers for none: one that
+// they were asked for would open a choice that means nothing here.
+func peopleTLS(host string) *tlsv3.DownstreamTlsContext { return downstreamTLS(SecretWebPrefix + host) }
+
+// servicesTLS asks every caller for an SVID of a known trust domain.
+func servicesTLS(domains []string) *tlsv3.DownstreamTlsContext {
+	var sans []*tlsv3.SubjectAltNameMatcher
+	for _, d := range domains {
+		sans = append(sans, &tlsv3.SubjectAltNameMatcher{
+			SanType: tlsv3.SubjectAltNameMatcher_URI,
+			Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + d + "/"}},
+		})
+	}
+	out := downstreamTLS(SecretListener)
+	out.RequireClientCertificate = wrapperspb.Bool(true)
+	out.CommonTlsContext.ValidationContextType = validation(SecretClients, sans)
+	return out
 }
 
 func validation(name string, sans []*tlsv3.SubjectAltNameMatcher) *tlsv3.CommonTlsContext_CombinedValidationContext {

@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"strings"
+
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -10,24 +12,34 @@ import (
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// headersFromSidecar are the only headers that an answer of ext_authz may set or
-// remove; any other is an error, never silently dropped. The match is full.
+// headersFromSidecar are the headers that an answer of ext_authz may set or remove
+// at every door; at the people door an app's identity headers join them. Any other
+// is an error, never silently dropped. The match is full.
 const headersFromSidecar = `authorization|cookie|grpc-timeout|x-mayfly-.+`
 
 // headerDeadline carries the time that is left to Envoy: ext_authz sets it, the
 // route arms its timer from it and takes it off (notes: mechanism A).
 const headerDeadline = "grpc-timeout"
 
-// manager is the HTTP connection manager of one app's chain.
-func (b *builder) manager(a App) *hcmv3.HttpConnectionManager {
+// identityHeaders are what ext_authz may also set for a at a door.
+func (a App) identityHeaders(door string) []string {
+	if door != DoorPeople {
+		return nil
+	}
+	return a.IdentityHeaders
+}
+
+// manager is the HTTP connection manager of one app's chain at a door.
+func (b *builder) manager(a App, door string) *hcmv3.HttpConnectionManager {
 	on := wrapperspb.Bool(true)
 	return &hcmv3.HttpConnectionManager{
-		StatPrefix: "services_" + a.Name,
+		StatPrefix: door + "_" + a.Name,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
-			RouteConfigName: routeServices,
+			RouteConfigName: door,
 			ConfigSource: &corev3.ConfigSource{
 				ResourceApiVersion:    corev3.ApiVersion_V3,
 				ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
@@ -51,14 +63,28 @@ func (b *builder) manager(a App) *hcmv3.HttpConnectionManager {
 		MergeSlashes:                  true,
 		PathWithEscapedSlashesAction:  hcmv3.HttpConnectionManager_REJECT_REQUEST,
 		AlwaysSetRequestIdInResponse:  true,
-		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{b.earlyMutation()},
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{b.earlyMutation(a)},
 		AccessLog:                     []*accesslogv3.AccessLog{b.actionLog()},
 		LocalReplyConfig:              b.localReplies(a),
-		HttpFilters: []*hcmv3.HttpFilter{
-			{Name: extExtAuthz, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(extAuthz())}},
-			{Name: extRouter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&routerv3.Router{SuppressEnvoyHeaders: true})}},
-		},
+		HttpFilters:                   b.httpFilters(a, door),
 	}
+}
+
+// httpFilters has ext_authz last before the router, and for people before it what
+// takes our cookies out of apps' answers: answers pass the filters backwards.
+func (b *builder) httpFilters(a App, door string) []*hcmv3.HttpFilter {
+	out := []*hcmv3.HttpFilter{
+		b.filter(extExtAuthz, extAuthz(a.identityHeaders(door))),
+		b.filter(extRouter, &routerv3.Router{SuppressEnvoyHeaders: true}),
+	}
+	if door == DoorPeople {
+		return append([]*hcmv3.HttpFilter{b.filter(extLua, cookieFilter())}, out...)
+	}
+	return out
+}
+
+func (b *builder) filter(name string, config proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(config)}}
 }
 
 // strippedPrefixes and strippedHeaders go from a request before anything reads
@@ -74,14 +100,16 @@ func strippedHeaders() []string {
 	return []string{"x-forwarded-client-cert", "forwarded", "x-host", "x-real-ip", "true-client-ip"}
 }
 
-func (b *builder) earlyMutation() *corev3.TypedExtensionConfig {
+// earlyMutation takes from a caller's request what only we may say, the app's
+// identity headers among it, at both doors.
+func (b *builder) earlyMutation(a App) *corev3.TypedExtensionConfig {
 	var ms []*mutationv3.HeaderMutation
 	for _, p := range strippedPrefixes() {
 		ms = append(ms, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
 			KeyMatcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p}},
 		}}})
 	}
-	for _, h := range strippedHeaders() {
+	for _, h := range append(strippedHeaders(), a.IdentityHeaders...) {
 		ms = append(ms, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: h}})
 	}
 	return &corev3.TypedExtensionConfig{Name: extEarlyMutation, TypedConfig: b.any(&earlyv3.HeaderMutation{Mutations: ms})}
@@ -90,7 +118,7 @@ func (b *builder) earlyMutation() *corev3.TypedExtensionConfig {
 // extAuthz asks the sidecar about every request that has a route. Buffering of
 // bodies is set here and switched off per virtual host, because Envoy 1.40 ignores
 // pack_as_bytes where it is set per route.
-func extAuthz() *authzv3.ExtAuthz {
+func extAuthz(identity []string) *authzv3.ExtAuthz {
 	on := wrapperspb.Bool(true)
 	return &authzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3,
@@ -107,7 +135,7 @@ func extAuthz() *authzv3.ExtAuthz {
 		DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{
 			DisallowAll:     on,
 			DisallowIsError: on,
-			AllowExpression: &matcherv3.RegexMatcher{Regex: headersFromSidecar},
+			AllowExpression: &matcherv3.RegexMatcher{Regex: strings.Join(append([]string{headersFromSidecar}, identity...), "|")},
 		},
 		RouteMetadataContextNamespaces: []string{RouteMetadata},
 	}

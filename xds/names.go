@@ -10,6 +10,8 @@ const (
 // Keys of node.metadata, which Envoy's bootstrap carries and Build needs.
 const (
 	MetaServicesAddress = "services_address" // IP:port of the services listener
+	MetaPeopleAddress   = "people_address"   // IP:port of the people listener; not there: none
+	MetaPeopleHosts     = "people_hosts"     // list of the hosts that the sidecar has certificates for
 	MetaRunDir          = "run_dir"          // absolute folder of the sockets
 	MetaVersion         = "version"          // of the sidecar, for display
 )
@@ -19,11 +21,22 @@ const (
 	SecretListener      = "listener"       // Envoy's own certificate and key
 	SecretClients       = "clients"        // trust bundles of callers
 	SecretUpstreamRoots = "upstream_roots" // roots for direct apps over https
+	SecretWebPrefix     = "web/"           // and a host: certificate and key that browsers see there
 )
 
 // RouteMetadata is the namespace of the metadata that ext_authz is given with
-// each request: {app: <name>, hop: <bool>}.
+// each request: {app: <name>, hop: <bool>, door: <DoorServices or DoorPeople>}.
 const RouteMetadata = "mayfly"
+
+// The doors of a node. Each is one listener with one route configuration, both of
+// this name. What proves a caller at one door is nothing at the other, and only
+// the route says at which door a request came in.
+const (
+	DoorServices = "services" // workloads: mutual TLS
+	DoorPeople   = "people"   // browsers: a server certificate and a session's cookie
+)
+
+func doors() []string { return []string{DoorServices, DoorPeople} }
 
 // Log names of the two gRPC access logs.
 const (
@@ -37,14 +50,13 @@ const (
 	clusterHop       = "hop"
 	clusterAppPrefix = "app/"
 	clusterSDS       = "sidecar_sds" // static, in the bootstrap
-	listenerServices = "services"
-	routeServices    = "services"
 	vhostUnknown     = "unknown"
 )
 
 // Names of Envoy's filters and extensions in use.
 const (
 	extExtAuthz      = "envoy.filters.http.ext_authz"
+	extLua           = "envoy.filters.http.lua"
 	extRouter        = "envoy.filters.http.router"
 	extHCM           = "envoy.filters.network.http_connection_manager"
 	extTLSInspector  = "envoy.filters.listener.tls_inspector"

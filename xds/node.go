@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/mayflyproxy/mayfly/identity"
 )
@@ -21,6 +22,8 @@ type Node struct {
 	ID              string             // instance id: <sidecar SPIFFE ID>#<128 bits>
 	Sidecar         identity.Principal // the SPIFFE part of ID
 	ServicesAddress netip.AddrPort
+	PeopleAddress   netip.AddrPort // zero: it takes no people
+	PeopleHosts     []string       // that it has certificates for
 	RunDir          string
 	Version         string // of the sidecar, for display only
 	Envoy           string // of Envoy, for display only
@@ -49,10 +52,26 @@ func parseNode(n *corev3.Node) (Node, error) {
 	if out.ServicesAddress, err = netip.ParseAddrPort(address); err != nil {
 		return Node{}, fmt.Errorf("node %q: services address %q: want IP:port", out.ID, address)
 	}
+	if out.PeopleAddress, out.PeopleHosts, err = parsePeople(fields); err != nil {
+		return Node{}, fmt.Errorf("node %q: %w", out.ID, err)
+	}
 	out.Version = clip(fields[MetaVersion].GetStringValue())
 	v := n.GetUserAgentBuildVersion().GetVersion()
 	out.Envoy = fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
 	return out, nil
+}
+
+// parsePeople reads what a node that takes people says of itself.
+func parsePeople(fields map[string]*structpb.Value) (at netip.AddrPort, hosts []string, err error) {
+	if address := fields[MetaPeopleAddress].GetStringValue(); address != "" {
+		if at, err = netip.ParseAddrPort(address); err != nil {
+			return netip.AddrPort{}, nil, fmt.Errorf("people address %q: want IP:port", clip(address))
+		}
+	}
+	for _, v := range fields[MetaPeopleHosts].GetListValue().GetValues() {
+		hosts = append(hosts, v.GetStringValue())
+	}
+	return at, hosts, checkPeople(at, hosts)
 }
 
 func isHex(s string, n int) bool {

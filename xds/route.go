@@ -13,20 +13,25 @@ import (
 // headerAction is ours alone: an app's answer may not carry it.
 const headerAction = "x-mayfly-action"
 
-// routes is shared by all chains: one virtual host for each app, and one for any
-// other name. Every request gets a route, because without one Envoy skips ext_authz.
-func (b *builder) routes(g Gateway) *routev3.RouteConfiguration {
+// routes is shared by all chains of a door: one virtual host for each app, and one
+// for any other name. Every request gets a route, because without one Envoy skips
+// ext_authz.
+func (b *builder) routes(g Gateway, door string) *routev3.RouteConfiguration {
 	out := &routev3.RouteConfiguration{
-		Name:                     routeServices,
+		Name:                     door,
 		IgnorePortInHostMatching: true,
 		ResponseHeadersToRemove:  []string{headerAction},
 	}
 	for _, a := range g.Apps {
-		vh := &routev3.VirtualHost{Name: a.Name, Domains: a.Hosts, TypedPerFilterConfig: b.noBody()}
-		for _, m := range a.BodyMethods {
-			vh.Routes = append(vh.Routes, b.bodyRoute(a, m))
+		hosts := g.at(door, a)
+		if len(hosts) == 0 {
+			continue
 		}
-		vh.Routes = append(vh.Routes, b.route(a, a.Name, everything()))
+		vh := &routev3.VirtualHost{Name: a.Name, Domains: hosts, TypedPerFilterConfig: b.noBody()}
+		for _, m := range a.BodyMethods {
+			vh.Routes = append(vh.Routes, b.bodyRoute(a, door, m))
+		}
+		vh.Routes = append(vh.Routes, b.route(a, door, a.Name, everything()))
 		out.VirtualHosts = append(out.VirtualHosts, vh)
 	}
 	out.VirtualHosts = append(out.VirtualHosts, &routev3.VirtualHost{
@@ -46,12 +51,12 @@ func everything() *routev3.RouteMatch {
 
 // route sends to the app with a deadline: the sidecar's header, at most MaxStream,
 // and MaxStream if the header is missing or cannot be read.
-func (b *builder) route(a App, name string, match *routev3.RouteMatch) *routev3.Route {
+func (b *builder) route(a App, door, name string, match *routev3.RouteMatch) *routev3.Route {
 	limit := durationpb.New(a.maxStream())
 	return &routev3.Route{
 		Name:     name,
 		Match:    match,
-		Metadata: b.metadata(a),
+		Metadata: b.metadata(a, door),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: a.cluster()},
 			IdleTimeout:      durationpb.New(0),
@@ -64,7 +69,7 @@ func (b *builder) route(a App, name string, match *routev3.RouteMatch) *routev3.
 }
 
 // bodyRoute has Envoy give the whole body to ext_authz, and refuse a longer one.
-func (b *builder) bodyRoute(a App, method string) *routev3.Route {
+func (b *builder) bodyRoute(a App, door, method string) *routev3.Route {
 	match := everything()
 	match.Headers = []*routev3.HeaderMatcher{{
 		Name: ":method",
@@ -72,7 +77,7 @@ func (b *builder) bodyRoute(a App, method string) *routev3.Route {
 			MatchPattern: &matcherv3.StringMatcher_Exact{Exact: method},
 		}},
 	}}
-	r := b.route(a, a.Name+"/"+method, match)
+	r := b.route(a, door, a.Name+"/"+method, match)
 	r.TypedPerFilterConfig = b.perRoute(&authzv3.CheckSettings{WithRequestBody: &authzv3.BufferSettings{MaxRequestBytes: MaxBody, PackAsBytes: true}})
 	return r
 }
@@ -85,11 +90,12 @@ func (b *builder) perRoute(s *authzv3.CheckSettings) map[string]*anypb.Any {
 	return map[string]*anypb.Any{extExtAuthz: b.any(&authzv3.ExtAuthzPerRoute{Override: &authzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: s}})}
 }
 
-// metadata tells ext_authz which app it is asked about. It comes from us alone;
-// no header of a caller can reach it.
-func (b *builder) metadata(a App) *corev3.Metadata {
+// metadata tells ext_authz which app it is asked about and by which door the
+// request came. It comes from us alone; no header of a caller can reach it.
+func (b *builder) metadata(a App, door string) *corev3.Metadata {
 	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{RouteMetadata: {Fields: map[string]*structpb.Value{
-		"app": structpb.NewStringValue(a.Name),
-		"hop": structpb.NewBoolValue(a.Hop),
+		"app":  structpb.NewStringValue(a.Name),
+		"hop":  structpb.NewBoolValue(a.Hop),
+		"door": structpb.NewStringValue(door),
 	}}}}
 }

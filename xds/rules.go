@@ -19,7 +19,10 @@ import (
 // rules holds what must be said, not only what may be: the list of fields cannot
 // see something that is missing.
 func rules(s *Snapshot) []string {
-	r := &ruling{clusters: map[string]*clusterv3.Cluster{}, routes: map[string]bool{}}
+	r := &ruling{
+		clusters: map[string]*clusterv3.Cluster{}, routes: map[string]bool{}, doors: map[string]bool{},
+		identity: map[string][]string{}, stripped: map[string]map[string]bool{},
+	}
 	for _, c := range s.Clusters {
 		r.check(r.clusters[c.GetName()] == nil, "cluster[%s]: there are two", c.GetName())
 		r.clusters[c.GetName()] = c
@@ -30,6 +33,7 @@ func rules(s *Snapshot) []string {
 	for _, l := range s.Listeners {
 		r.listener(l)
 	}
+	r.forgeries()
 	for _, rc := range s.Routes {
 		r.routeConfiguration(rc)
 	}
@@ -42,7 +46,10 @@ func rules(s *Snapshot) []string {
 type ruling struct {
 	clusters map[string]*clusterv3.Cluster
 	routes   map[string]bool
-	sockets  string // folder of the sockets, once the first was seen
+	doors    map[string]bool            // listeners seen
+	identity map[string][]string        // by host: what ext_authz may say of people
+	stripped map[string]map[string]bool // by host: what workloads cannot say
+	sockets  string                     // folder of the sockets, once the first was seen
 	found    []string
 }
 
@@ -59,10 +66,11 @@ func unpack[M proto.Message](packed *anypb.Any, into M) bool {
 
 func (r *ruling) routeConfiguration(rc *routev3.RouteConfiguration) {
 	at := "route[" + rc.GetName() + "]"
+	r.check(slices.Contains(doors(), rc.GetName()), "%s: the routes of no door", at)
 	r.check(slices.Contains(rc.GetResponseHeadersToRemove(), headerAction), "%s: answers may carry %s", at, headerAction)
 	others := 0
 	for _, vh := range rc.GetVirtualHosts() {
-		r.virtualHost(at+"."+vh.GetName(), vh)
+		r.virtualHost(at+"."+vh.GetName(), rc.GetName(), vh)
 		if slices.Contains(vh.GetDomains(), "*") {
 			others++
 			r.check(len(vh.GetRoutes()) == 1 && vh.GetRoutes()[0].GetDirectResponse() != nil, "%s.%s: unknown hosts must be refused by one direct response", at, vh.GetName())
@@ -72,7 +80,7 @@ func (r *ruling) routeConfiguration(rc *routev3.RouteConfiguration) {
 	r.check(others == 1, "%s: want exactly one virtual host for unknown hosts, without a route ext_authz is not asked", at)
 }
 
-func (r *ruling) virtualHost(at string, vh *routev3.VirtualHost) {
+func (r *ruling) virtualHost(at, door string, vh *routev3.VirtualHost) {
 	r.perFilter(at, vh.GetTypedPerFilterConfig())
 	n := len(vh.GetRoutes())
 	if n == 0 {
@@ -82,11 +90,11 @@ func (r *ruling) virtualHost(at string, vh *routev3.VirtualHost) {
 	last := vh.GetRoutes()[n-1].GetMatch()
 	r.check(proto.Equal(last, everything()), "%s: the last route is not a catch-all, without a route ext_authz is not asked", at)
 	for _, route := range vh.GetRoutes() {
-		r.route(at+"."+route.GetName(), route)
+		r.route(at+"."+route.GetName(), door, route)
 	}
 }
 
-func (r *ruling) route(at string, route *routev3.Route) {
+func (r *ruling) route(at, door string, route *routev3.Route) {
 	r.perFilter(at, route.GetTypedPerFilterConfig())
 	for _, h := range route.GetMatch().GetHeaders() {
 		r.check(h.GetName() == ":method", "%s: matches on header %s, which a caller or ext_authz may change", at, h.GetName())
@@ -100,6 +108,7 @@ func (r *ruling) route(at string, route *routev3.Route) {
 	r.check(name != clusterSidecar, "%s: leads callers to the sidecar's own services", at)
 	fields := route.GetMetadata().GetFilterMetadata()[RouteMetadata].GetFields()
 	r.check(fields["app"].GetStringValue() != "", "%s: ext_authz is not told the app", at)
+	r.check(fields["door"].GetStringValue() == door, "%s: ext_authz is told the door %q, and what proves a caller there would count here", at, fields["door"].GetStringValue())
 	r.check(fields["hop"].GetBoolValue() == (name == clusterHop), "%s: ext_authz is told hop=%v but the cluster is %q", at, fields["hop"].GetBoolValue(), name)
 	r.check(slices.Contains(route.GetRequestHeadersToRemove(), headerDeadline), "%s: %s goes on to the app", at, headerDeadline)
 	limit := route.GetRoute().GetMaxStreamDuration()

@@ -124,6 +124,7 @@ func (s *Server) join(st *stream, n Node) error {
 	old := state.stream
 	state.stream, state.Node, state.Listener = st, n, st.peer
 	state.Connected, state.Since, state.acked = true, s.cfg.Now(), versions{}
+	state.refused = nil
 	s.mu.Unlock()
 	if old != nil {
 		old.cut(status.Error(codes.Aborted, "another stream of this instance has opened"))
@@ -178,9 +179,11 @@ func (s *Server) Refresh(ctx context.Context) {
 
 // set builds, lints and serves one node's configuration; the caller holds refresh.
 func (s *Server) set(ctx context.Context, n Node, apps []App) {
-	snapshot, vs, err := s.prepare(n, apps)
+	g := s.gateway(n, apps)
+	snapshot, vs, err := s.prepare(g)
 	s.mu.Lock()
 	state := s.nodes[n.ID]
+	state.Uncovered = g.Uncovered()
 	if err != nil {
 		state.Problem, state.ProblemAt = clip(err.Error()), s.cfg.Now()
 		s.mu.Unlock()
@@ -196,11 +199,15 @@ func (s *Server) set(ctx context.Context, n Node, apps []App) {
 	}
 }
 
-func (s *Server) prepare(n Node, apps []App) (*cache.Snapshot, versions, error) {
-	built, err := s.build(Gateway{
-		ServicesAddress: n.ServicesAddress, RunDir: n.RunDir,
+func (s *Server) gateway(n Node, apps []App) Gateway {
+	return Gateway{
+		ServicesAddress: n.ServicesAddress, PeopleAddress: n.PeopleAddress, PeopleHosts: n.PeopleHosts, RunDir: n.RunDir,
 		TrustDomains: slices.Sorted(slices.Values(s.cfg.TrustDomains)), Apps: apps,
-	})
+	}
+}
+
+func (s *Server) prepare(g Gateway) (*cache.Snapshot, versions, error) {
+	built, err := s.build(g)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -220,19 +227,19 @@ func (s *Server) resumed(st *stream, req *discovery.DeltaDiscoveryRequest) {
 	defer s.mu.Unlock()
 	n := s.nodes[st.nodeID()]
 	if n != nil && n.stream == st && maps.Equal(req.GetInitialResourceVersions(), n.routes) {
-		n.answered(resource.RouteType, n.wanted[resource.RouteType], "", s.cfg.Now())
+		n.answered(resource.RouteType, sending{version: n.wanted[resource.RouteType]}, "", s.cfg.Now())
 	}
 }
 
 // answered notes an ACK or a NACK of the stream that is the node's current one.
-func (s *Server) answered(st *stream, typ, version, nack string) {
+func (s *Server) answered(st *stream, typ string, sent sending, nack string) {
 	s.mu.Lock()
 	n := s.nodes[st.nodeID()]
 	if n != nil && n.stream == st {
-		n.answered(typ, version, nack, s.cfg.Now())
+		n.answered(typ, sent, nack, s.cfg.Now())
 	}
 	s.mu.Unlock()
 	if nack != "" {
-		s.cfg.Log.Error("configuration refused by envoy", "node", st.nodeID(), "type", typeName(typ), "version", version, "error", clip(nack))
+		s.cfg.Log.Error("configuration refused by envoy", "node", st.nodeID(), "type", typeName(typ), "version", sent.version, "error", clip(nack))
 	}
 }

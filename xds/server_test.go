@@ -270,7 +270,7 @@ func followStatus(t *testing.T) {
 	c := dialADS(t, conn, listenerOne)
 	c.subscribe(nodeOf(instanceOne), resource.ClusterType, "")
 	c.subscribe(nil, resource.ListenerType, "")
-	c.subscribe(nil, resource.RouteType, "", routeServices)
+	c.subscribe(nil, resource.RouteType, "", DoorServices)
 	first := settled(t, s)
 	if !first.InSync() || first.Listener.String() != listenerOne || first.Node.Version != "1" || first.Applied == "" {
 		t.Errorf("status %+v", first)
@@ -332,7 +332,7 @@ func reconnect(t *testing.T) {
 	s, conn := startServer(t, twoNodes(t))
 	c := dialADS(t, conn, listenerOne)
 	held := map[string]map[string]string{}
-	for typ, names := range map[string][]string{resource.ClusterType: nil, resource.ListenerType: nil, resource.RouteType: {routeServices}} {
+	for typ, names := range map[string][]string{resource.ClusterType: nil, resource.ListenerType: nil, resource.RouteType: {DoorServices}} {
 		r := c.subscribe(nodeOf(instanceOne), typ, "", names...)
 		held[typ] = map[string]string{}
 		for _, x := range r.GetResources() {
@@ -343,7 +343,7 @@ func reconnect(t *testing.T) {
 	for _, typ := range []string{resource.ClusterType, resource.ListenerType, resource.RouteType} {
 		req := &discovery.DeltaDiscoveryRequest{Node: nodeOf(instanceOne), TypeUrl: typ, InitialResourceVersions: held[typ]}
 		if typ == resource.RouteType {
-			req.ResourceNamesSubscribe = []string{routeServices}
+			req.ResourceNamesSubscribe = []string{DoorServices}
 			again.send(req)
 			continue // what it holds is not sent again
 		}
@@ -360,6 +360,89 @@ func reconnect(t *testing.T) {
 	if st := settled(t, s); !st.InSync() {
 		t.Errorf("status %+v", st)
 	}
+}
+
+// peopleNode is a node that takes people, at hosts that it has certificates for.
+func peopleNode(address string, hosts ...string) *corev3.Node {
+	n := nodeOf(instanceOne)
+	list := &structpb.ListValue{}
+	for _, h := range hosts {
+		list.Values = append(list.Values, structpb.NewStringValue(h))
+	}
+	n.Metadata.Fields[MetaPeopleAddress] = structpb.NewStringValue(address)
+	n.Metadata.Fields[MetaPeopleHosts] = structpb.NewListValue(list)
+	return n
+}
+
+func TestPeopleDoorFollowsTheNodesCertificates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := twoNodes(t)
+		n.set(listenerOne, sidecarOne, goldens(t)["people"].Apps...)
+		for _, c := range []struct {
+			node      *corev3.Node
+			listeners []string
+			uncovered []string
+		}{
+			{peopleNode("127.0.0.2:28444", "wiki.acme.example", "docs.acme.example", "board.acme.example", "kanban.acme.example"), []string{DoorPeople, DoorServices}, nil},
+			{peopleNode("127.0.0.2:28444", "wiki.acme.example", "board.acme.example"), []string{DoorPeople, DoorServices}, []string{"docs.acme.example", "kanban.acme.example"}},
+			{peopleNode("127.0.0.2:28444", "elsewhere.acme.example"), []string{DoorServices}, []string{"board.acme.example", "docs.acme.example", "kanban.acme.example", "wiki.acme.example"}},
+			{nodeOf(instanceOne), []string{DoorServices}, []string{"board.acme.example", "docs.acme.example", "kanban.acme.example", "wiki.acme.example"}},
+		} {
+			s, conn := startServer(t, n)
+			r := dialADS(t, conn, listenerOne).subscribe(c.node, resource.ListenerType, "")
+			var got []string
+			for _, x := range r.GetResources() {
+				got = append(got, x.GetName())
+			}
+			slices.Sort(got)
+			if st := settled(t, s); !slices.Equal(got, c.listeners) || !slices.Equal(st.Uncovered, c.uncovered) || st.Problem != "" {
+				t.Errorf("listeners %q, uncovered %q, problem %q", got, st.Uncovered, st.Problem)
+			}
+		}
+	})
+}
+
+func TestADSRefusesABadPeopleDoor(t *testing.T) {
+	for name, node := range map[string]*corev3.Node{
+		"no port":           peopleNode("127.0.0.2", "wiki.acme.example"),
+		"port 0":            peopleNode("127.0.0.2:0", "wiki.acme.example"),
+		"hosts, no address": peopleNode("", "wiki.acme.example"),
+		"a wildcard":        peopleNode("127.0.0.2:28444", "*.acme.example"),
+		"not a name":        peopleNode("127.0.0.2:28444", ""),
+	} {
+		_, conn := startServer(t, twoNodes(t))
+		c := dialADS(t, conn, listenerOne)
+		c.send(&discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: resource.ClusterType})
+		if got := c.refused(); got != codes.InvalidArgument {
+			t.Errorf("%s: ends with %s", name, got)
+		}
+	}
+}
+
+// The routes of the doors are answered one by one: the second that is taken does
+// not make up for the first that was refused.
+func TestARefusalAtOneDoorShows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := twoNodes(t)
+		n.set(listenerOne, sidecarOne, goldens(t)["people"].Apps...)
+		s, conn := startServer(t, n)
+		c := dialADS(t, conn, listenerOne)
+		c.subscribe(peopleNode("127.0.0.2:28444", "wiki.acme.example"), resource.ClusterType, "")
+		c.subscribe(nil, resource.ListenerType, "")
+		c.subscribe(nil, resource.RouteType, "bad route", DoorServices)
+		c.subscribe(nil, resource.RouteType, "", DoorPeople)
+		if st := settled(t, s); st.InSync() || !strings.Contains(st.NACK, "bad route") || st.Applied != "" {
+			t.Errorf("status %+v", st)
+		}
+		apps := goldens(t)["people"].Apps
+		apps[2].MaxStream = time.Minute * 2
+		n.set(listenerOne, sidecarOne, apps...)
+		s.Refresh(t.Context())
+		c.answer(c.recv(), "")
+		if st := settled(t, s); !st.InSync() || st.NACK != "" {
+			t.Errorf("status %+v", st)
+		}
+	})
 }
 
 func TestInstancesAreForgottenAfterADay(t *testing.T) {

@@ -26,7 +26,7 @@ type Snapshot struct {
 
 // Build makes the configuration of g. It is pure: the same gateway gives the same
 // bytes, whatever the order of its apps, so an unchanged part is never sent again.
-// A node without apps listens to nobody.
+// A node without apps listens to nobody, and at no door that none of them answers at.
 func Build(g Gateway) (*Snapshot, error) {
 	if err := g.check(); err != nil {
 		return nil, err
@@ -35,12 +35,15 @@ func Build(g Gateway) (*Snapshot, error) {
 	slices.SortFunc(g.Apps, func(a, b App) int { return strings.Compare(a.Name, b.Name) })
 	for i := range g.Apps {
 		g.Apps[i].Hosts = slices.Sorted(slices.Values(g.Apps[i].Hosts))
+		g.Apps[i].IdentityHeaders = slices.Sorted(slices.Values(g.Apps[i].IdentityHeaders))
 	}
 	b := &builder{}
 	s := &Snapshot{Clusters: b.clusters(g)}
-	if len(g.Apps) > 0 {
-		s.Listeners = []*listenerv3.Listener{b.services(g)}
-		s.Routes = []*routev3.RouteConfiguration{b.routes(g)}
+	for _, door := range doors() {
+		if l := b.listener(g, door); len(l.GetFilterChains()) > 0 {
+			s.Listeners = append(s.Listeners, l)
+			s.Routes = append(s.Routes, b.routes(g, door))
+		}
 	}
 	if b.err != nil {
 		return nil, fmt.Errorf("building the configuration: %w", b.err)

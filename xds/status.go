@@ -25,6 +25,10 @@ type Status struct {
 	NACKAt    time.Time
 	Problem   string // why the newest configuration was not sent, e.g. the lint's finding
 	ProblemAt time.Time
+	// Uncovered are the hosts of its apps that people cannot reach here: the sidecar
+	// has no certificate for them, or no address for people. It is no problem of the
+	// configuration, which goes out without them.
+	Uncovered []string
 }
 
 // InSync reports whether the node has all that it should have.
@@ -37,24 +41,43 @@ type nodeState struct {
 	Status
 	wanted versions
 	acked  versions
-	routes map[string]string // version of each route configuration, as go-control-plane counts them
-	stream *stream           // nil when gone
+	// refused are the resources of each type whose newest content Envoy did not
+	// take: those of two doors come one by one, and one may be taken without the other.
+	refused map[string]map[string]bool
+	routes  map[string]string // version of each route configuration, as go-control-plane counts them
+	stream  *stream           // nil when gone
 }
 
-// answered notes that Envoy took a version, or why it did not.
-func (n *nodeState) answered(typ, version, nack string, now time.Time) {
+// answered notes that Envoy took what was sent, or why it did not.
+func (n *nodeState) answered(typ string, sent sending, nack string, now time.Time) {
 	if nack != "" {
 		n.NACK, n.NACKAt = clip(typeName(typ)+": "+nack), now
+		for _, name := range sent.names {
+			n.refuse(typ, name)
+		}
 		return
 	}
-	n.acked[typ] = version
+	for _, name := range sent.names {
+		delete(n.refused[typ], name)
+	}
+	n.acked[typ] = sent.version
 	n.settle()
+}
+
+func (n *nodeState) refuse(typ, name string) {
+	if n.refused == nil {
+		n.refused = map[string]map[string]bool{}
+	}
+	if n.refused[typ] == nil {
+		n.refused[typ] = map[string]bool{}
+	}
+	n.refused[typ][name] = true
 }
 
 // settle takes the version as applied once each of its types was acknowledged.
 func (n *nodeState) settle() {
 	for typ, want := range n.wanted {
-		if n.acked[typ] != want {
+		if n.acked[typ] != want || len(n.refused[typ]) > 0 {
 			return
 		}
 	}
@@ -83,7 +106,9 @@ func (s *Server) Statuses() []Status {
 	s.forget()
 	out := make([]Status, 0, len(s.nodes))
 	for _, n := range s.nodes {
-		out = append(out, n.Status)
+		s := n.Status
+		s.Uncovered, s.Node.PeopleHosts = slices.Clone(s.Uncovered), slices.Clone(s.Node.PeopleHosts)
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b Status) int { return strings.Compare(a.Node.ID, b.Node.ID) })
 	return out

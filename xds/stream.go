@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -27,8 +28,14 @@ type stream struct {
 
 	mu   sync.Mutex
 	node *Node
-	err  error             // why the stream ends
-	sent map[string]string // nonce → version, of answers not yet acknowledged
+	err  error              // why the stream ends
+	sent map[string]sending // by nonce: answers not yet acknowledged
+}
+
+// sending is one answer on its way.
+type sending struct {
+	version string
+	names   []string // of the resources that it brings or takes away
 }
 
 type received struct {
@@ -39,7 +46,7 @@ type received struct {
 func newStream(s *Server, real deltaStream, peer identity.Principal) *stream {
 	st := &stream{
 		deltaStream: real, server: s, peer: peer,
-		requests: make(chan received), done: make(chan struct{}), sent: map[string]string{},
+		requests: make(chan received), done: make(chan struct{}), sent: map[string]sending{},
 	}
 	go st.pump()
 	return st
@@ -138,7 +145,7 @@ func (st *stream) admit(req *discovery.DeltaDiscoveryRequest) error {
 // note takes a request as the answer to what was sent.
 func (st *stream) note(req *discovery.DeltaDiscoveryRequest) {
 	st.mu.Lock()
-	version, ok := st.sent[req.GetResponseNonce()]
+	sent, ok := st.sent[req.GetResponseNonce()]
 	delete(st.sent, req.GetResponseNonce())
 	st.mu.Unlock()
 	if !ok {
@@ -149,13 +156,17 @@ func (st *stream) note(req *discovery.DeltaDiscoveryRequest) {
 	if d := req.GetErrorDetail(); d != nil {
 		nack = fmt.Sprintf("%s (code %d)", d.GetMessage(), d.GetCode())
 	}
-	st.server.answered(st, req.GetTypeUrl(), version, nack)
+	st.server.answered(st, req.GetTypeUrl(), sent, nack)
 }
 
-// Send remembers the version under its nonce before it leaves.
+// Send remembers under its nonce what leaves.
 func (st *stream) Send(resp *discovery.DeltaDiscoveryResponse) error {
+	out := sending{version: resp.GetSystemVersionInfo(), names: slices.Clone(resp.GetRemovedResources())}
+	for _, r := range resp.GetResources() {
+		out.names = append(out.names, r.GetName())
+	}
 	st.mu.Lock()
-	st.sent[resp.GetNonce()] = resp.GetSystemVersionInfo()
+	st.sent[resp.GetNonce()] = out
 	st.mu.Unlock()
 	return st.deltaStream.Send(resp)
 }

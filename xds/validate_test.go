@@ -37,13 +37,13 @@ func envoyBinary(t *testing.T) string {
 func static(t *testing.T, s *Snapshot) []byte {
 	t.Helper()
 	b := &builder{}
-	for _, l := range s.Listeners {
+	for i, l := range s.Listeners {
 		for _, c := range l.FilterChains {
 			var m hcmv3.HttpConnectionManager
 			if err := c.Filters[0].GetTypedConfig().UnmarshalTo(&m); err != nil {
 				t.Fatal(err)
 			}
-			m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: s.Routes[0]}
+			m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: s.Routes[i]}
 			c.Filters[0].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: b.any(&m)}
 		}
 	}

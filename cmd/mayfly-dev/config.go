@@ -40,6 +40,7 @@ type usersFile struct {
 		Secret    string   `yaml:"secret"`
 		Redirects []string `yaml:"redirects"`
 		Alg       string   `yaml:"alg"`
+		Logout    string   `yaml:"backchannel_logout"`
 	} `yaml:"clients"`
 }
 
@@ -77,7 +78,7 @@ func peopleOf(path string) (users []dev.User, clients []dev.Client, err error) {
 		users = append(users, dev.User(u))
 	}
 	for _, c := range f.Clients {
-		clients = append(clients, dev.Client(c))
+		clients = append(clients, dev.Client{ID: c.ID, Secret: c.Secret, Redirects: c.Redirects, Alg: c.Alg, BackchannelLogout: c.Logout})
 	}
 	return users, clients, nil
 }

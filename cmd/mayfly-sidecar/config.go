@@ -5,12 +5,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/mayflyproxy/mayfly/proxy/envoy"
 )
 
 // config is the one YAML file of the sidecar. Unknown keys are errors. Each
@@ -22,6 +26,8 @@ type config struct {
 	RunDir        string                  `yaml:"run_dir"`
 	StateDir      string                  `yaml:"state_dir"`
 	Services      netip.AddrPort          `yaml:"services"`
+	People        netip.AddrPort          `yaml:"people"`
+	Certificates  []certificateConfig     `yaml:"certificates"`
 	Health        netip.AddrPort          `yaml:"health"`
 	Envoy         envoyConfig             `yaml:"envoy"`
 	Secrets       map[string]secretConfig `yaml:"secrets"`
@@ -52,6 +58,13 @@ type svidConfig struct {
 type envoyConfig struct {
 	Path        string `yaml:"path"`
 	Concurrency int    `yaml:"concurrency"`
+}
+
+// certificateConfig is what browsers see at some hosts.
+type certificateConfig struct {
+	Hosts []string `yaml:"hosts"`
+	Cert  string   `yaml:"cert"`
+	Key   string   `yaml:"key"`
 }
 
 type secretConfig struct {
@@ -93,6 +106,9 @@ func (c *config) resolve(dir string) {
 	for _, s := range []*svidConfig{&c.Identity.Sidecar, &c.Identity.Listener} {
 		paths = append(paths, &s.Cert, &s.Key, &s.Bundle)
 	}
+	for i := range c.Certificates {
+		paths = append(paths, &c.Certificates[i].Cert, &c.Certificates[i].Key)
+	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(abs, *p)
@@ -132,10 +148,56 @@ func (c *config) check(dev bool) error {
 			errs = append(errs, fmt.Errorf("identity.%s: %w", name, err))
 		}
 	}
+	need(!c.People.IsValid() || c.People.Port() != 0, "people: want IP:port of the listener for browsers")
+	need(!c.People.IsValid() || c.People != c.Services, "people: workloads come in at %s already", c.Services)
+	need(!c.People.IsValid() || !dev || c.People.Addr().IsLoopback(), "people: --dev listens on loopback only")
+	errs = append(errs, c.checkCertificates())
 	for name, s := range c.Secrets {
 		need(s.File != "" && len(s.Apps) > 0 && len(s.Hosts) > 0, "secrets.%s: want file, apps and hosts: a secret goes only where this file says", name)
 	}
 	return errors.Join(errs...)
+}
+
+// checkCertificates checks what the file says of them, not what they hold.
+func (c *config) checkCertificates() error {
+	if c.People.IsValid() != (len(c.Certificates) > 0) {
+		return errors.New("people and certificates: want both, or neither: a host without a certificate is not served to people")
+	}
+	var errs []error
+	hostName := regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	seen := map[string]bool{}
+	for i, one := range c.Certificates {
+		if one.Cert == "" || one.Key == "" || len(one.Hosts) == 0 {
+			errs = append(errs, fmt.Errorf("certificates[%d]: want hosts, cert and key", i))
+		}
+		for _, h := range one.Hosts {
+			switch {
+			case !hostName.MatchString(h) || len(h) > 253:
+				errs = append(errs, fmt.Errorf("certificates[%d].hosts: %q, want an exact DNS name in lower case, without port", i, h))
+			case seen[h]:
+				errs = append(errs, fmt.Errorf("certificates[%d].hosts: %s is there twice", i, h))
+			}
+			seen[h] = true
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// web reads the certificates for people; nil without a listener for them. What is
+// wrong with one is wrong with the configuration.
+func (c *config) web(log *slog.Logger) (*envoy.WebCertificates, error) {
+	if !c.People.IsValid() {
+		return nil, nil
+	}
+	in := envoy.WebConfig{Log: log}
+	for _, one := range c.Certificates {
+		in.Certificates = append(in.Certificates, envoy.WebCertificate{Hosts: one.Hosts, Cert: one.Cert, Key: one.Key})
+	}
+	out, err := envoy.NewWebCertificates(in)
+	if err != nil {
+		return nil, fmt.Errorf("certificates: %w", err)
+	}
+	return out, nil
 }
 
 func (s svidConfig) check(workloadAPI string) error {

@@ -44,7 +44,7 @@ func (s *sidecar) gateway(ctx context.Context, g *errgroup.Group, sp *spool.Spoo
 	if err := s.hop(ctx, g, supervisor, sp, pool); err != nil {
 		return err
 	}
-	s.log.InfoContext(ctx, "serving", "instance", s.instance.String(), "services", s.c.Services.String())
+	s.log.InfoContext(ctx, "serving", "instance", s.instance.String(), "services", s.c.Services.String(), "people", s.c.People.String())
 	return supervisor.Run(ctx)
 }
 
@@ -64,10 +64,14 @@ func (s *sidecar) supervisor(ctx context.Context) (*envoy.Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	bootstrap, err := envoy.Bootstrap(envoy.Config{
+	config := envoy.Config{
 		NodeID: s.instance.String(), ServicesAddress: s.c.Services, RunDir: s.c.RunDir, Version: version,
 		ControlAddress: s.c.ControlPlane.Address, ControlID: control,
-	})
+	}
+	if s.web != nil {
+		config.PeopleAddress, config.PeopleHosts = s.c.People, s.web.Hosts()
+	}
+	bootstrap, err := envoy.Bootstrap(config)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +84,8 @@ func (s *sidecar) listen(socket string, sup *envoy.Supervisor) (net.Listener, er
 	return envoy.Listen(filepath.Join(s.c.RunDir, socket), sup.PID, s.log)
 }
 
-// serveSDS serves Envoy's own certificate and the callers' trust bundles.
+// serveSDS serves Envoy's own certificate, those that browsers see, and the callers'
+// trust bundles.
 func (s *sidecar) serveSDS(ctx context.Context, g *errgroup.Group, sup *envoy.Supervisor, roots []byte) error {
 	control, err := spiffeid.FromString(s.c.ControlPlane.ID)
 	if err != nil {
@@ -88,12 +93,15 @@ func (s *sidecar) serveSDS(ctx context.Context, g *errgroup.Group, sup *envoy.Su
 	}
 	sds, err := envoy.NewSDS(envoy.SDSConfig{
 		NodeID: s.instance.String(), Identity: s.listener, ControlDomain: control.TrustDomain(),
-		ClientDomains: s.domains, UpstreamRoots: roots, Log: s.log,
+		ClientDomains: s.domains, Web: s.web, UpstreamRoots: roots, Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
 	g.Go(func() error { return sds.Run(ctx) })
+	if s.web != nil {
+		g.Go(func() error { return s.web.Run(ctx) })
+	}
 	server := grpc.NewServer(envoy.ServerOptions()...)
 	sds.Register(server)
 	l, err := s.listen(envoy.SocketSDS, sup)
@@ -116,7 +124,7 @@ func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.S
 	}
 	checker, err := proxy.NewChecker(proxy.CheckerConfig{
 		Table: s.table, Kinds: s.kinds, Peers: verifier, Journal: sp, Reserver: proxy.FeedReserver{Client: s.client},
-		Actions: s.actions, Minter: s.minter, RecordKey: key, Log: s.log,
+		Sessions: proxy.FeedSessions{Client: s.client}, Actions: s.actions, Minter: s.minter, RecordKey: key, Log: s.log,
 	})
 	if err != nil {
 		return err

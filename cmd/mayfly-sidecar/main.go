@@ -43,11 +43,16 @@ not heard from mayflyd for long enough.`,
 		SilenceErrors: true,
 		Version:       version,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 			c, err := loadConfig(o.config, o.dev)
+			if err != nil {
+				return err
+			}
+			web, err := c.web(log)
 			if err != nil || o.check {
 				return err
 			}
-			return run(cmd.Context(), c, o, slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+			return run(cmd.Context(), c, web, o, log)
 		},
 	}
 	root.PersistentFlags().StringVar(&o.config, "config", "/etc/mayfly/sidecar.yaml", "configuration file")

@@ -40,6 +40,7 @@ const sweepEvery = 2 * time.Second
 // sidecar is everything that runs, joined.
 type sidecar struct {
 	c        config
+	web      *envoy.WebCertificates // nil: it takes no people
 	dev      bool
 	log      *slog.Logger
 	domains  []spiffeid.TrustDomain
@@ -57,8 +58,8 @@ type sidecar struct {
 }
 
 // run joins the parts and runs them until ctx ends or one of them fails.
-func run(ctx context.Context, c config, o options, log *slog.Logger) error {
-	s := &sidecar{c: c, dev: o.dev, log: log, minter: grant.NewMinter(), actions: proxy.NewActions()}
+func run(ctx context.Context, c config, web *envoy.WebCertificates, o options, log *slog.Logger) error {
+	s := &sidecar{c: c, web: web, dev: o.dev, log: log, minter: grant.NewMinter(), actions: proxy.NewActions()}
 	g, ctx := errgroup.WithContext(ctx)
 	if err := s.identities(ctx, g); err != nil {
 		return stopped(g, ctx, err)
@@ -219,6 +220,7 @@ func (s *sidecar) connect() (*grpc.ClientConn, error) {
 	for name, k := range s.kinds {
 		digests[name] = k.Catalogue().Digest()
 	}
+
 	s.client, err = feed.NewClient(feed.ClientConfig{
 		Conn: conn, Instance: s.instance, Version: version, Reader: proxy.Reader, Catalogues: digests,
 		Sink: s.table, BootNow: proxy.BootNow, Log: s.log,

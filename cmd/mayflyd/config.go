@@ -33,7 +33,10 @@ type config struct {
 	PeoplePort   uint16         `yaml:"people_port"`
 	OIDC         []oidcConfig   `yaml:"oidc"`
 	Session      time.Duration  `yaml:"session"`
+	IdentityAge  time.Duration  `yaml:"identity_max_age"`
 	Pin          string         `yaml:"pin"`
+
+	FirstAdministrator string `yaml:"first_administrator"` // a file
 }
 
 type identityConfig struct {
@@ -57,15 +60,6 @@ type policyConfig struct {
 	Folder      string        `yaml:"folder"`
 	Every       time.Duration `yaml:"every"`
 	FirstSigner string        `yaml:"first_signer"`
-}
-
-type oidcConfig struct {
-	Name         string   `yaml:"name"`
-	Issuer       string   `yaml:"issuer"`
-	ClientID     string   `yaml:"client_id"`
-	ClientSecret string   `yaml:"client_secret"` // a file
-	GroupsClaim  string   `yaml:"groups_claim"`
-	Scopes       []string `yaml:"scopes"`
 }
 
 const (
@@ -100,13 +94,10 @@ func (c *config) defaults(dir string) {
 	}
 	paths := []*string{
 		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
-		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin,
+		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator,
 	}
 	for i := range c.OIDC {
-		paths = append(paths, &c.OIDC[i].ClientSecret)
-		if c.OIDC[i].GroupsClaim == "" {
-			c.OIDC[i].GroupsClaim = "groups"
-		}
+		paths = append(paths, &c.OIDC[i].ClientSecret, &c.OIDC[i].Roots)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -115,6 +106,9 @@ func (c *config) defaults(dir string) {
 	}
 	if c.Policy.Branch == "" {
 		c.Policy.Branch = defaultBranch
+	}
+	if c.IdentityAge == 0 {
+		c.IdentityAge = access.DefaultIdentityAge
 	}
 	if c.Policy.Every == 0 {
 		c.Policy.Every = defaultPolicyEvery
@@ -157,23 +151,13 @@ func (c *config) check(dev bool) error {
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
-	need(len(c.OIDC) > 0, "oidc: want at least one provider")
-	names := map[string]bool{}
-	for i, p := range c.OIDC {
-		need(!names[p.Name], "oidc[%d].name: %q is another provider's", i, p.Name)
-		names[p.Name] = true
-		u, err := url.Parse(p.Issuer)
-		secure := err == nil && (u.Scheme == "https" || dev && u.Scheme == "http" && loopback(u.Hostname()))
-		need(p.Name != "" && p.ClientID != "", "oidc[%d]: want name and client_id", i)
-		need(secure, "oidc[%d].issuer: want an https URL", i)
+	need(c.IdentityAge > 0 && c.IdentityAge <= access.MaxIdentityAge, "identity_max_age: want more than 0 and at most %s", access.MaxIdentityAge)
+	if c.FirstAdministrator != "" {
+		_, err := readAdministrator(c.FirstAdministrator)
+		need(err == nil, "%v", err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkOIDC(dev)...)...)
 }
 
 // url is public.url without a slash at its end.
 func (c *config) url() string { return strings.TrimSuffix(c.Public.URL, "/") }
-
-func loopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
-}

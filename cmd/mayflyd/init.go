@@ -34,15 +34,22 @@ func initialise(out io.Writer, c config, dev bool) error {
 	if err != nil {
 		return err
 	}
+	sealed, err := makeSealKey(c.DataDir)
+	if err != nil {
+		return err
+	}
 	p := printer{out: out}
 	p.line("data folder", c.DataDir)
 	p.line("record key ("+state+")", public)
+	p.line("seal key ("+sealed+")", filepath.Join(c.DataDir, sealKeyName))
 	p.line("mayflyd's SPIFFE ID", c.Identity.ID)
 	p.line("trust domains", strings.Join(c.TrustDomains, ", "))
 	p.certificates("trust bundle", c.Identity.Bundle)
 	p.certificates("public certificate", c.Public.Cert)
 	for _, o := range c.OIDC {
 		p.line("OpenID provider "+o.Name, o.Issuer+" as client "+o.ClientID)
+		p.line("  sends browsers to", c.oidcAddress(o.Name, "callback"))
+		p.line("  sends logouts to", c.oidcAddress(o.Name, "logout"))
 	}
 	p.line("policy", c.Policy.Repository+" branch "+c.Policy.Branch)
 	if err := p.signers(c.Policy.FirstSigner, dev); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/app"
@@ -70,6 +71,10 @@ func (k kinds) envoyApp(a policy.App) xds.App {
 	out := xds.App{
 		Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: k.credentialed(a.Kind),
 		BodyMethods: app.BodyMethods(k[a.Kind]), MaxStream: a.MaxStream,
+		Services: slices.Contains(a.Callers, policy.CallersServices), People: a.TakesPeople(),
+	}
+	for _, h := range a.Identity {
+		out.IdentityHeaders = append(out.IdentityHeaders, h.Header)
 	}
 	if !out.Hop {
 		out.Upstream = a.Upstream

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -20,7 +18,6 @@ import (
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
-	"github.com/mayflyproxy/mayfly/identity/oidc"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/policy/git"
 	"github.com/mayflyproxy/mayfly/server"
@@ -36,21 +33,22 @@ const (
 
 // daemon is everything that runs, joined.
 type daemon struct {
-	c        config
-	dev      bool
-	log      *slog.Logger
-	kinds    kinds
-	source   *spiffe.Source
-	verifier *spiffe.Verifier
-	key      *audit.Verifier // of the record
-	store    access.Store
-	service  *access.Service
-	feed     *feed.Server
-	xds      *xds.Server
-	server   *server.Server
-	console  http.Handler // pages of the public door; nil: none
-	pages    server.Pages // what server has drawn; nil: nothing
-	policy   *policyLoop
+	c         config
+	dev       bool
+	log       *slog.Logger
+	kinds     kinds
+	source    *spiffe.Source
+	verifier  *spiffe.Verifier
+	key       *audit.Verifier // of the record
+	providers providers
+	store     access.Store
+	service   *access.Service
+	feed      *feed.Server
+	xds       *xds.Server
+	server    *server.Server
+	console   http.Handler // pages of the public door; nil: none
+	pages     server.Pages // what server has drawn; nil: nothing
+	policy    *policyLoop
 }
 
 // run joins the parts and runs them until ctx ends or one of them fails.
@@ -81,6 +79,7 @@ func (d *daemon) build(ctx context.Context, g *errgroup.Group) error {
 	for _, step := range []func() error{
 		func() error { return d.identify(ctx, g) },
 		func() error { return d.buildService(ctx) },
+		func() error { return d.administer(ctx) },
 		d.buildNodes,
 		d.buildServer,
 		d.buildPolicy,
@@ -138,26 +137,26 @@ func (d *daemon) buildService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	seal, err := sealKey(d.c.DataDir)
+	if err != nil {
+		return err
+	}
 	if d.kinds, err = newKinds(); err != nil {
+		return err
+	}
+	if d.providers, err = newProviders(d.c, d.dev); err != nil {
 		return err
 	}
 	d.key = key
 	d.service, err = access.New(access.Config{
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
+		Seal: seal, IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
+		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
-		Policy:    policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.groupSources(), Dev: d.dev},
 		Wake:      func() { d.feed.Wake() },
 		Published: advance(pin, d.log),
 	})
 	return err
-}
-
-func (d *daemon) groupSources() []string {
-	var out []string
-	for _, p := range d.c.OIDC {
-		out = append(out, p.Name)
-	}
-	return out
 }
 
 // buildNodes makes what gateways hear: the feed for sidecars, ADS for Envoys.
@@ -185,35 +184,12 @@ func (d *daemon) buildNodes() (err error) {
 // buildServer makes the doors of people and workloads, with every provider that
 // people log in with.
 func (d *daemon) buildServer() error {
-	var providers []server.Provider
-	for _, p := range d.c.OIDC {
-		provider, err := d.provider(p)
-		if err != nil {
-			return err
-		}
-		providers = append(providers, provider)
-	}
 	var err error
 	d.server, err = server.New(server.Config{
-		Service: d.service, Store: d.store, Providers: providers, URL: d.c.url(), Pages: d.pages, Peers: d.verifier, RecordKey: d.key.Key(),
+		Service: d.service, Store: d.store, Providers: d.providers.doors(), URL: d.c.url(), Pages: d.pages, Peers: d.verifier, RecordKey: d.key.Key(),
 		EnvoyStatus: d.envoyStatus, TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
 	})
 	return err
-}
-
-func (d *daemon) provider(p oidcConfig) (*oidc.RP, error) {
-	secret := ""
-	if p.ClientSecret != "" {
-		b, err := os.ReadFile(p.ClientSecret)
-		if err != nil {
-			return nil, fmt.Errorf("oidc client_secret of %s: %w", p.Name, err)
-		}
-		secret = strings.TrimSpace(string(b))
-	}
-	return oidc.New(oidc.Config{
-		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: oidc.NewSecret(secret),
-		RedirectURL: d.c.url() + "/oidc/" + p.Name + "/callback", GroupsClaim: p.GroupsClaim, Scopes: p.Scopes,
-	})
 }
 
 func (d *daemon) envoyStatus() map[string]server.EnvoyStatus {
@@ -223,7 +199,7 @@ func (d *daemon) envoyStatus() map[string]server.EnvoyStatus {
 		if nack == "" {
 			nack = s.Problem
 		}
-		out[s.Node.ID] = server.EnvoyStatus{Connected: s.Connected, Nack: nack}
+		out[s.Node.ID] = server.EnvoyStatus{Connected: s.Connected, Nack: nack, Uncovered: s.Uncovered}
 	}
 	return out
 }
@@ -259,12 +235,30 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.feed.Run(ctx) })
 	g.Go(func() error { return d.policy.run(ctx) })
 	g.Go(func() error { return d.sweep(ctx) })
+	g.Go(func() error { return d.recheck(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		d.xds.Close()
 		return nil
 	})
 	d.log.InfoContext(ctx, "serving", "public", d.c.Public.Address.String(), "nodes", d.c.Nodes.String(), "workloads", d.c.Workloads.String(), "dev", d.dev)
+}
+
+// recheck asks identity providers again about those who hold something. It has a
+// loop of its own: a provider that hangs keeps nobody's end off the record.
+func (d *daemon) recheck(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := d.service.Recheck(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "people not checked at their providers, tried again", "error", err)
+		}
+	}
 }
 
 // sweep writes down what time alone has brought, and signs what was committed.

@@ -2,148 +2,121 @@ package oidc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
-	"unicode"
-
-	goidc "github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
-const (
-	maxName   = 200 // characters of a name as shown
-	maxGroups = 1000
-	// maxAuthSkew is how far ahead of our clock auth_time may be.
-	maxAuthSkew = time.Minute
-)
+// maxAuthSkew is how far ahead of our clock auth_time may be.
+const maxAuthSkew = time.Minute
 
-// Facts are what the provider proved about a person.
+// Facts are what the provider proved about a person. ACR, AuthTime and SID are of
+// the login: after Refresh they are zero if the provider did not tell them again.
 type Facts struct {
 	Principal identity.Principal // user:<idp>:<sub>
 	Name      string             // as the provider shows the person
 	Email     string             // only if the provider says that it is verified
-	Groups    []identity.Group   // group:<idp>/<name>
+	Groups    []identity.Group   // group:<idp>/<name>, all there are
 	ACR       string
 	AuthTime  time.Time // zero: not told
-	SID       string    // the provider's id of its own session, "" if it told none
-	Refresh   Secret    // the refresh token, zero if it issued none
+	SID       string    // the provider's id of its own session, "" if not told
+	// Refresh is what RP.Refresh takes: the refresh token and whose it is. Zero
+	// after a login: the provider issued none. Zero after Refresh: the old one stays.
+	Refresh Secret
 }
 
-// claims are those of an ID token that are looked at.
-type claims struct {
-	AZP               string          `json:"azp"`
-	Name              string          `json:"name"`
-	PreferredUsername string          `json:"preferred_username"`
-	Email             string          `json:"email"`
-	EmailVerified     json.RawMessage `json:"email_verified"`
-	ACR               string          `json:"acr"`
-	AuthTime          int64           `json:"auth_time"`
-}
-
-// facts verifies an ID token (OIDC Core §3.1.3.7) and reads it.
-func (r *RP) facts(ctx context.Context, f *found, s stored, raw, access string) (Facts, error) {
-	verifier := f.provider.VerifierContext(ctx, &goidc.Config{
-		ClientID: r.c.ClientID, SupportedSigningAlgs: []string{goidc.ES256, goidc.RS256}, Now: r.c.Now,
-	})
-	token, err := verifier.Verify(ctx, raw)
+// idToken verifies an ID token. nonce is the one that was sent; a refreshed token
+// need not repeat it (OIDC Core §12.2).
+func (r *RP) idToken(ctx context.Context, f *found, raw, nonce, access string, refreshed bool) (claims, error) {
+	token, c, err := r.signed(ctx, f, raw)
 	if err != nil {
-		return Facts{}, verifyError(err)
+		return nil, err
 	}
-	var c claims
-	if err := token.Claims(&c); err != nil {
-		return Facts{}, fmt.Errorf("%w: ID token: %w", ErrProof, err)
-	}
-	switch {
-	case len(token.Audience) != 1 || token.Audience[0] != r.c.ClientID:
-		return Facts{}, fmt.Errorf("%w: the ID token is for others too", ErrProof)
-	case c.AZP != "" && c.AZP != r.c.ClientID:
-		return Facts{}, fmt.Errorf("%w: the ID token was made for another client", ErrProof)
-	case !same(token.Nonce, s.Nonce):
-		return Facts{}, fmt.Errorf("%w: the nonce is another one", ErrProof)
-	case token.AccessTokenHash != "" && token.VerifyAccessToken(access) != nil:
-		return Facts{}, fmt.Errorf("%w: the access token is another one's", ErrProof)
-	}
-	return r.read(token, c)
-}
-
-// verifyError tells a key set that cannot be fetched from a token that is bad.
-func verifyError(err error) error {
-	var network *url.Error
-	if errors.As(err, &network) || strings.Contains(err.Error(), "fetching keys") {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return fmt.Errorf("%w: ID token: %w", ErrProof, err)
-}
-
-func (r *RP) read(token *goidc.IDToken, c claims) (Facts, error) {
-	principal, err := identity.User(r.c.Name, token.Subject)
+	azp, err := c.text("azp")
 	if err != nil {
-		return Facts{}, fmt.Errorf("%w: %w", ErrProof, err)
-	}
-	groups, err := r.groups(token)
-	if err != nil {
-		return Facts{}, err
-	}
-	out := Facts{Principal: principal, Name: printable(c.Name, maxName), Groups: groups, ACR: printable(c.ACR, maxName)}
-	if out.Name == "" {
-		out.Name = printable(c.PreferredUsername, maxName)
-	}
-	if string(c.EmailVerified) == "true" { // the boolean: a text is not one
-		out.Email = strings.ToLower(printable(c.Email, maxName))
-	}
-	if c.AuthTime != 0 {
-		out.AuthTime = time.Unix(c.AuthTime, 0).UTC()
-	}
-	if out.AuthTime.After(r.c.Now().Add(maxAuthSkew)) {
-		return Facts{}, fmt.Errorf("%w: auth_time is in the future", ErrProof)
-	}
-	return out, nil
-}
-
-// groups reads the groups claim: a list of names. A name that cannot be a group
-// of ours is left out; it could be in no policy either.
-func (r *RP) groups(token *goidc.IDToken) ([]identity.Group, error) {
-	var all map[string]json.RawMessage
-	if err := token.Claims(&all); err != nil {
 		return nil, fmt.Errorf("%w: ID token: %w", ErrProof, err)
 	}
-	raw, ok := all[r.c.GroupsClaim]
-	if !ok || string(raw) == "null" {
-		return nil, nil
+	_, event := c["events"]
+	switch {
+	case event: // a logout token or another security event (RFC 8417)
+		return nil, fmt.Errorf("%w: this is not an ID token", ErrProof)
+	case azp != "" && azp != r.c.ClientID:
+		return nil, fmt.Errorf("%w: the ID token was made for another client", ErrProof)
+	case !same(token.Nonce, nonce) && (!refreshed || token.Nonce != ""):
+		return nil, fmt.Errorf("%w: the nonce is another one", ErrProof)
+	case token.AccessTokenHash != "" && token.VerifyAccessToken(access) != nil:
+		return nil, fmt.Errorf("%w: the access token is another one's", ErrProof)
 	}
-	var names []string
-	if err := json.Unmarshal(raw, &names); err != nil {
-		return nil, fmt.Errorf("%w: claim %s is not a list of texts", ErrProof, r.c.GroupsClaim)
-	}
-	if len(names) > maxGroups {
-		return nil, fmt.Errorf("%w: more than %d groups", ErrProof, maxGroups)
-	}
-	var out []identity.Group
-	for _, name := range names {
-		if g, err := identity.ParseGroup("group:" + r.c.Name + "/" + name); err == nil {
-			out = append(out, g)
-		}
-	}
-	return out, nil
+	return c, nil
 }
 
-// printable cuts s to limit characters and drops those that do not print.
-func printable(s string, limit int) string {
-	var b strings.Builder
-	n := 0
-	for _, c := range s {
-		if !unicode.IsPrint(c) || c == unicode.ReplacementChar {
-			continue
+// read makes facts of an ID token and what userinfo said, either of which may be
+// missing. It also returns whether groups were told.
+func (r *RP) read(id, info claims) (f Facts, groups bool, err error) {
+	defer func() {
+		if err != nil {
+			f, err = Facts{}, fmt.Errorf("%w: %w", ErrProof, err)
 		}
-		if n++; n > limit {
-			break
-		}
-		b.WriteRune(c)
+	}()
+	all := told{id, info}
+	subject, err := all.text(r.c.SubjectClaim)
+	if err != nil {
+		return f, false, err
 	}
-	return strings.TrimSpace(b.String())
+	if f.Principal, err = identity.User(r.c.Name, subject); err != nil {
+		return f, false, fmt.Errorf("claim %s: %w", r.c.SubjectClaim, err)
+	}
+	if f.Groups, groups, err = all.groups(r.c); err != nil {
+		return f, false, err
+	}
+	if f.Email, err = all.email(r.c.EmailClaim); err != nil {
+		return f, false, err
+	}
+	if f.Name, err = r.name(all); err != nil {
+		return f, false, err
+	}
+	return f, groups, r.readLogin(&f, id)
+}
+
+func (r *RP) name(all told) (string, error) {
+	names := []string{"name", "preferred_username"}
+	if r.c.NameClaim != "" {
+		names = []string{r.c.NameClaim}
+	}
+	for _, n := range names {
+		s, err := all.text(n)
+		if s = printable(s, maxName); err != nil || s != "" {
+			return s, err
+		}
+	}
+	return "", nil
+}
+
+// readLogin reads what only an ID token can say: how, when and in which session
+// of the provider's the person logged in.
+func (r *RP) readLogin(f *Facts, id claims) error {
+	acr, err := id.text("acr")
+	if err != nil {
+		return err
+	}
+	f.ACR = printable(acr, maxName)
+	if f.AuthTime, err = id.seconds("auth_time"); err != nil {
+		return err
+	}
+	if f.AuthTime.After(r.c.Now().Add(maxAuthSkew)) {
+		return errors.New("auth_time is in the future")
+	}
+	f.SID, err = sessionID(id)
+	return err
+}
+
+// sessionID reads sid, an opaque text, "" if it is not there.
+func sessionID(c claims) (string, error) {
+	s, err := c.text("sid")
+	if err == nil && (len(s) > maxSID || printable(s, maxSID) != s) {
+		err = errors.New("claim sid is too long, or does not print")
+	}
+	return s, err
 }

@@ -20,7 +20,7 @@ import (
 var ErrUnavailable = errors.New("the identity provider is not available")
 
 // ErrRefused is wrapped when the provider, or the person there, said no.
-var ErrRefused = errors.New("the identity provider refused the login")
+var ErrRefused = errors.New("the identity provider refused")
 
 // ErrProof is wrapped when what came back does not prove this login.
 var ErrProof = errors.New("the login is not proven")
@@ -28,7 +28,9 @@ var ErrProof = errors.New("the login is not proven")
 // RP is mayflyd as a relying party of one provider. It is safe for concurrent use.
 type RP struct {
 	c         Config
-	discovery discovery
+	client    *http.Client
+	discovery *discovery
+	seen      seen
 }
 
 // New checks c. The provider is asked when the first login needs it.
@@ -37,7 +39,8 @@ func New(c Config) (*RP, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &RP{c: c, discovery: discovery{issuer: c.Issuer, client: newClient(c.Transport), now: c.Now}}, nil
+	client := egress{allow: c.AllowAddresses, roots: c.Roots, resolver: c.Resolver}.client(answerTime)
+	return &RP{c: c, client: client, discovery: newDiscovery(c, client)}, nil
 }
 
 // Name returns the <idp> of the accounts that this provider proves.
@@ -53,11 +56,11 @@ type stored struct {
 // Begin starts a login: the address that the browser is sent to, and what Finish
 // needs later, which no browser may see. state is the caller's own random value,
 // by which it finds what it stored.
-func (r *RP) Begin(_ context.Context, state string) (authURL string, keep []byte, err error) {
+func (r *RP) Begin(ctx context.Context, state string) (authURL string, keep []byte, err error) {
 	if state == "" {
 		return "", nil, errors.New("oidc: no state")
 	}
-	f, err := r.discovery.get()
+	f, err := r.discovery.get(ctx)
 	if err != nil {
 		return "", nil, err
 	}
@@ -66,7 +69,11 @@ func (r *RP) Begin(_ context.Context, state string) (authURL string, keep []byte
 	if err != nil {
 		return "", nil, err
 	}
-	return r.oauth(f).AuthCodeURL(state, goidc.Nonce(s.Nonce), oauth2.S256ChallengeOption(s.Verifier)), keep, nil
+	options := []oauth2.AuthCodeOption{goidc.Nonce(s.Nonce), oauth2.S256ChallengeOption(s.Verifier)}
+	if r.c.Refresh != nil && *r.c.Refresh { // OIDC Core §11
+		options = append(options, oauth2.SetAuthURLParam("prompt", "consent"))
+	}
+	return r.oauth(f).AuthCodeURL(state, options...), keep, nil
 }
 
 // Finish takes the query that the provider sent the browser back with, and what
@@ -77,7 +84,7 @@ func (r *RP) Finish(ctx context.Context, keep []byte, query url.Values) (Facts, 
 	if err := json.Unmarshal(keep, &s); err != nil || s.Nonce == "" || s.Verifier == "" {
 		return Facts{}, fmt.Errorf("%w: nothing is known of it", ErrProof)
 	}
-	f, err := r.discovery.get()
+	f, err := r.discovery.get(ctx)
 	if err != nil {
 		return Facts{}, err
 	}
@@ -85,16 +92,42 @@ func (r *RP) Finish(ctx context.Context, keep []byte, query url.Values) (Facts, 
 	if err != nil {
 		return Facts{}, err
 	}
-	ctx = goidc.ClientContext(ctx, r.discovery.client)
+	ctx = goidc.ClientContext(ctx, r.client)
 	token, err := r.oauth(f).Exchange(ctx, code, oauth2.VerifierOption(s.Verifier))
 	if err != nil {
 		return Facts{}, exchangeError(err)
 	}
+	return r.loggedIn(ctx, f, s, token)
+}
+
+// loggedIn reads the answer to a code.
+func (r *RP) loggedIn(ctx context.Context, f *found, s stored, token *oauth2.Token) (Facts, error) {
 	raw, ok := token.Extra("id_token").(string)
 	if !ok {
 		return Facts{}, fmt.Errorf("%w: the provider sent no ID token", ErrProof)
 	}
-	return r.facts(ctx, f, s, raw, token.AccessToken)
+	id, err := r.idToken(ctx, f, raw, s.Nonce, token.AccessToken, false)
+	if err != nil {
+		return Facts{}, err
+	}
+	sub, err := id.text("sub")
+	if err != nil || sub == "" {
+		return Facts{}, fmt.Errorf("%w: the ID token has no subject", ErrProof)
+	}
+	var info claims
+	if r.c.UserInfo {
+		if info, err = r.userinfo(ctx, f, token.AccessToken, sub); err != nil {
+			return Facts{}, err
+		}
+	}
+	facts, groups, err := r.read(id, info)
+	if err != nil {
+		return Facts{}, err
+	}
+	if token.RefreshToken != "" && (r.c.Refresh == nil || *r.c.Refresh) {
+		facts.Refresh = held{Token: token.RefreshToken, Subject: sub, Account: facts.Principal.String(), Nonce: s.Nonce, Groups: groups}.secret()
+	}
+	return facts, nil
 }
 
 // code checks the answer of the authorization endpoint (RFC 6749 §4.1.2, RFC 9207).
@@ -110,7 +143,11 @@ func (r *RP) code(f *found, s stored, query url.Values) (string, error) {
 	if iss := query.Get("iss"); iss != r.c.Issuer && (iss != "" || f.sendsISS || query.Has("iss")) {
 		return "", fmt.Errorf("%w: the answer is from another issuer", ErrProof)
 	}
-	if e := query.Get("error"); e != "" {
+	switch e := query.Get("error"); e {
+	case "":
+	case "server_error", "temporarily_unavailable": // RFC 6749 §4.1.2.1
+		return "", fmt.Errorf("%w: it answered %s", ErrUnavailable, e)
+	default:
 		return "", fmt.Errorf("%w: %s", ErrRefused, printable(e, 64))
 	}
 	code := query.Get("code")
@@ -120,17 +157,16 @@ func (r *RP) code(f *found, s stored, query url.Values) (string, error) {
 	return code, nil
 }
 
-// exchangeError tells an answer of the token endpoint from no answer.
+// exchangeError tells a code that was not accepted from no answer.
 func exchangeError(err error) error {
-	var refused *oauth2.RetrieveError
-	switch {
-	case !errors.As(err, &refused) || refused.Response == nil:
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case refused.Response.StatusCode < http.StatusInternalServerError:
-		return fmt.Errorf("%w: the code was not accepted (%s)", ErrProof, printable(refused.ErrorCode, 64))
-	default: // what it wrote beside its status is not ours to log
-		return fmt.Errorf("%w: its token endpoint answered %s", ErrUnavailable, refused.Response.Status)
+	var no *oauth2.RetrieveError
+	if errors.As(err, &no) && no.Response != nil {
+		switch no.Response.StatusCode {
+		case http.StatusOK, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+			return fmt.Errorf("%w: the code was not accepted (%s)", ErrProof, printable(no.ErrorCode, 64))
+		}
 	}
+	return unavailable(err)
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -32,6 +32,7 @@ const (
 	defaultHeap    = 1 << 30 // bytes
 	maxConnections = 20_000  // of one Envoy
 	maxServices    = 10_000  // of its services listener
+	maxPeople      = 8_000   // of its people listener: strangers alone cannot take what is left for workloads
 	maxSocketPath  = 107     // sun_path, less its NUL
 )
 
@@ -39,6 +40,8 @@ const (
 type Config struct {
 	NodeID          string         // instance id: <sidecar SPIFFE ID>#<32 hexadecimal digits>
 	ServicesAddress netip.AddrPort // where mayflyd will have it listen for workloads
+	PeopleAddress   netip.AddrPort // where it will have it listen for browsers; zero: nowhere
+	PeopleHosts     []string       // that there are certificates for
 	RunDir          string         // absolute folder of the sockets, 0700
 	Version         string         // of the sidecar, shown by `mayfly nodes`
 	ControlAddress  string         // host:port of mayflyd's door for nodes (:8444)
@@ -52,6 +55,10 @@ func (c Config) check() error {
 		return errors.New("no node id")
 	case !c.ServicesAddress.IsValid() || c.ServicesAddress.Port() == 0:
 		return fmt.Errorf("services address %q: want IP:port", c.ServicesAddress)
+	case c.PeopleAddress != (netip.AddrPort{}) && (!c.PeopleAddress.IsValid() || c.PeopleAddress.Port() == 0):
+		return fmt.Errorf("people address %q: want IP:port", c.PeopleAddress)
+	case c.PeopleAddress.IsValid() != (len(c.PeopleHosts) > 0):
+		return errors.New("a people address and certificates for hosts go together")
 	case !filepath.IsAbs(c.RunDir) || filepath.Clean(c.RunDir) != c.RunDir:
 		return fmt.Errorf("run directory %q: want an absolute, clean path", c.RunDir)
 	case len(filepath.Join(c.RunDir, SocketSidecar)) > maxSocketPath:
@@ -102,6 +109,7 @@ func (b *bootstrap) message() (*bootstrapv3.Bootstrap, error) {
 	runtime, err := structpb.NewStruct(map[string]any{
 		"envoy.reloadable_features.strict_chunk_parsing":           true,
 		"envoy.resource_limits.listener.services.connection_limit": maxServices,
+		"envoy.resource_limits.listener.people.connection_limit":   maxPeople,
 		"overload.premature_reset_total_stream_count":              100,
 		"http.max_requests_per_io_cycle":                           5,
 	})
@@ -125,11 +133,19 @@ func (b *bootstrap) message() (*bootstrapv3.Bootstrap, error) {
 
 func (b *bootstrap) node() *corev3.Node {
 	text := structpb.NewStringValue
-	return &corev3.Node{Id: b.NodeID, Cluster: "mayfly", Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
+	fields := map[string]*structpb.Value{
 		MetaServicesAddress: text(b.ServicesAddress.String()),
 		MetaRunDir:          text(b.RunDir),
 		MetaVersion:         text(b.Version),
-	}}}
+	}
+	if b.PeopleAddress.IsValid() {
+		hosts := &structpb.ListValue{}
+		for _, h := range b.PeopleHosts {
+			hosts.Values = append(hosts.Values, text(h))
+		}
+		fields[MetaPeopleAddress], fields[MetaPeopleHosts] = text(b.PeopleAddress.String()), structpb.NewListValue(hosts)
+	}
+	return &corev3.Node{Id: b.NodeID, Cluster: "mayfly", Metadata: &structpb.Struct{Fields: fields}}
 }
 
 // admin answers only to our own uid, and only what cannot change or dump anything.

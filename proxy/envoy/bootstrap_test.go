@@ -50,6 +50,9 @@ func TestBootstrap(t *testing.T) {
 			t.Errorf("node metadata %s is %q", key, got)
 		}
 	}
+	if got := b.GetNode().GetMetadata().GetFields(); got[MetaPeopleAddress] != nil || got[MetaPeopleHosts] != nil {
+		t.Errorf("a node without people says %v", got)
+	}
 	var tls tlsv3.UpstreamTlsContext
 	if err := b.GetStaticResources().GetClusters()[0].GetTransportSocket().GetTypedConfig().UnmarshalTo(&tls); err != nil {
 		t.Fatal(err)
@@ -66,6 +69,28 @@ func TestBootstrap(t *testing.T) {
 	}
 }
 
+func TestBootstrapSaysWherePeopleComeIn(t *testing.T) {
+	c := config(t)
+	c.PeopleAddress, c.PeopleHosts = netip.MustParseAddrPort("127.0.0.2:28444"), []string{"wiki.acme.example", "docs.acme.example"}
+	text, err := Bootstrap(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bootstrapv3.Bootstrap
+	if err := protojson.Unmarshal(text, &b); err != nil {
+		t.Fatal(err)
+	}
+	fields := b.GetNode().GetMetadata().GetFields()
+	hosts := fields[MetaPeopleHosts].GetListValue().GetValues()
+	if fields[MetaPeopleAddress].GetStringValue() != "127.0.0.2:28444" || len(hosts) != 2 || hosts[1].GetStringValue() != "docs.acme.example" {
+		t.Errorf("node metadata %v", fields)
+	}
+	limits := b.GetLayeredRuntime().GetLayers()[0].GetStaticLayer().GetFields()
+	if got := limits["envoy.resource_limits.listener.people.connection_limit"].GetNumberValue(); got <= 0 || got+maxServices > maxConnections {
+		t.Errorf("people may open %v connections, and none may be left for workloads", got)
+	}
+}
+
 func TestBootstrapRefusesBadInput(t *testing.T) {
 	for name, c := range map[string]struct {
 		bad  func(*Config)
@@ -73,6 +98,11 @@ func TestBootstrapRefusesBadInput(t *testing.T) {
 	}{
 		"no node":              {func(c *Config) { c.NodeID = "" }, "node id"},
 		"no services address":  {func(c *Config) { c.ServicesAddress = netip.AddrPort{} }, "services address"},
+		"people without hosts": {func(c *Config) { c.PeopleAddress = netip.MustParseAddrPort("127.0.0.2:1") }, "go together"},
+		"hosts without people": {func(c *Config) { c.PeopleHosts = []string{"a.example"} }, "go together"},
+		"people at port 0": {func(c *Config) {
+			c.PeopleAddress, c.PeopleHosts = netip.MustParseAddrPort("127.0.0.2:0"), []string{"a.example"}
+		}, "people address"},
 		"relative folder":      {func(c *Config) { c.RunDir = "run" }, "run directory"},
 		"long folder":          {func(c *Config) { c.RunDir = "/" + strings.Repeat("a", 100) }, "too long"},
 		"no control address":   {func(c *Config) { c.ControlAddress = "" }, "control address"},

@@ -12,6 +12,8 @@ const (
 // Keys of node.metadata, read by mayflyd.
 const (
 	MetaServicesAddress = "services_address"
+	MetaPeopleAddress   = "people_address"
+	MetaPeopleHosts     = "people_hosts"
 	MetaRunDir          = "run_dir"
 	MetaVersion         = "version"
 )
@@ -22,6 +24,7 @@ const (
 	SecretControl       = "control"        // trust bundle of mayflyd's trust domain
 	SecretClients       = "clients"        // trust bundles of callers
 	SecretUpstreamRoots = "upstream_roots" // roots for direct apps over https
+	SecretWebPrefix     = "web/"           // and a host: certificate and key that browsers see there
 )
 
 const (

@@ -37,12 +37,14 @@ type Identity interface {
 	Watch() (changed <-chan struct{}, stop func())
 }
 
-// SDSConfig is what the secret server needs. UpstreamRoots and Log may be empty.
+// SDSConfig is what the secret server needs. Web, UpstreamRoots and Log may be
+// empty.
 type SDSConfig struct {
 	NodeID        string // of Bootstrap's Config: the only node that gets secrets
 	Identity      Identity
 	ControlDomain spiffeid.TrustDomain   // of mayflyd
 	ClientDomains []spiffeid.TrustDomain // of callers
+	Web           *WebCertificates       // for browsers; its Run is the caller's
 	UpstreamRoots []byte                 // PEM, for direct apps over https
 	Log           *slog.Logger
 }
@@ -106,7 +108,7 @@ func (n nackLog) Recv() (*discovery.DeltaDiscoveryRequest, error) {
 	return req, err
 }
 
-// Run follows the identity until ctx ends, then ends the streams and returns nil.
+// Run follows the identity and the certificates for browsers until ctx ends, then ends the streams and returns nil.
 // What cannot be had now is not served: Envoy waits for it, or keeps what it has.
 func (s *SDS) Run(ctx context.Context) error {
 	defer s.stop()
@@ -115,11 +117,12 @@ func (s *SDS) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-changed:
-			if err := s.update(ctx); err != nil {
-				s.cfg.Log.ErrorContext(ctx, "secrets not renewed", "error", err)
-			}
+		case <-s.cfg.Web.changed():
 		case <-ctx.Done():
 			return nil
+		}
+		if err := s.update(ctx); err != nil {
+			s.cfg.Log.ErrorContext(ctx, "secrets not renewed", "error", err)
 		}
 	}
 }
@@ -170,7 +173,7 @@ func (s *SDS) secrets() ([]types.Resource, error) {
 			TrustedCa: inline(s.cfg.UpstreamRoots),
 		}}})
 	}
-	return out, nil
+	return append(out, s.cfg.Web.secrets()...), nil
 }
 
 // trust is the SPIFFE validator over the bundles of domains, nil if there is none yet.

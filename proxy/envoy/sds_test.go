@@ -72,8 +72,13 @@ func (r *rotating) rotate(t *testing.T, ca *dev.CA, withSVID bool) {
 
 func startSDS(t *testing.T, id Identity, roots []byte) *grpc.ClientConn {
 	t.Helper()
+	return startSDSWith(t, id, roots, nil)
+}
+
+func startSDSWith(t *testing.T, id Identity, roots []byte, web *WebCertificates) *grpc.ClientConn {
+	t.Helper()
 	td := spiffeid.RequireTrustDomainFromString(devtest.Domain)
-	s, err := NewSDS(SDSConfig{NodeID: testNode, Identity: id, ControlDomain: td, ClientDomains: []spiffeid.TrustDomain{td}, UpstreamRoots: roots})
+	s, err := NewSDS(SDSConfig{NodeID: testNode, Identity: id, ControlDomain: td, ClientDomains: []spiffeid.TrustDomain{td}, Web: web, UpstreamRoots: roots})
 	if err != nil {
 		t.Fatal(err)
 	}

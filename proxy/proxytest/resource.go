@@ -1,6 +1,7 @@
 package proxytest
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
@@ -30,6 +31,47 @@ func Wiki() *feed.Resource {
 		Name: "wiki", Kind: "web", Hosts: []string{"wiki.acme.example"}, Upstream: "http://127.0.0.1:1",
 		StaleAfterUs: (15 * time.Second).Microseconds(), MaxStreamUs: (10 * time.Second).Microseconds(),
 		Asks: []*feed.Ask{{Entitlement: "wiki/read", Operations: []string{"http.get"}, Kinds: []string{"workload"}}},
+	}}}
+}
+
+// Console is where people log in and ask.
+const Console = "https://mayfly.acme.example"
+
+// Panel is the app panel of kind web on panel.acme.example and board.acme.example:
+// it takes people and services, and is told who calls.
+func Panel() *feed.Resource {
+	return &feed.Resource{Id: "panel", MinReader: 2, Resource: &feed.Resource_App{App: &feed.App{
+		Name: "panel", Kind: "web", Hosts: []string{"panel.acme.example", "board.acme.example"}, Upstream: "http://127.0.0.1:1",
+		StaleAfterUs: (15 * time.Second).Microseconds(), MaxStreamUs: (10 * time.Second).Microseconds(),
+		Asks:    []*feed.Ask{{Entitlement: "panel/use", Operations: []string{"http.get", "http.post"}, Kinds: []string{"user", "workload"}}},
+		Callers: []string{"people", "services"}, Console: Console,
+		Identity: []*feed.IdentityHeader{
+			{Header: "x-auth-account", Fact: "principal"}, {Header: "x-auth-email", Fact: "email"}, {Header: "x-auth-groups", Fact: "groups"},
+			{Header: "x-auth-name", Fact: "name"}, {Header: "x-auth-person", Fact: "person"},
+		},
+	}}}
+}
+
+// Visits returns a grant to Alice of the class read, for reading and writing the
+// panel.
+func (w *World) Visits(term time.Duration) (grant.GrantID, *feed.Resource) {
+	id, r := w.grantOf("panel", "panel/use", "read", term, &feed.Rule{Operation: "http.get"}, &feed.Rule{Operation: "http.post"})
+	r.GetGrant().Principal, r.GetGrant().Pseudonym = Alice, "p_alice"
+	return id, r
+}
+
+// Login returns a session of Alice's on panel.acme.example, of the secret with that
+// text.
+func (w *World) Login(secret string, term time.Duration) *feed.Resource {
+	at := w.Now()
+	if at.IsZero() {
+		at = Noon()
+	}
+	hash := sha256.Sum256([]byte(secret))
+	return &feed.Resource{Id: w.minter.NewSessionID(at).String(), MinReader: 2, Resource: &feed.Resource_Session{Session: &feed.Session{
+		Hash: hash[:], Principal: Alice, Person: "alice", Pseudonym: "p_alice", App: "panel", Host: "panel.acme.example",
+		Groups: []string{"group:idp/support", "group:idp/on-call"}, AuthTimeUs: at.UnixMicro(), EndsUs: at.Add(term).UnixMicro(),
+		Facts: map[string]string{"name": "Alice Ähre", "email": "alice@acme.example"},
 	}}}
 }
 

@@ -18,6 +18,9 @@ const (
 	Stranger = "spiffe://acme.example/ns/web/sa/front"
 )
 
+// Alice is the account of a person.
+const Alice = "user:idp:3f1c"
+
 // Noon is the control plane's time when a World begins.
 func Noon() time.Time { return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC) }
 
@@ -86,6 +89,22 @@ func (w *World) Add(resources ...*feed.Resource) { w.apply(&feed.Delta{Resources
 // on its way.
 func (w *World) End(id grant.GrantID, why grant.Reason) {
 	w.apply(&feed.Delta{Removals: []*feed.Removal{{Kind: feed.KindGrant, Id: id.String(), Reason: string(why), AtUs: w.Now().UnixMicro()}}})
+}
+
+// Leave removes a session, likewise.
+func (w *World) Leave(id string, why grant.Reason) {
+	w.apply(&feed.Delta{Removals: []*feed.Removal{{Kind: feed.KindSession, Id: id, Reason: string(why), AtUs: w.Now().UnixMicro()}}})
+}
+
+// Anew is a snapshot in the place of everything held.
+func (w *World) Anew(resources ...*feed.Resource) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at.Revision += 2
+	if _, nacks, err := w.Swap(w.t.Context(), feed.Snapshot{At: w.at, Resources: resources}); err != nil || len(nacks) > 0 {
+		w.t.Error(err, nacks)
+	}
 }
 
 func (w *World) apply(d *feed.Delta) {

@@ -67,6 +67,9 @@ func (s persons) Erase(ctx context.Context, p identity.Principal) error {
 	if _, err := s.t.exec(ctx, `DELETE FROM texts WHERE principal = ?`, p.String()); err != nil {
 		return about(err, "erase a person's texts")
 	}
+	if err := (identities{s.t}).Delete(ctx, p); err != nil {
+		return err
+	}
 	_, err := s.t.exec(ctx, `UPDATE grants SET pseudonym = '' WHERE principal = ?
 		AND (revoked > 0 OR finished > 0 OR not_after <= ?)`, p.String(), micros(s.t.now))
 	return about(err, "erase a person's pseudonym")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
 )
 
 type sessions struct{ t *tx }
@@ -88,6 +89,11 @@ func (s sessions) Unswept(ctx context.Context, now time.Time, limit int) ([]acce
 
 func (s sessions) MarkSwept(ctx context.Context, id grant.SessionID) error {
 	return about(s.t.change(ctx, `UPDATE sessions SET swept = 1 WHERE id = ?`, id.String()), "mark session %s swept", id)
+}
+
+func (s sessions) SetGroups(ctx context.Context, id grant.SessionID, groups []identity.Group, at time.Time) error {
+	err := s.t.change(ctx, `UPDATE sessions SET groups = ?, groups_at = ? WHERE id = ?`, object{groups}, micros(at), id.String())
+	return about(err, "groups of session %s", id)
 }
 
 // End ends a session once; a second call leaves the first end as it is.

@@ -13,6 +13,7 @@ const (
 	textOffer    = "offer"    // an Offer's bytes
 	textApproval = "approval" // an approver's reason
 	textSession  = "session"  // name and e-mail of a session, JSON
+	textLock     = "lock"     // why somebody is locked, by the lock's target
 )
 
 // putText keeps a personal text of p; an empty one is forgotten.

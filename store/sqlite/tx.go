@@ -185,9 +185,12 @@ func (t *tx) Approvals() access.ApprovalStore       { return approvals{t} }
 func (t *tx) Grants() access.GrantStore             { return grants{t} }
 func (t *tx) Sessions() access.SessionStore         { return sessions{t} }
 func (t *tx) Persons() access.PersonStore           { return persons{t} }
+func (t *tx) Identities() access.IdentityStore      { return identities{t} }
+func (t *tx) Locks() access.LockStore               { return locks{t} }
 func (t *tx) Instances() access.InstanceStore       { return instances{t} }
 func (t *tx) Revocations() access.RevocationStore   { return revocations{t} }
 func (t *tx) Spools() access.SpoolStore             { return spools{t} }
 func (t *tx) Reservations() access.ReservationStore { return reservations{t} }
 func (t *tx) Keys() access.KeyStore                 { return keys{t} }
 func (t *tx) Outbox() access.OutboxStore            { return outbox{t} }
+func (t *tx) Quarantines() access.QuarantineStore   { return quarantines{t} }

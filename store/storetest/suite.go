@@ -47,7 +47,11 @@ func Run(t *testing.T, open Opener) {
 		{"session lists", testSessionLists},
 		{"sweeping sessions", testSweepSessions},
 		{"logins", testLogins},
+		{"groups of a session", testSessionGroups},
 		{"persons", testPersons},
+		{"identities", testIdentities},
+		{"identities to ask about", testIdentityDue},
+		{"locks", testLocks},
 		{"erasing a person", testErase},
 		{"instances", testInstances},
 		{"receipts", testReceipts},
@@ -57,6 +61,7 @@ func Run(t *testing.T, open Opener) {
 		{"reservations", testReservations},
 		{"idempotency keys", testKeys},
 		{"outbox", testOutbox},
+		{"quarantines", testQuarantines},
 		{"large values", testLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })

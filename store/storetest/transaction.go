@@ -26,6 +26,8 @@ func writeAll(ctx context.Context, tx access.Tx, s sampler) error {
 		tx.Approvals().Insert(ctx, s.approval(r)),
 		tx.Grants().Insert(ctx, s.grant(), nil, ""),
 		tx.Sessions().Insert(ctx, s.session()),
+		tx.Identities().Put(ctx, s.identity(s.bob().String())),
+		tx.Locks().Insert(ctx, access.Lock{Target: "bob", Accounts: []identity.Principal{s.bob()}, By: s.bob(), At: epoch()}),
 		tx.Instances().Join(ctx, s.instance(1)),
 		tx.Spools().Append(ctx, access.StoredSegment{Spool: "spl", First: 1, Last: 1}),
 		tx.Outbox().Put(ctx, access.Event{Kind: "request.pending", ID: r.ID.String(), At: tx.Now()}),
@@ -51,13 +53,14 @@ func empty(t *testing.T, store access.Store, s sampler) {
 		instances, err3 := tx.Instances().List(ctx)
 		spools, err4 := tx.Spools().Spools(ctx)
 		events, err5 := tx.Outbox().After(ctx, 0, 0)
-		if n := len(requests) + len(grants) + len(instances) + len(spools) + len(events); n != 0 {
+		locks, err6 := tx.Locks().List(ctx)
+		if n := len(locks) + len(requests) + len(grants) + len(instances) + len(spools) + len(events); n != 0 {
 			t.Errorf("%d rows are there", n)
 		}
 		if _, err := tx.Sessions().ByHash(ctx, s.session().Hash); !errors.Is(err, access.ErrNotFound) {
 			t.Errorf("session: %v", err)
 		}
-		return errors.Join(err1, err2, err3, err4, err5)
+		return errors.Join(err1, err2, err3, err4, err5, err6)
 	})
 }
 

@@ -3,6 +3,7 @@ package dev
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -17,10 +18,11 @@ import (
 )
 
 const (
-	codeTTL   = 60 * time.Second
-	pageTTL   = 10 * time.Minute
-	tokenTTL  = 5 * time.Minute
-	maxStored = 4096 // pages, codes, access tokens: each
+	codeTTL    = 60 * time.Second
+	pageTTL    = 10 * time.Minute
+	tokenTTL   = 5 * time.Minute
+	sessionTTL = 24 * time.Hour // of sessions and their refresh tokens
+	maxStored  = 4096           // pages, codes, tokens, sessions: each
 )
 
 // Client is a relying party of the IdP.
@@ -30,7 +32,9 @@ type Client struct {
 	// Redirects are matched exactly, except that on 127.0.0.1 and [::1] any port
 	// will do (RFC 8252 §7.3).
 	Redirects []string
-	Alg       string // of its ID tokens: "ES256" (default) or "RS256"
+	Alg       string // of its ID and logout tokens: "ES256" (default) or "RS256"
+	// BackchannelLogout is where Logout sends its logout tokens; "": nowhere.
+	BackchannelLogout string
 }
 
 // IdPConfig configures an IdP.
@@ -38,26 +42,36 @@ type IdPConfig struct {
 	Addr    string   // loopback address and port; "" means 127.0.0.1:0
 	Users   []User   // required
 	Clients []Client // required
-	Now     func() time.Time
+	// GroupsInUserinfo tells groups at the userinfo endpoint only.
+	GroupsInUserinfo bool
+	Roots            *x509.CertPool // that clients' logout addresses are checked with; nil: the system's
+	Now              func() time.Time
 }
 
 // IdP is an OpenID provider that asks who you are and believes it. It knows the
-// code flow with PKCE S256, discovery, JWKS and userinfo. Safe for concurrent use.
+// code flow with PKCE S256, discovery, JWKS, userinfo, refresh tokens that rotate,
+// and back-channel logout. Safe for concurrent use.
 type IdP struct {
-	addr    string
-	clients []Client
-	now     func() time.Time
-	held    net.Listener
-	issuer  string
-	down    atomic.Bool
+	addr     string
+	clients  []Client
+	userinfo bool // groups are told there only
+	roots    *x509.CertPool
+	now      func() time.Time
+	held     net.Listener
+	issuer   string
+	down     atomic.Bool
 
-	mu     sync.Mutex // guards the fields below
-	users  []User
-	keys   keyring
-	pages  vault[authRequest] // login pages that are shown
-	codes  vault[login]
-	spent  vault[string] // code -> the access token it bought
-	access vault[string] // access token -> user name
+	mu       sync.Mutex // guards the fields below
+	users    []User
+	keys     keyring
+	pages    vault[authRequest] // login pages that are shown
+	codes    vault[login]
+	spent    vault[bought]  // by code
+	access   vault[string]  // access token -> user name
+	sessions vault[session] // by sid
+	refresh  vault[string]  // refresh token -> sid
+	rotated  vault[string]  // refresh token that was used -> sid
+	slow     chan struct{}  // closed when answers go out again; nil: they do
 }
 
 // NewIdP checks c and makes the keys.
@@ -80,8 +94,9 @@ func NewIdP(c IdPConfig) (*IdP, error) {
 		c.Now = time.Now
 	}
 	p := &IdP{
-		addr: c.Addr, clients: slices.Clone(c.Clients), now: c.Now,
-		pages: vault[authRequest]{}, codes: vault[login]{}, spent: vault[string]{}, access: vault[string]{},
+		addr: c.Addr, clients: slices.Clone(c.Clients), userinfo: c.GroupsInUserinfo, roots: c.Roots, now: c.Now,
+		pages: vault[authRequest]{}, codes: vault[login]{}, spent: vault[bought]{}, access: vault[string]{},
+		sessions: vault[session]{}, refresh: vault[string]{}, rotated: vault[string]{},
 	}
 	for _, u := range c.Users {
 		if err := p.SetUser(u); err != nil {
@@ -107,6 +122,34 @@ func (p *IdP) Issuer() string { return p.issuer }
 // SetDown makes the provider hang up on everybody, or answer again.
 func (p *IdP) SetDown(down bool) { p.down.Store(down) }
 
+// SetSlow makes the provider take every question and answer none, until it is
+// called again with false, or the asker gives up.
+func (p *IdP) SetSlow(slow bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.slow != nil {
+		close(p.slow)
+		p.slow = nil
+	}
+	if slow {
+		p.slow = make(chan struct{})
+	}
+}
+
+// wait holds an answer back while the provider is slow.
+func (p *IdP) wait(ctx context.Context) {
+	p.mu.Lock()
+	slow := p.slow
+	p.mu.Unlock()
+	if slow == nil {
+		return
+	}
+	select {
+	case <-slow:
+	case <-ctx.Done():
+	}
+}
+
 // Serve answers on the port that Listen opened until ctx ends.
 func (p *IdP) Serve(ctx context.Context) error {
 	if p.held == nil {
@@ -130,6 +173,7 @@ func (p *IdP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.down.Load() {
 		panic(http.ErrAbortHandler) // hangs up without an answer
 	}
+	p.wait(r.Context())
 	w.Header().Set("Cache-Control", "no-store")
 	switch r.Method + " " + r.URL.Path {
 	case "GET /.well-known/openid-configuration":
@@ -143,13 +187,14 @@ func (p *IdP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "POST /token":
 		p.token(w, r)
 	case "GET /userinfo", "POST /userinfo":
-		p.userinfo(w, r)
+		p.tellUser(w, r)
 	default:
 		http.NotFound(w, r)
 	}
 }
 
-// metadata is the discovery document (OpenID Connect Discovery §3, RFC 9207 §3).
+// metadata is the discovery document (OpenID Connect Discovery §3, RFC 9207
+// §3, Back-Channel Logout §2.1).
 func (p *IdP) metadata() map[string]any {
 	return map[string]any{
 		"issuer":                                         p.issuer,
@@ -159,13 +204,15 @@ func (p *IdP) metadata() map[string]any {
 		"jwks_uri":                                       p.issuer + "/keys",
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query"},
-		"grant_types_supported":                          []string{"authorization_code"},
+		"grant_types_supported":                          []string{"authorization_code", "refresh_token"},
 		"subject_types_supported":                        []string{"public"},
 		"id_token_signing_alg_values_supported":          []string{"ES256", "RS256"},
 		"token_endpoint_auth_methods_supported":          []string{"none", "client_secret_basic", "client_secret_post"},
 		"code_challenge_methods_supported":               []string{"S256"},
-		"scopes_supported":                               []string{"openid", "profile", "email", "groups"},
-		"claims_supported":                               []string{"sub", "name", "email", "email_verified", "groups", "auth_time", "acr"},
+		"scopes_supported":                               []string{"openid", "profile", "email", "groups", "offline_access"},
+		"claims_supported":                               []string{"sub", "name", "email", "email_verified", "groups", "auth_time", "acr", "sid"},
+		"backchannel_logout_supported":                   true,
+		"backchannel_logout_session_supported":           true,
 		"authorization_response_iss_parameter_supported": true,
 	}
 }

@@ -62,12 +62,12 @@ func (p *IdP) publicKeys() jose.JSONWebKeySet {
 	return jose.JSONWebKeySet{Keys: p.keys.shown}
 }
 
-// sign needs mu.
-func (p *IdP) sign(alg string, claims map[string]any) (string, error) {
+// sign needs mu. typ is the kind of token (RFC 7515 §4.1.9).
+func (p *IdP) sign(alg, typ string, claims map[string]any) (string, error) {
 	if alg == "" {
 		alg = "ES256"
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: p.keys.signing[alg]}, (&jose.SignerOptions{}).WithType("JWT"))
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: p.keys.signing[alg]}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
 	if err != nil {
 		return "", fmt.Errorf("sign with %s: %w", alg, err)
 	}

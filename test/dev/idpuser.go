@@ -35,7 +35,7 @@ func People(groups map[string][]string) []User {
 }
 
 // SetUser adds u, or replaces the user of that name: groups change for the next
-// login.
+// login or refresh.
 func (p *IdP) SetUser(u User) error {
 	if u.Name == "" {
 		return fmt.Errorf("development IdP: user without a name")
@@ -56,7 +56,8 @@ func (p *IdP) SetUser(u User) error {
 	return nil
 }
 
-// RemoveUser ends the logins of a user; what is issued runs out by itself.
+// RemoveUser disables a user: no login, no refresh, no userinfo. ID tokens that
+// are issued run out by themselves, and no client is told; Logout tells them.
 func (p *IdP) RemoveUser(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -79,7 +80,7 @@ func (u User) claims() map[string]any {
 	}
 }
 
-func (p *IdP) userinfo(w http.ResponseWriter, r *http.Request) {
+func (p *IdP) tellUser(w http.ResponseWriter, r *http.Request) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	p.mu.Lock()
 	name, live := p.access.get(token, p.now())

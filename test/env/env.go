@@ -31,6 +31,7 @@ const (
 
 	StripeHost  = "stripe.acme.example"
 	ReportsHost = "reports.acme.example"
+	WikiHost    = "wiki.acme.example" // people only
 
 	// The upstream keys, which only the sidecar holds. stripe-mock takes test keys only.
 	ReadKey    = "rk_test_readkeyheldbythegateway"
@@ -62,6 +63,7 @@ type Env struct {
 	Mock     *Process // stripe-mock
 	Stripe   *Recorder
 	Reports  *Recorder
+	Wiki     *Recorder // of people; says in JSON what headers it was given
 	Gateways []*Gateway
 
 	Public    string // https URL of mayflyd
@@ -71,6 +73,8 @@ type Env struct {
 	nodes     string // host:port
 	caFile    string
 	keyFile   string // the record's public key
+	people    string // port under which people reach every gateway
+	doors     int    // gateways so far: each takes people at an address of its own
 
 	api  *dev.WorkloadAPI
 	stop context.CancelFunc
@@ -119,7 +123,7 @@ func (e *Env) Close() error {
 			errs = append(errs, p.Stop())
 		}
 	}
-	for _, r := range []*Recorder{e.Stripe, e.Reports} {
+	for _, r := range []*Recorder{e.Stripe, e.Reports, e.Wiki} {
 		if r != nil {
 			r.close()
 		}
@@ -159,6 +163,13 @@ func (e *Env) takeAddresses(_, _ context.Context) error {
 			return err
 		}
 		*a = address
+	}
+	people, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	if _, e.people, err = net.SplitHostPort(people); err != nil {
+		return err
 	}
 	_, port, err := net.SplitHostPort(e.public)
 	e.Public, e.workloads = "https://localhost:"+port, "https://"+e.workloads
@@ -209,7 +220,8 @@ func (e *Env) startTrust(_, run context.Context) error {
 	return nil
 }
 
-// startUpstreams starts stripe-mock and the reports app, each behind a recorder.
+// startUpstreams starts stripe-mock, the reports app and the wiki, each behind a
+// recorder.
 func (e *Env) startUpstreams(ctx, _ context.Context) error {
 	mock := e.StripeMock
 	if mock == "" {
@@ -233,7 +245,10 @@ func (e *Env) startUpstreams(ctx, _ context.Context) error {
 	if e.Stripe, err = newRecorder("stripe", to(address)); err != nil {
 		return err
 	}
-	e.Reports, err = newRecorder("reports", reports())
+	if e.Reports, err = newRecorder("reports", reports()); err != nil {
+		return err
+	}
+	e.Wiki, err = newRecorder("wiki", wiki())
 	return err
 }
 
@@ -291,42 +306,46 @@ origin: %s
 identity: {workload_api: %q, id: %q}
 trust_domains: [%s]
 public: {address: %q, url: %q, cert: public.crt, key: public.key}
+people_port: %s
 nodes: %q
 workloads: %q
 health: %q
 policy: {repository: policy, branch: main, folder: policy, every: %s}
 oidc:
   - {name: idp, issuer: %q, client_id: %s}
-`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, TrustDomain, e.public, e.Public, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
+`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, TrustDomain, e.public, e.Public, e.people, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
 		e.health, e.PolicyEvery, e.IdP.Issuer(), clientID)
 	return e.path("mayflyd.yaml"), os.WriteFile(e.path("mayflyd.yaml"), []byte(text), 0o600)
 }
 
-// writeCertificates makes mayflyd's public certificate and the roots that the
-// command line trusts.
+// writeCertificates makes the certificates that people see, mayflyd's and the
+// wiki's, and the roots that the command line trusts.
 func (e *Env) writeCertificates() error {
-	cert, err := e.CA.Mint(dev.Template{DNS: []string{"localhost"}, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	if err != nil {
-		return err
-	}
-	chain, key, err := dev.PEM(cert)
-	if err != nil {
-		return err
+	for file, host := range map[string]string{"public": "localhost", "wiki": WikiHost} {
+		cert, err := e.CA.Mint(dev.Template{DNS: []string{host}, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+		if err != nil {
+			return err
+		}
+		chain, key, err := dev.PEM(cert)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(os.WriteFile(e.path(file+".crt"), chain, 0o600), os.WriteFile(e.path(file+".key"), key, 0o600)); err != nil {
+			return err
+		}
 	}
 	var roots []byte
 	for _, c := range e.CA.Roots() {
 		roots = append(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
 	e.caFile = e.path("ca.pem")
-	return errors.Join(
-		os.WriteFile(e.path("public.crt"), chain, 0o600), os.WriteFile(e.path("public.key"), key, 0o600), os.WriteFile(e.caFile, roots, 0o600),
-	)
+	return os.WriteFile(e.caFile, roots, 0o600)
 }
 
 // KeyFile is the record's public key, as mayflyd init made it.
 func (e *Env) KeyFile() string { return e.keyFile }
 
-// Roots returns the roots of mayflyd's public certificate.
+// Roots returns the roots of every certificate that people see.
 func (e *Env) Roots() *x509.CertPool {
 	pool := x509.NewCertPool()
 	for _, c := range e.CA.Roots() {

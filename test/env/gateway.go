@@ -17,6 +17,7 @@ import (
 type Gateway struct {
 	Name    string
 	Address string // host:port of the services listener
+	People  string // host:port of the people listener; the port is every gateway's
 	Process *Process
 	health  string
 }
@@ -40,7 +41,10 @@ func (e *Env) RestartGateway(ctx context.Context, g *Gateway) error {
 	if err := e.awaitReady(ctx, g.Process, "http://"+g.health); err != nil {
 		return err
 	}
-	return awaitPort(ctx, g.Address)
+	if err := awaitPort(ctx, g.Address); err != nil {
+		return err
+	}
+	return awaitPort(ctx, g.People)
 }
 
 func (e *Env) addGateway(name string, more []string) (*Gateway, error) {
@@ -52,6 +56,8 @@ func (e *Env) addGateway(name string, more []string) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.doors++
+	people := fmt.Sprintf("127.0.0.%d:%s", 1+e.doors, e.people)
 	dir := e.path(name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -72,12 +78,15 @@ run_dir: run
 state_dir: state
 services: %q
 health: %q
+people: %q
+certificates:
+  - {hosts: [%s], cert: ../wiki.crt, key: ../wiki.key}
 envoy: {path: %q, concurrency: 1}
 secrets:
   stripe-read: {file: stripe-read.key, apps: [stripe], hosts: [%q]}
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
-`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, TrustDomain, address, health, e.Envoy, upstream, upstream)
+`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, TrustDomain, address, health, people, WikiHost, e.Envoy, upstream, upstream)
 	for _, line := range more {
 		text += line + "\n"
 	}
@@ -85,7 +94,7 @@ send_action_id: true
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	g := &Gateway{Name: name, Address: address, health: health}
+	g := &Gateway{Name: name, Address: address, People: people, health: health}
 	g.Process = newProcess("mayfly-sidecar "+name, e.Dir, filepath.Join(dir, "sidecar.log"), os.Environ(),
 		filepath.Join(e.Bin, "mayfly-sidecar"), "--dev", "--config", config)
 	e.Gateways = append(e.Gateways, g)

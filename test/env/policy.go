@@ -69,7 +69,7 @@ func (e *Env) Files() map[string]string {
 caps: {grant: 12h, pending_per_principal: 50}
 environments: [prod, staging]
 nodes:
-  - {sidecar: "spiffe://acme.example/gw/sidecar", listener: "spiffe://acme.example/gw/listener", role: gateway, apps: [stripe, reports], environment: prod}
+  - {sidecar: "spiffe://acme.example/gw/sidecar", listener: "spiffe://acme.example/gw/listener", role: gateway, apps: [stripe, reports, wiki], environment: prod}
 people:
   - {person: alice, accounts: ["user:idp:3f1c7a52"]}
   - {person: bob, accounts: ["user:idp:8b0e41d9"]}
@@ -97,6 +97,48 @@ upstream: {url: %q}
 stale_after: 5s
 streams: deadline
 `, e.Reports.URL()),
+		"apps/wiki.yaml": fmt.Sprintf(`app: wiki
+kind: web
+owner: team-docs
+hosts: [wiki.acme.example]
+callers: [people]
+identity:
+  headers: {email: x-auth-email, principal: x-auth-user, groups: x-auth-groups}
+upstream: {url: %q}
+stale_after: 5s
+streams: deadline
+`, e.Wiki.URL()),
+		"entitlements/wiki/read.yaml": `entitlement: wiki/read
+owner: team-docs
+app: wiki
+allow:
+  - {operations: [http.get, http.head]}
+sensitivity: read
+grant: {max: 8h, default: 30m}
+request:
+  who: [group:idp/support]
+  for: [self]
+  justification: none
+approve:
+  auto: {when: "request.duration <= duration('30m')"}
+  steps:
+    - {any: [group:idp/payments-leads], count: 1, within: 4h}
+`,
+		"entitlements/wiki/write.yaml": `entitlement: wiki/write
+owner: team-docs
+app: wiki
+allow:
+  - {operations: [http.get, http.head, http.post, http.put, http.delete]}
+sensitivity: write
+grant: {max: 2h, default: 30m}
+request:
+  who: [group:idp/support]
+  for: [self]
+  justification: text
+approve:
+  steps:
+    - {any: [group:idp/payments-leads], count: 1, within: 20m}
+`,
 		"entitlements/stripe/refunds.yaml": `entitlement: stripe/refunds
 owner: team-payments
 app: stripe
@@ -118,6 +160,25 @@ approve:
 tests:
   - {as: alice, groups: [idp/support], ask: {charge: ch_1, amount_max: 10000}, expect: approval}
   - {as: alice, groups: [idp/support], ask: {duration: 3h, charge: ch_1, amount_max: 10000}, expect: denied, because: max_duration}
+`,
+		"entitlements/mayfly/investigate.yaml": `entitlement: mayfly/investigate
+owner: team-security
+app: mayfly
+allow:
+  - {operations: [traces.read]}
+grant: {max: 4h, default: 1h}
+request: {who: [group:idp/security], for: [self], justification: text}
+approve: {auto: {when: "request.duration <= duration('1h')"}}
+`,
+		"entitlements/mayfly/operate.yaml": `entitlement: mayfly/operate
+owner: team-security
+app: mayfly
+allow:
+  - {operations: [principals.unlock, nodes.release]}
+sensitivity: admin
+grant: {max: 1h, default: 30m}
+request: {who: [group:idp/security], for: [self], justification: text}
+approve: {steps: [{any: [group:idp/payments-leads], count: 1, within: 1h}]}
 `,
 		"entitlements/reports/read.yaml": `entitlement: reports/read
 owner: team-data

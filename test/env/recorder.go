@@ -1,12 +1,14 @@
 package env
 
 import (
+	"encoding/json"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -76,6 +78,19 @@ func to(address string) http.Handler {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
 	proxy.ErrorLog = log.New(io.Discard, "", 0) // callers that are killed are no news
 	return proxy
+}
+
+// wiki is the app for people: it answers with the headers that it was given, as
+// JSON. Below /cookies it tries to set two cookies, Mayfly's and its own.
+func wiki() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/cookies") {
+			w.Header().Add("Set-Cookie", "__Host-mayfly=evil; Path=/; Secure")
+			w.Header().Add("Set-Cookie", "theme=dark")
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(r.Header)
+	})
 }
 
 // reports is the web app of the tests: it answers with the path, and streams a

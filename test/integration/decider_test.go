@@ -29,6 +29,7 @@ type decider struct {
 	mu      sync.Mutex
 	deny    bool
 	headers map[string]string
+	answer  func(*authv3.CheckRequest) *authv3.CheckResponse // nil: deny and headers say it
 	checks  []*authv3.CheckRequest
 	http    []*accesslogv3.HTTPAccessLogEntry
 	tcp     []*accesslogv3.TCPAccessLogEntry
@@ -59,6 +60,9 @@ func (d *decider) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Chec
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.checks = append(d.checks, r)
+	if d.answer != nil {
+		return d.answer(r), nil
+	}
 	if d.deny {
 		return &authv3.CheckResponse{
 			Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
@@ -128,9 +132,9 @@ func upstream(t testing.TB, name string) (xds.App, *recorder) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return xds.App{Name: name, Kind: "web", Hosts: []string{name + ".acme.example"}, Upstream: u}, r
+	return xds.App{Name: name, Kind: "web", Hosts: []string{name + ".acme.example"}, Upstream: u, Services: true}, r
 }
 
 func hopApp() xds.App {
-	return xds.App{Name: "stripe", Kind: "stripe", Hosts: []string{"stripe.acme.example"}, Hop: true, BodyMethods: []string{"POST"}}
+	return xds.App{Name: "stripe", Kind: "stripe", Hosts: []string{"stripe.acme.example"}, Hop: true, BodyMethods: []string{"POST"}, Services: true}
 }

@@ -132,6 +132,7 @@ func (c *control) status(t testing.TB, node, what string, ok func(xds.Status) bo
 type gateway struct {
 	node     string
 	address  string // of the services port
+	people   string // of the people port, "" if it takes none
 	run      string
 	envoy    *envoy.Supervisor
 	decision *decider
@@ -142,6 +143,8 @@ type gatewayConfig struct {
 	node     string // after the #
 	address  netip.AddrPort
 	identity envoy.Identity // nil: a fixed listener SVID
+	people   netip.AddrPort // zero: none
+	web      *envoy.WebCertificates
 }
 
 func startGateway(t testing.TB, c *control, gc gatewayConfig) *gateway {
@@ -152,10 +155,14 @@ func startGateway(t testing.TB, c *control, gc gatewayConfig) *gateway {
 		node: "spiffe://acme.example/gw/sidecar#" + gc.node, address: gc.address.String(), run: run,
 		decision: &decider{}, hop: &recorder{},
 	}
-	bootstrap, err := envoy.Bootstrap(envoy.Config{
+	config := envoy.Config{
 		NodeID: g.node, ServicesAddress: gc.address, RunDir: run, Version: "test",
 		ControlAddress: c.address, ControlID: devtest.ID(t, "/mayflyd"),
-	})
+	}
+	if gc.web != nil {
+		config.PeopleAddress, config.PeopleHosts, g.people = gc.people, gc.web.Hosts(), gc.people.String()
+	}
+	bootstrap, err := envoy.Bootstrap(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +170,7 @@ func startGateway(t testing.TB, c *control, gc gatewayConfig) *gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.serveSDS(t, c.ca, gc.identity)
+	g.serveSDS(t, c.ca, gc)
 	g.serveDecisions(t)
 	hop := &http.Server{Handler: g.hop}
 	hopListener := g.listen(t, envoy.SocketHop)
@@ -182,19 +189,24 @@ func (g *gateway) listen(t testing.TB, socket string) net.Listener {
 	return l
 }
 
-func (g *gateway) serveSDS(t testing.TB, ca *dev.CA, identity envoy.Identity) {
+func (g *gateway) serveSDS(t testing.TB, ca *dev.CA, gc gatewayConfig) {
 	t.Helper()
+	identity := gc.identity
 	if identity == nil {
 		identity = devtest.Source(t, ca, "/gw/listener")
 	}
 	sds, err := envoy.NewSDS(envoy.SDSConfig{
-		NodeID: g.node, Identity: identity, ControlDomain: ca.TrustDomain(), ClientDomains: []spiffeid.TrustDomain{ca.TrustDomain()}, Log: testLog(t),
+		NodeID: g.node, Identity: identity, ControlDomain: ca.TrustDomain(), ClientDomains: []spiffeid.TrustDomain{ca.TrustDomain()}, Web: gc.web, Log: testLog(t),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	serve(t, func() error { return sds.Run(ctx) }, stop)
+	if gc.web != nil {
+		ctx, stop := context.WithCancel(context.Background())
+		serve(t, func() error { return gc.web.Run(ctx) }, stop)
+	}
 	s := grpc.NewServer(envoy.ServerOptions()...)
 	sds.Register(s)
 	l := g.listen(t, envoy.SocketSDS)

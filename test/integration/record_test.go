@@ -52,6 +52,12 @@ func TestTheRecordTellsTheWholeChain(t *testing.T) {
 	arrived := p.Stripe.Arrivals()
 	action := arrived[len(arrived)-1].Action
 
+	if _, err := p.bob.Trace(ctx, g.ID); err == nil {
+		t.Error("the security group reads what others did without a grant")
+	}
+	if _, err := p.Grant(ctx, p.bob, nil, api.Ask{Entitlement: "mayfly/investigate", Reason: "the chain of a refund"}); err != nil {
+		t.Fatal(err)
+	}
 	var trace api.Trace
 	want := []string{"request.created", "offer.made", "approval.given", "grant.created", "action.intent", "action.reserved", "action.outcome"}
 	for _, id := range []string{g.ID, g.Request, action} {

@@ -128,20 +128,20 @@ func TestANewAppIsServedWithoutARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	reporter := p.as(t, "reporter", p.gw)
-	const address = "https://wiki.acme.example/pages/1"
+	const address = "https://ledger.acme.example/pages/1"
 	if a, err := reporter.do(t.Context(), http.MethodGet, address, nil); err == nil && a.status == http.StatusOK {
 		t.Fatal("it is there already")
 	}
-	wiki, err := p.Recorder("wiki")
+	ledger, err := p.Recorder("ledger")
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := p.Files()
 	began := time.Now()
-	p.commit(t, "Add the wiki", map[string]string{
-		"mayfly.yaml":                 strings.Replace(files["mayfly.yaml"], "[stripe, reports]", "[stripe, reports, wiki]", 1),
-		"apps/wiki.yaml":              strings.NewReplacer("app: reports", "app: wiki", "reports.acme", "wiki.acme", p.Reports.URL(), wiki.URL()).Replace(files["apps/reports.yaml"]),
-		"entitlements/wiki/read.yaml": strings.NewReplacer("reports/read", "wiki/read", "app: reports", "app: wiki", "/(daily|monthly)", "/pages").Replace(files["entitlements/reports/read.yaml"]),
+	p.commit(t, "Add the ledger", map[string]string{
+		"mayfly.yaml":                   strings.Replace(files["mayfly.yaml"], "[stripe, reports, wiki]", "[stripe, reports, wiki, ledger]", 1),
+		"apps/ledger.yaml":              strings.NewReplacer("app: reports", "app: ledger", "reports.acme", "ledger.acme", p.Reports.URL(), ledger.URL()).Replace(files["apps/reports.yaml"]),
+		"entitlements/ledger/read.yaml": strings.NewReplacer("reports/read", "ledger/read", "app: reports", "app: ledger", "/(daily|monthly)", "/pages").Replace(files["entitlements/reports/read.yaml"]),
 	})
 	var a answer
 	eventually(t, "the new app", func() (err error) {
@@ -151,11 +151,11 @@ func TestANewAppIsServedWithoutARestart(t *testing.T) {
 		return err
 	})
 	t.Logf("routable %s after the commit", time.Since(began).Round(time.Millisecond))
-	p.grant(t, p.reporter, api.Ask{Entitlement: "wiki/read", Params: map[string]string{"folder": "/pages"}, Duration: "10m0s"})
+	p.grant(t, p.reporter, api.Ask{Entitlement: "ledger/read", Params: map[string]string{"folder": "/pages"}, Duration: "10m0s"})
 	reporter = p.as(t, "reporter", p.gw)
 	passes(t, "a page", func() answer { return reporter.get(t, address) })
-	if n := len(wiki.Arrivals()); n != 1 {
-		t.Errorf("%d requests reached the wiki, want the one that was granted", n)
+	if n := len(ledger.Arrivals()); n != 1 {
+		t.Errorf("%d requests reached the ledger, want the one that was granted", n)
 	}
 	if now, err := p.gw.Envoy(); err != nil || now != envoy {
 		t.Errorf("Envoy was process %d and is %d: %v", envoy, now, err)

@@ -17,6 +17,13 @@ const flips = 20
 
 func (s *story) traced(ctx context.Context) error {
 	s.chapter("The whole chain, from request to action.")
+	// Whoever may end access does not thereby read what others did.
+	if _, err := s.run(ctx, "bob", exitDenied, "trace", s.grant.ID); err != nil {
+		return err
+	}
+	if _, err := s.run(ctx, "bob", exitDone, "request", "mayfly/investigate", "--reason", "what was done with ch_1"); err != nil {
+		return err
+	}
 	ran, err := s.run(ctx, "bob", exitDone, "trace", s.grant.ID)
 	if err != nil {
 		return err

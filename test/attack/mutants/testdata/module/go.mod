@@ -1,0 +1,3 @@
+module door.acme.example
+
+go 1.24

@@ -12,12 +12,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
 	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/feed"
 )
 
 // openapi is the document, loaded and checked once.
@@ -155,12 +157,6 @@ func jsonType(t reflect.Type) string {
 	}
 }
 
-// seen is which operations and statuses the tests have held to the document.
-var seen = struct {
-	sync.Mutex
-	of map[string]bool
-}{of: map[string]bool{}}
-
 // conforms holds an answer of any test to the document, and a body that was taken.
 func conforms(t testing.TB, a ask, r *http.Request, res *httptest.ResponseRecorder) {
 	t.Helper()
@@ -202,7 +198,54 @@ func conforms(t testing.TB, a ask, r *http.Request, res *httptest.ResponseRecord
 	}); err != nil {
 		t.Errorf("%s %s is answered otherwise than documented: %v\n%s", a.method, a.path, err, res.Body)
 	}
-	seen.Lock()
-	defer seen.Unlock()
-	seen.of[method+" "+path] = seen.of[method+" "+path] || res.Code < 300
+}
+
+// TestAnswersAreAsDocumented calls every operation that answers with JSON once;
+// do holds the answers to the document.
+func TestAnswersAreAsDocumented(t *testing.T) {
+	w := newWorld(t)
+	alice, bob, dave := w.session("alice", "support"), w.session("bob", "payments-leads"), w.session("dave", "security")
+	instance := feed.Instance{Sidecar: "spiffe://acme.example/gw/sidecar", Run: strings.Repeat("a", 32)}
+	get := func(path, session string) {
+		read[any](t, w.do(ask{method: "GET", path: "/api/v1/" + path, session: session}), 200)
+	}
+	post := func(path, session, body string, status int) string {
+		return read[struct{ ID string }](t, w.do(ask{method: "POST", path: "/api/v1/" + path, session: session, body: body}), status).ID
+	}
+	granted := func() string {
+		made := read[api.Request](t, w.do(ask{method: "POST", path: "/api/v1/requests", session: alice, body: goodAsk}), 201)
+		done := read[api.Request](t, w.do(ask{
+			method: "POST", path: "/api/v1/requests/" + made.ID + "/approve", session: bob, body: `{"offer_sha256":"` + made.Offer.SHA256 + `"}`,
+		}), 200)
+		return done.Grant
+	}
+	get("nodes", dave)
+	_, err := w.Source().Join(t.Context(), instance, &feed.Subscribe{Instance: instance.String(), Version: "test", Reader: 2})
+	check(t, err)
+	_, err = w.Source().Beat(t.Context(), []feed.Beat{{Instance: instance, Ping: &feed.Ping{Nonce: "n"}}})
+	check(t, err)
+	post("requests/"+post("requests", alice, goodAsk, 201)+"/withdraw", alice, `{}`, 200)
+	denied := post("requests", alice, goodAsk, 201)
+	post("requests/"+denied+"/deny", bob, `{"offer_sha256":"","reason":"no"}`, 200)
+	refused := post("requests", bob, goodAsk, 201)                                                        // by policy
+	post("requests", w.session("carol", "engineers"), `{"entitlement":"reports/read","reason":"x"}`, 201) // without parameters
+	finished, revoked, live := granted(), granted(), granted()
+	post("grants/"+finished+"/finish", alice, `{}`, 200)
+	post("grants/"+revoked+"/revoke", dave, `{"reason":"x"}`, 200)
+	for _, path := range []string{
+		"requests", "requests?state=denied", "requests/" + denied, "grants?all=1", "grants/" + live, "grants/" + finished,
+		"grants/" + revoked + "/receipts", "trace/" + denied, "trace/" + live, "explain/" + denied, "entitlements", "whoami",
+	} {
+		get(path, alice)
+	}
+	post("requests", alice, goodAsk, 201)
+	for _, path := range []string{"requests?waiting=1", "requests/" + refused, "explain/" + refused, "grants"} {
+		get(path, bob)
+	}
+	for _, path := range []string{"nodes", "requests?everyone=1", "grants?everyone=1&all=1", "whoami"} {
+		get(path, dave)
+	}
+	w.pass(3 * time.Hour)
+	get("nodes", w.session("dave", "security"))
+	get("grants/"+live, w.session("alice", "support"))
 }

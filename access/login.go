@@ -142,6 +142,7 @@ func (s *Service) EndSession(ctx context.Context, id grant.SessionID) error {
 		if err := w.tx.Sessions().End(ctx, id, w.now); err != nil && !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("end session: %w", err)
 		}
+		w.touch(id.String())
 		return nil
 	})
 }

@@ -55,6 +55,7 @@ type Service struct {
 	policies policyCache
 	spools   spoolBook
 	ingested bell // rings when a segment was stored
+	watches  watches
 
 	signMu sync.Mutex // guards signed and the order of published
 	signed signedCheckpoint

@@ -59,7 +59,7 @@ func (c *Console) ask(w http.ResponseWriter, r *http.Request, v *visit) error {
 				in[key] = q.Get(key)
 			}
 		}
-		return c.askForm(w, r, v, http.StatusOK, in, nil, nil)
+		return c.askForm(w, r, v, http.StatusOK, in, nil)
 	}
 	return c.askList(w, r, v, q.Get("q"), to, nil)
 }
@@ -85,7 +85,7 @@ func (c *Console) askAfter(w http.ResponseWriter, r *http.Request, v *visit, den
 	}
 	n := &notice{"info", "You were refused " + found.Operation + " on " + found.App,
 		sentence(found.Code.Info().Title) + " This is the smallest entitlement that would allow it."}
-	return c.askForm(w, r, v, http.StatusOK, in, n, nil)
+	return c.askForm(w, r, v, http.StatusOK, in, n)
 }
 
 func (c *Console) askList(w http.ResponseWriter, r *http.Request, v *visit, query string, to destination, n *notice) error {
@@ -198,7 +198,6 @@ type askView struct {
 	Key       string
 	Return    destination
 	Preview   *previewView
-	Barred    bool
 }
 
 // paramView is one field.
@@ -229,7 +228,7 @@ type previewView struct {
 
 // askForm shows the form as it was filled in. With every required parameter there
 // it says what policy would answer.
-func (c *Console) askForm(w http.ResponseWriter, r *http.Request, v *visit, status int, in form, n *notice, shown *previewView) error {
+func (c *Console) askForm(w http.ResponseWriter, r *http.Request, v *visit, status int, in form, n *notice) error {
 	ctx := r.Context()
 	choices, err := c.service.Choices(ctx, v.Caller)
 	if err != nil {
@@ -245,8 +244,7 @@ func (c *Console) askForm(w http.ResponseWriter, r *http.Request, v *visit, stat
 		return err
 	}
 	view := askView{
-		choiceView: choiceOf(e.Entitlement), Justify: e.Justify, Reason: in["reason"], Key: in["key"], Return: to, Preview: shown, Other: in["other"],
-		Barred: e.Barred != "",
+		choiceView: choiceOf(e.Entitlement), Justify: e.Justify, Reason: in["reason"], Key: in["key"], Return: to, Other: in["other"],
 	}
 	if !validKey(view.Key) {
 		view.Key = newKey()
@@ -258,14 +256,9 @@ func (c *Console) askForm(w http.ResponseWriter, r *http.Request, v *visit, stat
 		view.Params = append(view.Params, one)
 	}
 	view.durations(e.Entitlement, in["duration"])
-	if view.Preview == nil && (complete || view.Barred) {
-		if ask, err := readAsk(in); err == nil {
-			if ask.Reason == "" && e.Justify && !view.Barred {
-				ask.Reason = "to be written" // it is the one thing that nobody else can fill in
-			}
-			if view.Preview, err = c.preview(ctx, v, ask); err != nil {
-				return err
-			}
+	if complete || e.Barred != "" || in["do"] == "check" {
+		if view.Preview, err = c.foresee(ctx, v, e.Entitlement, in); err != nil {
+			return err
 		}
 	}
 	return c.render(w, r, status, "askform", page{Title: "Ask for " + e.Name, Section: "ask", Who: v, Notice: n, Body: view})
@@ -350,8 +343,18 @@ func readAsk(in form) (access.Ask, error) {
 	return a, err
 }
 
-// preview says in words what policy would answer.
-func (c *Console) preview(ctx context.Context, v *visit, a access.Ask) (*previewView, error) {
+// foresee says in words what policy would answer; nil if there is no question yet.
+// Where a reason is wanted it is taken as given: the form asks for it, and only
+// whether there is one counts.
+func (c *Console) foresee(ctx context.Context, v *visit, e *policy.Entitlement, in form) (*previewView, error) {
+	a, err := readAsk(in)
+	if err != nil {
+		return nil, nil // said above the form
+	}
+	missing := e.Justify && a.Reason == ""
+	if missing {
+		a.Reason = "not written yet"
+	}
 	p, err := c.service.Preview(ctx, v.Caller, a)
 	if err != nil {
 		f := access.FaultOf(err)
@@ -360,7 +363,11 @@ func (c *Console) preview(ctx context.Context, v *visit, a access.Ask) (*preview
 		}
 		return &previewView{Kind: "bad", Title: f.Info().Title, Text: sentence(f.Sentence)}, nil
 	}
-	return viewPreview(p), nil
+	out := viewPreview(p)
+	if missing && p.Outcome != policy.Denied {
+		out.Text += " Write the reason, too."
+	}
+	return out, nil
 }
 
 func viewPreview(p access.Preview) *previewView {
@@ -389,14 +396,10 @@ func viewPreview(p access.Preview) *previewView {
 func (c *Console) postAsk(w http.ResponseWriter, r *http.Request, v *visit, f form) error {
 	ask, err := readAsk(f)
 	if err != nil {
-		return c.askForm(w, r, v, http.StatusUnprocessableEntity, f, &notice{"bad", "Not asked yet", sentence(err.Error())}, nil)
+		return c.askForm(w, r, v, http.StatusUnprocessableEntity, f, &notice{"bad", "Not asked yet", sentence(err.Error())})
 	}
 	if f["do"] == "check" {
-		shown, err := c.preview(r.Context(), v, ask)
-		if err != nil {
-			return err
-		}
-		return c.askForm(w, r, v, http.StatusOK, f, nil, shown)
+		return c.askForm(w, r, v, http.StatusOK, f, nil)
 	}
 	if !validKey(f["key"]) {
 		return badForm("it has no key, with which it would count once")
@@ -407,9 +410,9 @@ func (c *Console) postAsk(w http.ResponseWriter, r *http.Request, v *visit, f fo
 	case "":
 	case access.CodeKeyReused:
 		f["key"] = ""
-		return c.askForm(w, r, v, http.StatusConflict, f, &notice{"info", "This form was sent before, with other words", "That request stands. Send again to ask for this one too."}, nil)
+		return c.askForm(w, r, v, http.StatusConflict, f, &notice{"info", "This form was sent before, with other words", "That request stands. Send again to ask for this one too."})
 	case access.CodeInvalid, access.CodePendingLimit:
-		return c.askForm(w, r, v, access.FaultOf(err).Info().HTTP, f, &notice{"bad", "Not asked", sentence(access.FaultOf(err).Sentence)}, nil)
+		return c.askForm(w, r, v, access.FaultOf(err).Info().HTTP, f, &notice{"bad", "Not asked", sentence(access.FaultOf(err).Sentence)})
 	default:
 		return err
 	}

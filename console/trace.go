@@ -189,7 +189,7 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 	case audit.TypeDecisionMade:
 		what := map[string]string{"granted": "Policy: granted at once", "approval": "Policy: needs approval", "denied": "Policy: denied"}[d["outcome"]]
 		if d["when"] == access.AtActivation {
-			what += " (asked again)"
+			what = map[bool]string{true: "Policy asked again: denied", false: "Policy asked again: allows it"}[d["outcome"] == "denied"]
 		}
 		return what, list(d["code"], prefixed("commit ", head(d["commit"])), prefixed("policy ", head(d["policy"])))
 	case audit.TypeApprovalGiven:
@@ -203,7 +203,7 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 	case audit.TypeRequestExpired:
 		return "Nobody decided in time", ""
 	case audit.TypeGrantCreated:
-		return "Access begins", "until " + d["not_after"]
+		return "Access begins", "until " + clock(d["not_after"])
 	case audit.TypeGrantRevoked:
 		return "Access revoked", d["reason"]
 	case audit.TypeGrantFinished:
@@ -223,6 +223,15 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 	default:
 		return string(t), ""
 	}
+}
+
+// clock shows a time of a record to the second.
+func clock(stamp string) string {
+	t, err := audit.ParseStamp(stamp)
+	if err != nil {
+		return stamp
+	}
+	return precise(t).Text
 }
 
 func prefixed(label, value string) string {

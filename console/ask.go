@@ -23,7 +23,6 @@ type listView struct {
 	Barred []choiceView // those that the reader may not ask for
 	Found  int
 	Stale  string // where to log in again, if old groups hide some; else ""
-	Denial string // of a refusal that nothing covers, kept in links
 	Return destination
 }
 

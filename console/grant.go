@@ -17,7 +17,6 @@ type grantView struct {
 	Holding    party
 	Params     []pair
 	Operations []operationView
-	Catalogue  string
 	MayFinish  bool
 	MayRevoke  bool
 	EndedBy    string // in words, "" while it lives
@@ -55,7 +54,7 @@ func (c *Console) grantPage(w http.ResponseWriter, r *http.Request, v *visit, st
 		return err
 	}
 	view := grantView{
-		grantCard: cardOf(g, v), Request: g.Request.String(), Holding: named(g.Shown, g.Principal.String(), ""), Operations: scopeView(g.Scope), Catalogue: g.Catalogue,
+		grantCard: cardOf(g, v), Request: g.Request.String(), Holding: named(g.Shown, g.Principal.String(), ""), Operations: scopeView(g.Scope),
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.Params)) {
 		view.Params = append(view.Params, pair{name, g.Params[name]})

@@ -91,11 +91,11 @@ func (c *Console) home(w http.ResponseWriter, r *http.Request, v *visit) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range grants {
+	slices.SortStableFunc(grants, func(a, b access.GrantView) int { return a.EndsAt().Compare(b.EndsAt()) })
+	for _, g := range grants { // what ends first, first
 		now = g.Now
 		view.Grants = append(view.Grants, cardOf(g, v))
 	}
-	slices.SortStableFunc(grants, func(a, b access.GrantView) int { return a.EndsAt().Compare(b.EndsAt()) })
 	if view.Waiting, err = c.waitingFor(r, v); err != nil {
 		if access.CodeOf(err) != access.CodeLoginAgain {
 			return err

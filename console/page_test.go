@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -276,4 +277,45 @@ func TestNodes(t *testing.T) {
 	page := w.dave().get("/nodes")
 	wants(t, page, "connected", "Its Envoy refused: <b>no route</b>", "It has no certificate for: reports.acme.example")
 	wantsNot(t, page, "<b>no route")
+}
+
+func TestAPanicIsAPage(t *testing.T) {
+	w := newWorld(t)
+	c, err := console.New(console.Config{Service: w.Service, Origin: origin, Log: slog.New(slog.NewJSONHandler(w.log, nil)), EnvoyStatus: func() map[string]console.EnvoyStatus {
+		panic("what is in here stays here")
+	}})
+	check(t, err)
+	w.pages = c.Handler()
+	res := w.dave().do("GET", "/nodes", "")
+	wants(t, res.Body.String(), "Something went wrong")
+	wantsNot(t, res.Body.String(), "stays here")
+	if res.Code != http.StatusInternalServerError || !strings.Contains(w.log.String(), "stays here") {
+		t.Errorf("%d, log %s", res.Code, w.log)
+	}
+}
+
+func TestHomeShowsWhatEndsFirst(t *testing.T) {
+	w := newWorld(t)
+	alice := w.alice()
+	long, err := w.Request(t.Context(), alice.caller(), access.Ask{Entitlement: "reports/read", Duration: 20 * time.Minute})
+	check(t, err)
+	short, err := w.Request(t.Context(), alice.caller(), access.Ask{Entitlement: "reports/read", Duration: 10 * time.Minute})
+	check(t, err)
+	newest, err := w.Request(t.Context(), alice.caller(), access.Ask{Entitlement: "reports/read", Duration: 30 * time.Minute})
+	check(t, err)
+	waits := alice.asks(refund())
+	page := alice.get("/")
+	at := -1
+	for _, id := range []string{short.Grant.String(), long.Grant.String(), newest.Grant.String(), waits.ID.String(), newest.ID.String()} {
+		next := strings.Index(page, id)
+		if next <= at {
+			t.Errorf("%s stands at %d, after %d", id, next, at)
+		}
+		at = next
+	}
+	wants(t, page, "In force now", "Ends in 9 min", "Waiting for a decision", "Your latest requests")
+	f := fill(t, page, "/grants/"+short.Grant.String()+"/finish", nil)
+	alice.post("/grants/"+short.Grant.String()+"/finish", f, http.StatusSeeOther)
+	wantsNot(t, alice.get("/"), "/grants/"+short.Grant.String()+"/finish")
+	wants(t, w.login("erin").get("/"), "You hold no access now")
 }

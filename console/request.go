@@ -32,7 +32,6 @@ type requestPageView struct {
 	Return      destination
 	Go          bool // the reader may continue to Return
 	Reason      string
-	Link        string // of this page, with Return
 }
 
 // approvalView is one person's word.
@@ -115,7 +114,6 @@ func requestPage(q access.RequestView, v *visit, to destination) requestPageView
 		out.Grant = &card
 		out.Go = card.Mine && card.State == string(grant.Active) && to.URL != ""
 	}
-	out.Link = withReturn("/requests/"+out.ID, to)
 	return out
 }
 

@@ -19,7 +19,6 @@ type timeline struct {
 	Ticks  []mark
 	Axis   []axisMark
 	Now    string // where now is, "" if it is not in the picture
-	Spans  bool   // the picture is longer than a moment
 	Action bool   // there are actions to show
 }
 
@@ -68,7 +67,7 @@ func timelineOf(t access.Trace, records []told, results map[string]string, now t
 		return nil
 	}
 	s := span(t, records, now)
-	out := &timeline{Label: "Timeline from " + precise(s.from).Text + " to " + precise(s.to).Text, Spans: s.to.Sub(s.from) >= time.Second}
+	out := &timeline{Label: "Timeline from " + precise(s.from).Text + " to " + precise(s.to).Text}
 	for _, r := range records {
 		at := precise(r.Record.Time).Text
 		if kind := askedKind(r); kind != "" {

@@ -33,8 +33,8 @@ func (c *Console) destination(ctx context.Context, text string) (destination, er
 	if err != nil {
 		return destination{}, err
 	}
-	app, ok := set.AppByHost(strings.ToLower(u.Hostname()))
-	if !ok || !app.TakesPeople() {
+	app, _ := set.AppByHost(strings.ToLower(u.Hostname()))
+	if !app.TakesPeople() { // nor does the app of no host
 		return destination{}, nil
 	}
 	u.Fragment, u.RawFragment = "", ""

@@ -206,6 +206,7 @@ func (w *work) endSession(ctx context.Context, s Session, why grant.Reason, by e
 	if err := w.tx.Sessions().End(ctx, s.ID, at); err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
+	w.touch(s.ID.String())
 	return w.sessionOver(ctx, s, at, why, by)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -120,6 +121,9 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, seg audit.Segment, e
 			return status.Error(codes.InvalidArgument, err.Error())
 		}
 		for _, id := range ids {
+			if strings.HasPrefix(id, "grt_") {
+				w.touch(id)
+			}
 			if err := w.tx.Spools().Index(ctx, id, Place{Spool: seg.Spool, Seq: e.Seq}); err != nil {
 				return fmt.Errorf("index %s: %w", id, err)
 			}

@@ -144,24 +144,32 @@ func (v *viewer) waiting(ctx context.Context, tx Tx, r Request, out []RequestVie
 	if err != nil {
 		return out, fmt.Errorf("approvals: %w", err)
 	}
-	at := currentStep(r, said)
-	if !v.now.Before(r.DecideBy) || v.decides(r, r.Steps[at:at+1]) != nil {
-		return out, nil
-	}
-	own, err := ownAccess(ctx, tx, v.set, r, v.accounts)
-	if err != nil || own {
+	if may, err := v.mayDecide(ctx, tx, r, said); err != nil || !may {
 		return out, err
-	}
-	for _, a := range said {
-		if a.Approver == v.Principal {
-			return out, nil
-		}
 	}
 	view, err := viewRequest(ctx, tx, r)
 	if err != nil {
 		return out, err
 	}
+	view.MayDecide = true
 	return append(out, view), nil
+}
+
+// mayDecide reports whether the viewer may approve or deny r now, after what was
+// said on it.
+func (v *viewer) mayDecide(ctx context.Context, tx Tx, r Request, said []Approval) (bool, error) {
+	if r.State != Pending || !v.now.Before(r.DecideBy) || v.set == nil || !v.isPerson() {
+		return false, nil
+	}
+	at := currentStep(r, said)
+	if v.decides(r, r.Steps[at:at+1]) != nil {
+		return false, nil
+	}
+	own, err := ownAccess(ctx, tx, v.set, r, v.accounts)
+	if err != nil || own {
+		return false, err
+	}
+	return !slices.ContainsFunc(said, func(a Approval) bool { return a.Approver == v.Principal }), nil
 }
 
 func pageSize(limit int) int {

@@ -14,7 +14,8 @@ type RequestView struct {
 	Request
 	OfferBytes []byte // canonical JSON, nil for a request that policy denied; fronts render only from it
 	Approvals  []Approval
-	Step       int // of Steps, the one that is waited for while pending
+	Step       int  // of Steps, the one that is waited for while pending
+	MayDecide  bool // whoever looks may approve or deny it now
 	GrantNow   *grant.Grant
 	Shown      map[identity.Principal]string // names of all who appear
 	Now        time.Time
@@ -45,7 +46,12 @@ func (v *viewer) request(ctx context.Context, tx Tx, id grant.RequestID) (Reques
 	if err := v.mayRequest(ctx, tx, r); err != nil {
 		return RequestView{}, err
 	}
-	return viewRequest(ctx, tx, r)
+	out, err := viewRequest(ctx, tx, r)
+	if err != nil {
+		return RequestView{}, err
+	}
+	out.MayDecide, err = v.mayDecide(ctx, tx, r, out.Approvals)
+	return out, err
 }
 
 func viewRequest(ctx context.Context, tx Tx, r Request) (RequestView, error) {

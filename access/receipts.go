@@ -63,6 +63,7 @@ func (w *work) settle(ctx context.Context) error {
 		if !settled(r, w.now) {
 			continue
 		}
+		w.touch(r.Grant)
 		if _, err := w.leaf(ctx, audit.TypeGrantReceipts, r.Grant, receiptsOf(r, w.now), r.Grant); err != nil {
 			return err
 		}

@@ -68,6 +68,7 @@ type Service struct {
 	spools   spoolBook
 	asking   asking
 	ingested bell // rings when a segment was stored
+	watches  watches
 
 	signMu sync.Mutex // guards signed and the order of published
 	signed signedCheckpoint

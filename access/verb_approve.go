@@ -209,6 +209,7 @@ func (w *work) speak(ctx context.Context, set *policy.Set, c Caller, r *Request,
 }
 
 func (w *work) approvalLeaf(ctx context.Context, a Approval) error {
+	w.touch(a.Request.String())
 	name, err := w.pseudonym(ctx, a.Approver)
 	if err != nil {
 		return err

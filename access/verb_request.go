@@ -32,6 +32,14 @@ const (
 	maxKey    = 128  // bytes
 )
 
+// checkBy checks what needs no policy: that somebody asks, and in bounds.
+func (a Ask) checkBy(c Caller) error {
+	if c.Principal.IsZero() {
+		return fault(CodeNoSession, "mayfly login", "nobody can ask for nobody")
+	}
+	return a.check()
+}
+
 func (a Ask) check() error {
 	if len(a.Reason) > maxReason || !utf8.ValidString(a.Reason) {
 		return fault(CodeInvalid, "", "the reason is not text of at most %d bytes", maxReason)
@@ -99,10 +107,7 @@ const routeRequest = "request"
 // policy is stored and can be explained. What cannot be understood (an unknown
 // entitlement, a bad parameter or duration), is a Fault and nothing is stored.
 func (s *Service) Request(ctx context.Context, c Caller, a Ask) (Request, error) {
-	if c.Principal.IsZero() {
-		return Request{}, fault(CodeNoSession, "mayfly login", "nobody can ask for nobody")
-	}
-	if err := a.check(); err != nil {
+	if err := a.checkBy(c); err != nil {
 		return Request{}, err
 	}
 	digest, err := a.digest()
@@ -146,21 +151,8 @@ func (a Ask) digest() (string, error) {
 }
 
 func (w *work) request(ctx context.Context, c Caller, a Ask) (Request, error) {
-	set, err := w.inForce(ctx, w.tx)
+	set, d, err := w.consider(ctx, c, a)
 	if err != nil {
-		return Request{}, err
-	}
-	for _, p := range slices.Compact([]identity.Principal{c.Principal, w.beneficiary(c, a)}) {
-		if err := w.notLocked(ctx, set, p); err != nil {
-			return Request{}, err
-		}
-	}
-	d := set.Decide(policy.Input{
-		Entitlement: a.Entitlement, Params: a.Params, Duration: a.Duration, Justification: a.Reason,
-		Beneficiary: w.beneficiary(c, a), Now: w.now,
-		Requester: policy.Requester{Principal: c.Principal, Person: set.PersonOf(c.Principal), Groups: c.Groups, GroupsAt: c.GroupsAt, ACR: c.ACR},
-	})
-	if err := w.askable(ctx, set, c, d); err != nil {
 		return Request{}, err
 	}
 	r, err := w.newRequest(ctx, set, c, a, d)
@@ -171,6 +163,31 @@ func (w *work) request(ctx context.Context, c Caller, a Ask) (Request, error) {
 		return Request{}, err
 	}
 	return r, nil
+}
+
+// consider asks policy, for Request and Preview alike. What is not worth a stored
+// request is a Fault. It writes nothing.
+func (w *work) consider(ctx context.Context, c Caller, a Ask) (*policy.Set, policy.Decision, error) {
+	set, err := w.inForce(ctx, w.tx)
+	if err != nil {
+		return nil, policy.Decision{}, err
+	}
+	for _, p := range slices.Compact([]identity.Principal{c.Principal, w.beneficiary(c, a)}) {
+		if err := w.notLocked(ctx, set, p); err != nil {
+			return nil, policy.Decision{}, err
+		}
+	}
+	d := set.Decide(w.question(set, c, a))
+	return set, d, w.askable(ctx, set, c, d)
+}
+
+// question is what policy is asked about an Ask.
+func (w *work) question(set *policy.Set, c Caller, a Ask) policy.Input {
+	return policy.Input{
+		Entitlement: a.Entitlement, Params: a.Params, Duration: a.Duration, Justification: a.Reason,
+		Beneficiary: w.beneficiary(c, a), Now: w.now,
+		Requester: policy.Requester{Principal: c.Principal, Person: set.PersonOf(c.Principal), Groups: c.Groups, GroupsAt: c.GroupsAt, ACR: c.ACR},
+	}
 }
 
 func (w *work) beneficiary(c Caller, a Ask) identity.Principal {

@@ -28,6 +28,7 @@ type work struct {
 	deltas      map[string]*feed.Delta // by app
 	revocations []Revocation           // whose position is not known yet
 	names       map[identity.Principal]string
+	touched     map[string]bool // ids of what a Watch is told of
 }
 
 // update runs one verb in one write transaction. After its commit the feed is
@@ -35,8 +36,12 @@ type work struct {
 // last run counts.
 func (s *Service) update(ctx context.Context, f func(*work) error) error {
 	var changed bool
+	var touched map[string]bool
 	err := s.store.Update(ctx, func(tx Tx) error {
-		w := &work{Service: s, tx: tx, now: tx.Now(), deltas: map[string]*feed.Delta{}, names: map[identity.Principal]string{}}
+		touched = map[string]bool{}
+		w := &work{
+			Service: s, tx: tx, now: tx.Now(), deltas: map[string]*feed.Delta{}, names: map[identity.Principal]string{}, touched: touched,
+		}
 		if err := f(w); err != nil {
 			return err
 		}
@@ -49,8 +54,12 @@ func (s *Service) update(ctx context.Context, f func(*work) error) error {
 	if changed {
 		s.wake()
 	}
+	s.watches.tell(touched)
 	return nil
 }
+
+// touch has every Watch told of id once this is committed.
+func (w *work) touch(id string) { w.touched[id] = true }
 
 // leaf appends one leaf, finds it again under each of ids, and returns its index.
 func (w *work) leaf(ctx context.Context, t audit.Type, subject string, body any, ids ...string) (int64, error) {
@@ -74,6 +83,7 @@ func (w *work) leaf(ctx context.Context, t audit.Type, subject string, body any,
 
 // tell puts an event into the outbox.
 func (w *work) tell(ctx context.Context, kind, id string) error {
+	w.touch(id)
 	return w.tx.Outbox().Put(ctx, Event{Kind: kind, ID: id, At: w.now})
 }
 

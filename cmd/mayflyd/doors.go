@@ -29,7 +29,7 @@ func (d *daemon) open(ctx context.Context, g *errgroup.Group, public tls.Certifi
 		return err
 	}
 	publicTLS := &tls.Config{Certificates: []tls.Certificate{public}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	if err := d.openHTTP(ctx, g, d.c.Public.Address, publicTLS, publicDoor(d.server.Public(), d.console)); err != nil {
+	if err := d.openHTTP(ctx, g, d.c.Public.Address, publicTLS, publicDoor(d.server.Public(), d.console.Handler())); err != nil {
 		return err
 	}
 	if err := d.openHTTP(ctx, g, d.c.Workloads, mutual, d.server.Workloads()); err != nil {
@@ -44,11 +44,8 @@ func (d *daemon) open(ctx context.Context, g *errgroup.Group, public tls.Certifi
 }
 
 // publicDoor gives each path of the public door to whom it belongs: the API and
-// logins to the server, the others to the console. Without one they are not found.
+// logins to the server, the others to the console.
 func publicDoor(api, console http.Handler) http.Handler {
-	if console == nil {
-		return api
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if server.Owns(r.URL.Path) {
 			api.ServeHTTP(w, r)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"path/filepath"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/console"
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
@@ -46,8 +46,7 @@ type daemon struct {
 	feed      *feed.Server
 	xds       *xds.Server
 	server    *server.Server
-	console   http.Handler // pages of the public door; nil: none
-	pages     server.Pages // what server has drawn; nil: nothing
+	console   *console.Console
 	policy    *policyLoop
 }
 
@@ -81,6 +80,7 @@ func (d *daemon) build(ctx context.Context, g *errgroup.Group) error {
 		func() error { return d.buildService(ctx) },
 		func() error { return d.administer(ctx) },
 		d.buildNodes,
+		d.buildConsole,
 		d.buildServer,
 		d.buildPolicy,
 	} {
@@ -181,12 +181,27 @@ func (d *daemon) buildNodes() (err error) {
 	return err
 }
 
+// buildConsole makes the pages of the public door.
+func (d *daemon) buildConsole() (err error) {
+	d.console, err = console.New(console.Config{
+		Service: d.service, Origin: d.c.url(), PeoplePort: d.c.PeoplePort, Dev: d.dev, Log: d.log,
+		EnvoyStatus: func() map[string]console.EnvoyStatus {
+			out := map[string]console.EnvoyStatus{}
+			for instance, s := range d.envoyStatus() {
+				out[instance] = console.EnvoyStatus(s)
+			}
+			return out
+		},
+	})
+	return err
+}
+
 // buildServer makes the doors of people and workloads, with every provider that
 // people log in with.
 func (d *daemon) buildServer() error {
 	var err error
 	d.server, err = server.New(server.Config{
-		Service: d.service, Store: d.store, Providers: d.providers.doors(), URL: d.c.url(), Pages: d.pages, Peers: d.verifier, RecordKey: d.key.Key(),
+		Service: d.service, Store: d.store, Providers: d.providers.doors(), URL: d.c.url(), Pages: d.console, Peers: d.verifier, RecordKey: d.key.Key(),
 		EnvoyStatus: d.envoyStatus, TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
 	})
 	return err

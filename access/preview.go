@@ -1,0 +1,139 @@
+package access
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/policy"
+)
+
+// Preview is what Request would answer now, of which nothing is kept.
+type Preview struct {
+	Outcome  policy.Outcome
+	Code     string // reason code of a denial, such as max_duration; empty otherwise
+	Sentence string
+	Steps    []Step // approvals that it would wait for, in order
+	Duration time.Duration
+	// Offer says what would be granted: app, parameters, operations, limits,
+	// duration and policy. It has no ids, parties or words; zero if denied.
+	Offer   Offer
+	Instead Instead
+	Now     time.Time
+}
+
+// Instead is another duration that policy would answer better: longer ones wait
+// or are refused. The zero value is none.
+type Instead struct {
+	Duration time.Duration
+	Outcome  policy.Outcome
+}
+
+// Preview says what Request would answer to the same Ask by the same caller, by
+// the same decision, and changes nothing. Its faults are those of Request.
+func (s *Service) Preview(ctx context.Context, c Caller, a Ask) (Preview, error) {
+	if err := a.checkBy(c); err != nil {
+		return Preview{}, err
+	}
+	var out Preview
+	err := s.store.View(ctx, func(tx Tx) error {
+		w := &work{Service: s, tx: tx, now: tx.Now()}
+		set, d, err := w.consider(ctx, c, a)
+		if err != nil {
+			return err
+		}
+		out = Preview{
+			Outcome: d.Outcome, Code: d.Code, Sentence: d.Sentence, Steps: stepsOf(d.Steps), Duration: d.Duration,
+			Instead: w.instead(set, c, a, d), Now: w.now,
+		}
+		if d.Outcome != policy.Denied {
+			out.Offer = offerOf(set, d)
+			out.Offer.Entitlement, out.Offer.Reason = a.Entitlement, a.Reason
+		}
+		return nil
+	})
+	if err != nil {
+		return Preview{}, err
+	}
+	return out, nil
+}
+
+// instead tries other durations on the same question.
+func (w *work) instead(set *policy.Set, c Caller, a Ask, d policy.Decision) Instead {
+	e, ok := set.Entitlement(a.Entitlement)
+	if !ok {
+		return Instead{}
+	}
+	try := func(length time.Duration) policy.Outcome {
+		a.Duration = length
+		return set.Decide(w.question(set, c, a)).Outcome
+	}
+	if d.Code == policy.DenyMaxDuration {
+		if o := try(e.Max); o != policy.Denied {
+			return Instead{e.Max, o}
+		}
+		return Instead{}
+	}
+	if d.Outcome != policy.NeedsApproval && d.Code != policy.DenyNobodyApproves {
+		return Instead{}
+	}
+	asked := a.Duration
+	if asked == 0 {
+		asked = e.Default
+	}
+	for _, length := range slices.Backward(Durations(e)) {
+		if length < asked && try(length) == policy.Granted {
+			return Instead{length, policy.Granted}
+		}
+	}
+	return Instead{}
+}
+
+// Durations returns sensible lengths of a grant of e, shortest first: common
+// ones, its default and its cap.
+func Durations(e *policy.Entitlement) []time.Duration {
+	out := []time.Duration{e.Default, e.Max}
+	for _, d := range []time.Duration{15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour} {
+		if d < e.Max {
+			out = append(out, d)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Choice is an entitlement as a caller sees it.
+type Choice struct {
+	*policy.Entitlement
+	// Barred is the code why the caller may not ask for it whatever else they say:
+	// not_eligible, login_again or beneficiary. Empty: they may ask.
+	Barred string
+}
+
+// Choices returns every entitlement of the policy in force, sorted by name, and
+// which of them the caller may ask for.
+func (s *Service) Choices(ctx context.Context, c Caller) ([]Choice, error) {
+	var out []Choice
+	err := s.store.View(ctx, func(tx Tx) error {
+		set, err := s.inForce(ctx, tx)
+		if err != nil {
+			return err
+		}
+		w := &work{Service: s, tx: tx, now: tx.Now()}
+		out = nil
+		for _, e := range set.Entitlements() {
+			one := Choice{Entitlement: e}
+			for _, r := range set.Decide(w.question(set, c, Ask{Entitlement: e.Name})).Reasons {
+				if one.Barred == "" && slices.Contains([]string{policy.DenyNotEligible, policy.DenyLoginAgain, policy.DenyBeneficiary}, r.Code) {
+					one.Barred = r.Code
+				}
+			}
+			out = append(out, one)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}

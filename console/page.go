@@ -235,6 +235,13 @@ func (c *Console) Choose(w http.ResponseWriter, r *http.Request, names []string,
 	}
 }
 
+// LoggedOut says that the login has ended, and leads to a new one.
+func (c *Console) LoggedOut(w http.ResponseWriter, r *http.Request) {
+	if err := c.render(w, r, http.StatusOK, "goodbye", page{Title: "Logged out"}); err != nil {
+		c.refuse(w, r, nil, err)
+	}
+}
+
 // loginURL is where the reader of a page logs in and comes back to it. What was
 // posted cannot be come back to: then it is the first page.
 func loginURL(r *http.Request) string {

@@ -7,10 +7,8 @@ import (
 	"strconv"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/api"
 )
-
-// cookieName is the cookie of a console session.
-const cookieName = "__Host-mayfly-console"
 
 // maxSecret bounds the text that is looked up as a session, in bytes.
 const maxSecret = 128
@@ -35,7 +33,7 @@ type action func(w http.ResponseWriter, r *http.Request, v *visit) error
 
 // visit returns who calls, by the cookie of the console session and nothing else.
 func (c *Console) visit(r *http.Request) (*visit, error) {
-	cookies := r.CookiesNamed(cookieName)
+	cookies := r.CookiesNamed(api.ConsoleCookie)
 	if len(cookies) != 1 || cookies[0].Value == "" || len(cookies[0].Value) > maxSecret {
 		return nil, &access.Fault{Code: access.CodeNoSession, Sentence: "you are not logged in, or your login has ended"}
 	}

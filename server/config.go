@@ -35,6 +35,8 @@ type Provider interface {
 type Pages interface {
 	// Choose asks with which provider a person logs in; next is the link to one.
 	Choose(w http.ResponseWriter, r *http.Request, names []string, next func(name string) string)
+	// LoggedOut says that the login has ended, and leads to a new one.
+	LoggedOut(w http.ResponseWriter, r *http.Request)
 	// Problem shows a problem, with its status.
 	Problem(w http.ResponseWriter, r *http.Request, p *api.Problem)
 }

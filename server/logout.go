@@ -39,7 +39,13 @@ func (s *Server) consoleLogout(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	setCookie(w, api.ConsoleCookie, "", 0)
-	redirect(w, "/")
+	// No redirect: it would lead on to the provider, where the page that sent the
+	// form may not lead (form-action), and whoever logs out wants no login page.
+	if s.c.Pages == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	s.c.Pages.LoggedOut(w, r)
 	return nil
 }
 

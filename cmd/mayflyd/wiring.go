@@ -29,6 +29,7 @@ import (
 const (
 	databaseName = "mayfly.db"
 	sweepEvery   = time.Second
+	recheckEvery = time.Second / 4 // a fraction of the shortest identity_max_age that makes sense
 )
 
 // daemon is everything that runs, joined.
@@ -262,7 +263,7 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 // recheck asks identity providers again about those who hold something. It has a
 // loop of its own: a provider that hangs keeps nobody's end off the record.
 func (d *daemon) recheck(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
+	tick := time.NewTicker(recheckEvery)
 	defer tick.Stop()
 	for {
 		select {

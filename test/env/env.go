@@ -51,6 +51,11 @@ type Config struct {
 	PolicyEvery time.Duration
 	// SVIDLife is the life of workload SVIDs; 0 means one hour.
 	SVIDLife time.Duration
+	// IdentityMaxAge is mayflyd's identity_max_age; 0 means its own default.
+	IdentityMaxAge time.Duration
+	// Providers starts more identity providers, once mayflyd's address is known, and
+	// returns their lines of mayflyd's oidc: list. Nil: none.
+	Providers func(context.Context, *Env) (lines []string, err error)
 }
 
 // Env is a running product.
@@ -72,9 +77,10 @@ type Env struct {
 	workloads string // https URL of the door for workloads
 	nodes     string // host:port
 	caFile    string
-	keyFile   string // the record's public key
-	people    string // port under which people reach every gateway
-	doors     int    // gateways so far: each takes people at an address of its own
+	keyFile   string   // the record's public key
+	providers []string // lines of mayflyd's oidc: list
+	people    string   // port under which people reach every gateway
+	doors     int      // gateways so far: each takes people at an address of its own
 
 	api  *dev.WorkloadAPI
 	stop context.CancelFunc
@@ -96,7 +102,7 @@ func Start(ctx context.Context, c Config) (*Env, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e := &Env{Config: c, stop: stop}
 	for _, step := range []func(context.Context, context.Context) error{
-		e.takeAddresses, e.startTrust, e.startUpstreams, e.makePolicy, e.startControl,
+		e.takeAddresses, e.startTrust, e.startUpstreams, e.writeCertificates, e.startProviders, e.makePolicy, e.startControl,
 	} {
 		if err := step(ctx, run); err != nil {
 			return nil, errors.Join(err, e.Close())
@@ -208,7 +214,8 @@ func (e *Env) startTrust(_, run context.Context) error {
 		Users: dev.People(map[string][]string{
 			"alice": {"support"}, "bob": {"payments-leads", "security"}, "carol": {"support", "payments-leads"},
 		}),
-		Clients: []dev.Client{{ID: clientID, Redirects: []string{e.Public + "/oidc/idp/callback"}}},
+		Clients: []dev.Client{{ID: clientID, Redirects: []string{e.Public + "/oidc/idp/callback"}, BackchannelLogout: e.Public + "/oidc/idp/logout"}},
+		Roots:   e.Roots(),
 	})
 	if err != nil {
 		return err
@@ -271,11 +278,16 @@ func (e *Env) makePolicy(_, _ context.Context) error {
 	return err
 }
 
+// startProviders starts what Config asks for beside the development provider.
+func (e *Env) startProviders(ctx, _ context.Context) (err error) {
+	if e.Config.Providers != nil {
+		e.providers, err = e.Config.Providers(ctx, e)
+	}
+	return err
+}
+
 // startControl initialises and starts mayflyd.
 func (e *Env) startControl(ctx, _ context.Context) error {
-	if err := e.writeCertificates(); err != nil {
-		return err
-	}
 	config, err := e.controlConfig()
 	if err != nil {
 		return err
@@ -315,12 +327,18 @@ oidc:
   - {name: idp, issuer: %q, client_id: %s}
 `, origin, dev.Address(e.path("mayflyd.sock")), ControlID, TrustDomain, e.public, e.Public, e.people, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
 		e.health, e.PolicyEvery, e.IdP.Issuer(), clientID)
+	for _, line := range e.providers {
+		text += "  - " + line + "\n"
+	}
+	if e.IdentityMaxAge > 0 {
+		text += fmt.Sprintf("identity_max_age: %s\n", e.IdentityMaxAge)
+	}
 	return e.path("mayflyd.yaml"), os.WriteFile(e.path("mayflyd.yaml"), []byte(text), 0o600)
 }
 
 // writeCertificates makes the certificates that people see, mayflyd's and the
 // wiki's, and the roots that the command line trusts.
-func (e *Env) writeCertificates() error {
+func (e *Env) writeCertificates(_, _ context.Context) error {
 	for file, host := range map[string]string{"public": "localhost", "wiki": WikiHost} {
 		cert, err := e.CA.Mint(dev.Template{DNS: []string{host}, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 		if err != nil {
@@ -341,6 +359,9 @@ func (e *Env) writeCertificates() error {
 	e.caFile = e.path("ca.pem")
 	return os.WriteFile(e.caFile, roots, 0o600)
 }
+
+// RootsFile is a PEM file of the roots of every certificate that people see.
+func (e *Env) RootsFile() string { return e.caFile }
 
 // KeyFile is the record's public key, as mayflyd init made it.
 func (e *Env) KeyFile() string { return e.keyFile }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
@@ -52,7 +53,13 @@ func theProduct(t testing.TB) *product {
 	return p
 }
 
-func startProduct() (p *product, err error) {
+func startProduct() (*product, error) { return startWith(env.Config{}) }
+
+// errNotYet is for eventually.
+var errNotYet = errors.New("not yet")
+
+// startWith starts a product of its own, with what c says beside its places.
+func startWith(c env.Config) (p *product, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "mf") // short: sockets are in it
@@ -67,8 +74,8 @@ func startProduct() (p *product, err error) {
 	if err := env.Build(ctx, bin); err != nil {
 		return nil, err
 	}
-	p.Env, err = env.Start(ctx, env.Config{Bin: bin, Envoy: envoyPath, StripeMock: env.Tool("bin", "stripe-mock"), Dir: dir})
-	if err != nil {
+	c.Bin, c.Envoy, c.StripeMock, c.Dir = bin, envoyPath, env.Tool("bin", "stripe-mock"), dir
+	if p.Env, err = env.Start(ctx, c); err != nil {
 		return nil, err
 	}
 	p.stop = func() error {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -142,10 +141,11 @@ func (w *work) appSession(ctx context.Context, parent Session, h handOver, hash 
 	if err != nil {
 		return Session{}, err
 	}
-	s := parent
-	s.ID, s.Kind, s.Hash = w.minter.NewSessionID(w.now), SessionApp, hash
-	s.App, s.Host, s.Parent, s.Pseudonym = h.App, h.Host, parent.ID, name
-	s.CreatedAt, s.EndedAt = w.now, time.Time{}
+	s := Session{
+		ID: w.minter.NewSessionID(w.now), Kind: SessionApp, Hash: hash, App: h.App, Host: h.Host, Parent: parent.ID, Provider: parent.Provider,
+		Principal: parent.Principal, Pseudonym: name, Name: parent.Name, Email: parent.Email, Groups: parent.Groups, GroupsAt: parent.GroupsAt,
+		ACR: parent.ACR, AuthTime: parent.AuthTime, CreatedAt: w.now, EndsAt: parent.EndsAt,
+	}
 	if end := w.now.Add(w.sessionLife); end.Before(s.EndsAt) {
 		s.EndsAt = end
 	}

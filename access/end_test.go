@@ -185,7 +185,7 @@ func TestSweepWritesWhatTimeBrought(t *testing.T) {
 		t.Fatalf("leaves %q", got)
 	}
 	changes, _, err := w.Source().Changes(ctx, head, feed.Newest())
-	if err != nil || len(changes) != 2 || changes[0].App+" "+changes[1].App != "stripe reports" || changes[0].At == changes[1].At {
+	if err != nil || len(changes) != 2 || changes[0].App+" "+changes[1].App != "reports stripe" || changes[0].At == changes[1].At {
 		t.Fatalf("changes %v, %v", changes, err)
 	}
 	_, err = w.Finish(ctx, w.as(refunder), r.Grant)
@@ -295,5 +295,36 @@ func TestAPolicyCheckedAgainstAnotherOneIsRefused(t *testing.T) {
 	out, err := w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: w.files, Commit: w.commit, After: "whatever"})
 	if err != nil || !out.Same || w.types(before) != "" {
 		t.Fatalf("%+v, %v, %s", out, err, w.types(before))
+	}
+}
+
+// Ends of several apps are told one by one: nobody reads the whole again, and a
+// revoke waits for the revision of its own app.
+func TestP4_EndsOfSeveralAppsAreToldOneByOne(t *testing.T) {
+	w := newWorld(t)
+	r := w.granted()
+	g := w.ask(w.as(bob), reports(), access.Approved)
+	i := w.join("1")
+	head := w.head()
+	for _, name := range []string{"entitlements/reports/read.yaml", "entitlements/stripe/refunds.yaml"} {
+		w.files[name] = shorten(w.files[name])
+	}
+	w.apply("")
+	changes, _, err := w.Source().Changes(t.Context(), head, feed.Newest())
+	if err != nil || len(changes) != 2 || changes[0].App != "reports" || changes[1].App != "stripe" || changes[1].At != w.head() {
+		t.Fatalf("%v, %v", changes, err)
+	}
+	for n, id := range []grant.GrantID{g.Grant, r.Grant} {
+		at := changes[n].At
+		if len(changes[n].Removals) != 1 || changes[n].Removals[0].GetId() != id.String() {
+			t.Errorf("change %v", changes[n])
+		}
+		if err := w.Source().Acknowledge(t.Context(), []feed.Receipt{{Instance: i, At: at}}); err != nil {
+			t.Fatal(err)
+		}
+		v, err := w.Revocation(t.Context(), w.as(dave), id)
+		if err != nil || v.At != at || len(v.Waits) != 1 || v.Waits[0].AckedAt.IsZero() {
+			t.Errorf("%s waits for %v, its change is %v: %+v, %v", id, v.At, at, v.Waits, err)
+		}
 	}
 }

@@ -277,6 +277,20 @@ func TestP4_PolicyEndsSessionsWhereItTakesNoPeople(t *testing.T) {
 	}
 }
 
+// What changes several apps together is told at once: an instance that took one
+// half first would have one host on two apps.
+func TestAHostThatMovesIsToldInOneStep(t *testing.T) {
+	w := peopleWorld(t)
+	w.enter(w.console(alice, ""), docsHost, 1)
+	head := w.head()
+	w.files["apps/reports.yaml"] = []byte(strings.Replace(string(w.files["apps/reports.yaml"]), "[reports.acme", "[docs.acme.example, reports.acme", 1))
+	w.apply("apps/wiki.yaml", "[wiki.acme.example, docs.acme.example]", "[wiki.acme.example]")
+	changes, _, err := w.Source().Changes(t.Context(), head, feed.Newest())
+	if err != nil || len(changes) != 1 || changes[0].App != "" || changes[0].At != w.head() {
+		t.Fatalf("%v, %v", changes, err)
+	}
+}
+
 // What policy makes of a person reaches the instances with the commit.
 func TestAPolicyChangeTellsSessionsAgain(t *testing.T) {
 	w := peopleWorld(t)

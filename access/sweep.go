@@ -59,8 +59,7 @@ func (s *Service) prune(ctx context.Context) error {
 	}, func(w *work) error { return w.tx.Changes().Prune(ctx, upto) })
 }
 
-// sweepGrants takes one app's grants a transaction: a change of several apps
-// would have every instance read the whole again.
+// sweepGrants records ends that time has brought, a batch a transaction.
 func (s *Service) sweepGrants(ctx context.Context) (int, error) {
 	n := 0
 	err := s.sweep(ctx, func(tx Tx) (bool, error) {
@@ -71,16 +70,12 @@ func (s *Service) sweepGrants(ctx context.Context) (int, error) {
 		if err != nil {
 			return fmt.Errorf("ended grants: %w", err)
 		}
-		n = 0
 		for _, g := range ended {
-			if g.Scope.App != ended[0].Scope.App {
-				continue
-			}
 			if err := w.ended(ctx, g); err != nil {
 				return err
 			}
-			n++
 		}
+		n = len(ended)
 		return nil
 	})
 	return n, err

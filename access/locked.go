@@ -16,11 +16,7 @@ func (w *work) notLocked(ctx context.Context, set *policy.Set, p identity.Princi
 	if err != nil {
 		return err
 	}
-	var names []string
-	for _, a := range accounts {
-		names = append(names, a.Principal.String(), set.PersonOf(a.Principal).String())
-	}
-	held, err := w.tx.Locks().Holding(ctx, names)
+	held, err := w.tx.Locks().Holding(ctx, texts(accounts))
 	if err != nil {
 		return fmt.Errorf("locks: %w", err)
 	}

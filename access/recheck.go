@@ -120,7 +120,7 @@ func (s *Service) ask(ctx context.Context, i Identity, now time.Time) (Login, er
 	limit := refreshTimeout
 	if left := i.CheckedAt.Add(s.identityAge).Sub(now); left > 0 {
 		limit = min(limit, left)
-	} else if !i.TriedAt.IsZero() && now.Sub(i.TriedAt) <= s.identityAge/3 {
+	} else if now.Sub(i.TriedAt) <= s.identityAge/3 {
 		return Login{}, errUnasked
 	}
 	token, err := s.seal.open(i.Principal, i.Sealed)

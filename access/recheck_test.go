@@ -235,6 +235,36 @@ func TestAPersonIsAskedAboutOnceAtATime(t *testing.T) {
 	}
 }
 
+// afterView is a store that calls f once, after a read.
+type afterView struct {
+	access.Store
+	f func()
+}
+
+func (s *afterView) View(ctx context.Context, do func(access.Tx) error) error {
+	err := s.Store.View(ctx, do)
+	if f := s.f; f != nil {
+		s.f = nil
+		f()
+	}
+	return err
+}
+
+// TestAPassThatComesLateAsksNobodyAgain: what it has read is not so any more, and
+// the token that it has seen was used.
+func TestAPassThatComesLateAsksNobodyAgain(t *testing.T) {
+	var s *afterView
+	w := newWorldOver(t, func(in access.Store) access.Store { s = &afterView{Store: in}; return s })
+	secret, _ := w.loggedIn(access.SessionAPI, carol)
+	w.pass(recheckT)
+	s.f = w.recheck
+	w.recheck()
+	w.wantLive("", access.SessionAPI, secret, true)
+	if n := w.provider.questions(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
 func TestAfterALongStopThereIsOneTry(t *testing.T) {
 	for _, silent := range []bool{false, true} {
 		t.Run(fmt.Sprintf("silent %v", silent), func(t *testing.T) {

@@ -115,6 +115,9 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 	if err := w.retarget(ctx, set); err != nil {
 		return nil, err
 	}
+	if err := w.extendLocks(ctx, set); err != nil { // first: what it ends is not told again as changed
+		return nil, err
+	}
 	ended, err := w.endNarrowed(ctx, before, set)
 	if err != nil {
 		return nil, err
@@ -127,9 +130,6 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 		}
 	}
 	if _, err := w.leaf(ctx, audit.TypePolicyApplied, set.Digest(), body); err != nil {
-		return nil, err
-	}
-	if err := w.extendLocks(ctx, set); err != nil {
 		return nil, err
 	}
 	w.tellApps(before, set)

@@ -70,13 +70,15 @@ func (w *work) vouched(ctx context.Context, i Identity, at time.Time, l Login) e
 	if err != nil && CodeOf(err) != CodeNoPolicy {
 		return err
 	}
+	if set != nil {
+		if err := w.extendLocks(ctx, set); err != nil { // first: what it ends is not told again as changed
+			return err
+		}
+	}
 	if !l.GroupsAt.IsZero() && l.GroupsAt.Before(at) {
 		at = l.GroupsAt
 	}
-	if err := w.regroup(ctx, set, i.Principal, l.Groups, at); err != nil || set == nil {
-		return err
-	}
-	return w.extendLocks(ctx, set)
+	return w.regroup(ctx, set, i.Principal, l.Groups, at)
 }
 
 // renewProfile keeps what the provider did not tell this time: an address that is

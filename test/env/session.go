@@ -34,7 +34,7 @@ func (e *Env) Person(ctx context.Context, who string) (*api.Client, error) {
 	}
 	verifier, state := random(), random()
 	sum := sha256.Sum256([]byte(verifier))
-	q := url.Values{"port": {loopbackPort}, "state": {state}, "challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}}
+	q := url.Values{"idp": {"idp"}, "port": {loopbackPort}, "state": {state}, "challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}}
 	callback, err := dev.Login(ctx, client, e.Public+"/cli/login?"+q.Encode(), who)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func (p *product) browse(t testing.TB) *browser.Browser {
 func (p *product) console(t testing.TB, who string) *browser.Browser {
 	t.Helper()
 	b := p.browse(t)
-	b.Open(p.Public + "/")
+	b.Open(p.Public + "/login?idp=idp")
 	devLogin(t, b.Tab, who)
 	b.WaitURL(p.Public + "/")
 	return b

@@ -52,7 +52,7 @@ func (e *Env) browserClient() (*http.Client, error) {
 		return nil, err
 	}
 	return &http.Client{
-		Jar: jar, Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: e.publicTLS(), ForceAttemptHTTP2: true},
+		Jar: jar, Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: e.publicTLS(), ForceAttemptHTTP2: true, DialContext: e.ownDialer().DialContext},
 	}, nil
 }
 

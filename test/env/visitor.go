@@ -40,10 +40,7 @@ func (e *Env) NewVisitor(g *Gateway) (*Visitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	e.visitors++
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(e.visitors>>8), byte(e.visitors))}}
-	e.mu.Unlock()
+	d := e.ownDialer()
 	t := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: e.Roots(), MinVersion: tls.VersionTLS13}, ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -59,6 +56,14 @@ func (e *Env) NewVisitor(g *Gateway) (*Visitor, error) {
 	once.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	v.once = &once
 	return v, nil
+}
+
+// ownDialer dials from a loopback address that nobody else has.
+func (e *Env) ownDialer() *net.Dialer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.visitors++
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(e.visitors>>8), byte(e.visitors))}}
 }
 
 // navigating gives a request the headers of a browser's navigation, those that it

@@ -129,8 +129,8 @@ func (w *world) forms(t testing.TB, r api.Request) map[string]url.Values {
 	}
 	g := grants.Items[0].ID
 	return map[string]url.Values{
-		"/ask":                          {"entitlement": {"wiki/read"}, "duration": {"10m"}, "key": {"00112233445566778899aabbccddeeff"}},
-		"/requests/" + r.ID + "/decide": {"verdict": {"approve"}, "offer": {r.Offer.SHA256}},
+		"/ask":                            {"entitlement": {"wiki/read"}, "duration": {"10m"}, "key": {"00112233445566778899aabbccddeeff"}},
+		"/requests/" + r.ID + "/decide":   {"verdict": {"approve"}, "offer": {r.Offer.SHA256}},
 		"/requests/" + r.ID + "/withdraw": {}, "/grants/" + g + "/finish": {}, "/grants/" + g + "/revoke": {"reason": {"x"}},
 		"/logout": {},
 	}
@@ -206,9 +206,9 @@ func TestCsrfNoPageIsFramed(t *testing.T) {
 	v := w.visitor(t)
 	enter(t, v, w.App(env.WikiHost, "/team"), "carol")
 	pages := map[string]int{
-		w.App(env.WikiHost, "/team"):                  403, // she has no grant
-		w.App(env.WikiHost, "/.mayfly/logout"):        200,
-		w.App(env.WikiHost, "/.mayfly/x"):             404,
+		w.App(env.WikiHost, "/team"):                   403, // she has no grant
+		w.App(env.WikiHost, "/.mayfly/logout"):         200,
+		w.App(env.WikiHost, "/.mayfly/x"):              404,
 		w.App(env.WikiHost, "/.mayfly/callback?code="): 401,
 		w.Public + "/": 200, w.Public + "/ask": 200, w.Public + "/ask?entitlement=wiki/read": 200, w.Public + "/waiting": 200, w.Public + "/trace": 200,
 		w.Public + "/requests/" + r.ID: 200, w.Public + "/nowhere": 404, w.Public + "/requests/x": 404, w.Public + "/trace/x": 404,

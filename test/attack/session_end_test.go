@@ -49,7 +49,9 @@ func TestSessionIsOverAtTheNextRequest(t *testing.T) {
 			stolen := enter(t, v, page, who)
 			console := v.Cookies(w.Public)[api.ConsoleCookie]
 			thief := w.visitor(t)
-			try := func() env.Page { return look(t, thief, http.MethodGet, page, append(script, "Cookie", "__Host-mayfly="+stolen)...) }
+			try := func() env.Page {
+				return look(t, thief, http.MethodGet, page, append(script, "Cookie", "__Host-mayfly="+stolen)...)
+			}
 			if p := try(); p.Status != http.StatusOK {
 				t.Fatalf("before: %d %s", p.Status, p.Text)
 			}

@@ -343,6 +343,11 @@ func TestARefusedCodeIsSpent(t *testing.T) {
 		{"the host takes no people any more", func(w *world, _ access.Session, _ *feed.RedeemRequest) {
 			w.apply("apps/wiki.yaml", "callers: [people]", "callers: [services]", "identity: {headers: {name: x-acme-name, principal: x-acme-account}}\n", "")
 		}},
+		{"the host is another app's by now", func(w *world, _ access.Session, r *feed.RedeemRequest) {
+			w.files["apps/reports.yaml"] = []byte(strings.Replace(string(w.files["apps/reports.yaml"]), "[reports.acme", "[wiki.acme.example, reports.acme", 1))
+			w.apply("apps/wiki.yaml", "[wiki.acme.example, docs.acme.example]", "[docs.acme.example]")
+			r.App = "reports"
+		}},
 		{"the app has lost the host", func(w *world, _ access.Session, _ *feed.RedeemRequest) {
 			w.apply("apps/wiki.yaml", "hosts: [wiki.acme.example, docs", "hosts: [docs")
 		}},

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"testing"
 
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -38,7 +37,7 @@ func (b *Tab) Screenshot(width int) []byte {
 
 // SaveScreenshot writes a PNG to path in at most limit bytes: with as many colours
 // as that allows, of at most 256. The same picture gives the same file.
-func SaveScreenshot(t testing.TB, path string, picture []byte, limit int) {
+func SaveScreenshot(t TB, path string, picture []byte, limit int) {
 	t.Helper()
 	small, err := shrink(picture, limit)
 	if err != nil {

@@ -55,11 +55,16 @@ func logIn(t *testing.T, rp *oidc.RP, user string) (oidc.Facts, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(back)
+	return rp.Finish(t.Context(), keep, queryOf(t, back))
+}
+
+func queryOf(t *testing.T, address string) url.Values {
+	t.Helper()
+	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rp.Finish(t.Context(), keep, u.Query())
+	return u.Query()
 }
 
 func mustLogIn(t *testing.T, rp *oidc.RP, user string) oidc.Facts {
@@ -246,8 +251,8 @@ func TestRefreshTokensAreAskedForAsConfigured(t *testing.T) {
 	yes, no := true, false
 	for name, c := range map[string]struct {
 		listed         bool
-		refresh         *bool
-		asked, consent  bool
+		refresh        *bool
+		asked, consent bool
 		kept           bool
 	}{
 		"the provider lists them":     {listed: true, asked: true, kept: true},

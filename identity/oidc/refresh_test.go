@@ -309,3 +309,27 @@ func TestRefreshTokensAreNeverPrinted(t *testing.T) {
 		t.Errorf("%s, %v", text, err)
 	}
 }
+
+// The account must stay the same too, where another claim than sub names it.
+func TestRefreshOfAnAccountThatChanged(t *testing.T) {
+	p := newProvider(t)
+	p.more = map[string]any{"refresh_token": "r1"}
+	p.config = func(c *oidc.Config) { c.SubjectClaim = "oid" }
+	p.claims = func(c jwt.MapClaims) { c["oid"] = "77aa" }
+	rp := p.rp(t)
+	f, err := p.loginAt(t, rp, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := rp.Refresh(t.Context(), f.Refresh); err != nil || again.Principal != f.Principal {
+		t.Errorf("unchanged: %+v, %v", again, err)
+	}
+	p.claims = func(c jwt.MapClaims) { c["oid"] = "88bb" }
+	if again, err := rp.Refresh(t.Context(), f.Refresh); !errors.Is(err, oidc.ErrRefused) {
+		t.Errorf("changed: %+v, %v", again, err)
+	}
+	p.claims = func(c jwt.MapClaims) { c["oid"], c["sub"] = "77aa", "9a00" }
+	if again, err := rp.Refresh(t.Context(), f.Refresh); !errors.Is(err, oidc.ErrRefused) {
+		t.Errorf("of another subject: %+v, %v", again, err)
+	}
+}

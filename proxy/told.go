@@ -15,9 +15,10 @@ type told struct {
 	remove []string
 }
 
-// tell says what the app is told: the cookies without ours, and in the identity
-// headers the facts about the person who calls. A fact that is absent, or a caller
-// that is no person, leaves no header that the caller wrote itself.
+// tell says what the app is told: the cookies without ours, and at the people door,
+// in the identity headers, the facts about the person who calls. A fact that is
+// absent leaves no header that the caller wrote itself. At the services door Envoy
+// takes callers' own identity headers out before it asks, and takes none from us.
 func tell(v *ruling) told {
 	var out told
 	if values := v.r.HTTP.Header["Cookie"]; len(values) > 0 {
@@ -28,6 +29,9 @@ func tell(v *ruling) told {
 		} else if c.cut {
 			out.set = append(out.set, set("cookie", c.rest))
 		}
+	}
+	if v.r.Door != DoorPeople {
+		return out
 	}
 	for _, h := range v.app.Identity {
 		if value := v.caller.fact(h.Fact); value != "" && len(value) <= maxTold {

@@ -31,7 +31,8 @@ const (
 
 	StripeHost  = "stripe.acme.example"
 	ReportsHost = "reports.acme.example"
-	WikiHost    = "wiki.acme.example" // people only
+	WikiHost    = "wiki.acme.example"  // people only
+	BoardHost   = "board.acme.example" // of no app, until a test's policy has one
 
 	// The upstream keys, which only the sidecar holds. stripe-mock takes test keys only.
 	ReadKey    = "rk_test_readkeyheldbythegateway"
@@ -86,8 +87,9 @@ type Env struct {
 	stop context.CancelFunc
 	done []chan struct{}
 
-	mu     sync.Mutex
-	closes []func()
+	mu       sync.Mutex
+	closes   []func()
+	visitors int // so far
 }
 
 // Start starts everything but gateways, commits the policy and waits until it is
@@ -339,8 +341,8 @@ oidc:
 // writeCertificates makes the certificates that people see, mayflyd's and the
 // wiki's, and the roots that the command line trusts.
 func (e *Env) writeCertificates(_, _ context.Context) error {
-	for file, host := range map[string]string{"public": "localhost", "wiki": WikiHost} {
-		cert, err := e.CA.Mint(dev.Template{DNS: []string{host}, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	for file, hosts := range map[string][]string{"public": {"localhost"}, "wiki": {WikiHost, BoardHost}} {
+		cert, err := e.CA.Mint(dev.Template{DNS: hosts, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 		if err != nil {
 			return err
 		}

@@ -80,13 +80,13 @@ services: %q
 health: %q
 people: %q
 certificates:
-  - {hosts: [%s], cert: ../wiki.crt, key: ../wiki.key}
+  - {hosts: [%s, %s], cert: ../wiki.crt, key: ../wiki.key}
 envoy: {path: %q, concurrency: 1}
 secrets:
   stripe-read: {file: stripe-read.key, apps: [stripe], hosts: [%q]}
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
-`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, TrustDomain, address, health, people, WikiHost, e.Envoy, upstream, upstream)
+`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, TrustDomain, address, health, people, WikiHost, BoardHost, e.Envoy, upstream, upstream)
 	for _, line := range more {
 		text += line + "\n"
 	}

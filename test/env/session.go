@@ -25,33 +25,58 @@ const loopbackPort = "20000"
 // Person logs in as one of the provider's users, such as bob, the way mayfly login
 // does, and returns a client with that session.
 func (e *Env) Person(ctx context.Context, who string) (*api.Client, error) {
+	client, err := e.browserClient()
+	if err != nil {
+		return nil, err
+	}
+	secret, err := e.login(ctx, client, who)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewClient(api.ClientConfig{Server: e.Public, HTTP: client, Session: secret})
+}
+
+// Secret is Person that returns the secret of the session: what whoever reads the
+// command's file has.
+func (e *Env) Secret(ctx context.Context, who string) (string, error) {
+	client, err := e.browserClient()
+	if err != nil {
+		return "", err
+	}
+	return e.login(ctx, client, who)
+}
+
+func (e *Env) browserClient() (*http.Client, error) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{
-		Jar: jar, Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: e.publicTLS(), ForceAttemptHTTP2: true},
-	}
+	return &http.Client{
+		Jar: jar, Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: e.publicTLS(), ForceAttemptHTTP2: true, DialContext: e.ownDialer().DialContext},
+	}, nil
+}
+
+func (e *Env) login(ctx context.Context, client *http.Client, who string) (secret string, err error) {
 	verifier, state := random(), random()
 	sum := sha256.Sum256([]byte(verifier))
 	q := url.Values{"idp": {"idp"}, "port": {loopbackPort}, "state": {state}, "challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}}
 	callback, err := dev.Login(ctx, client, e.Public+"/cli/login?"+q.Encode(), who)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	code, err := codeOf(ctx, client, callback, state)
 	if err != nil {
-		return nil, fmt.Errorf("login as %s: %w", who, err)
+		return "", fmt.Errorf("login as %s: %w", who, err)
 	}
 	plain, err := api.NewClient(api.ClientConfig{Server: e.Public, HTTP: client})
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	made, err := plain.Exchange(ctx, api.CodeExchange{Code: code, Verifier: verifier})
 	if err != nil {
-		return nil, fmt.Errorf("login as %s: %w", who, err)
+		return "", fmt.Errorf("login as %s: %w", who, err)
 	}
-	return api.NewClient(api.ClientConfig{Server: e.Public, HTTP: client, Session: made.Secret})
+	return made.Secret, nil
 }
 
 // codeOf lets mayflyd finish the login and returns the code that it sends to the

@@ -17,8 +17,9 @@ import (
 )
 
 // Visitor is a person's browser without a screen: it keeps cookies, follows
-// redirects, navigates like a browser does, and runs no scripts. Each has cookies of
-// its own. It is used by one goroutine.
+// redirects, navigates like a browser does, and runs no scripts. Each has cookies and
+// a loopback address of its own, which limits are counted by. It is used by one
+// goroutine.
 type Visitor struct {
 	e    *Env
 	HTTP *http.Client // follows redirects
@@ -39,7 +40,7 @@ func (e *Env) NewVisitor(g *Gateway) (*Visitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	var d net.Dialer
+	d := e.ownDialer()
 	t := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: e.Roots(), MinVersion: tls.VersionTLS13}, ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -55,6 +56,14 @@ func (e *Env) NewVisitor(g *Gateway) (*Visitor, error) {
 	once.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	v.once = &once
 	return v, nil
+}
+
+// ownDialer dials from a loopback address that nobody else has.
+func (e *Env) ownDialer() *net.Dialer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.visitors++
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(e.visitors>>8), byte(e.visitors))}}
 }
 
 // navigating gives a request the headers of a browser's navigation, those that it

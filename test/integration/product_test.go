@@ -8,7 +8,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -62,29 +61,9 @@ var errNotYet = errors.New("not yet")
 func startWith(c env.Config) (p *product, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "mf") // short: sockets are in it
-	if err != nil {
+	p, c.Envoy = &product{}, envoyPath
+	if p.Env, p.stop, err = env.Launch(ctx, c); err != nil {
 		return nil, err
-	}
-	p = &product{stop: func() error { return os.RemoveAll(dir) }}
-	bin := filepath.Join(dir, "bin")
-	if err := os.Mkdir(bin, 0o700); err != nil {
-		return nil, err
-	}
-	if err := env.Build(ctx, bin); err != nil {
-		return nil, err
-	}
-	c.Bin, c.Envoy, c.StripeMock, c.Dir = bin, envoyPath, env.Tool("bin", "stripe-mock"), dir
-	if p.Env, err = env.Start(ctx, c); err != nil {
-		return nil, err
-	}
-	p.stop = func() error {
-		err := p.Close()
-		if os.Getenv("MAYFLY_KEEP") != "" {
-			fmt.Println("logs are kept in", dir)
-			return err
-		}
-		return firstOf(err, os.RemoveAll(dir))
 	}
 	if p.gw, err = p.StartGateway(ctx, "gw"); err != nil {
 		return nil, err

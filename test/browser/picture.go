@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
@@ -33,6 +34,18 @@ func (b *Tab) Screenshot(width int) []byte {
 		return err
 	})
 	return out
+}
+
+// Dark makes the person one who prefers dark pages, or no longer.
+func (b *Tab) Dark(on bool) {
+	b.t.Helper()
+	scheme := map[bool]string{true: "dark", false: "light"}[on]
+	b.do("prefer "+scheme, func(ctx context.Context) error {
+		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	})
 }
 
 // SaveScreenshot writes a PNG to path in at most limit bytes: with as many colours

@@ -145,6 +145,34 @@ func (r Record) Map() (map[string]any, error) {
 	return m, nil
 }
 
+// Texts returns the body of any record flat, as texts: members of objects by a.b,
+// of lists by their index. What is null is left out.
+func (r Record) Texts() (map[string]string, error) {
+	body, err := r.Map()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	var add func(prefix string, v any)
+	add = func(prefix string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for key, one := range v {
+				add(strings.TrimPrefix(prefix+"."+key, "."), one)
+			}
+		case []any:
+			for i, one := range v {
+				add(prefix+"."+strconv.Itoa(i), one)
+			}
+		case nil:
+		default:
+			out[prefix] = fmt.Sprint(v)
+		}
+	}
+	add("", body)
+	return out, nil
+}
+
 func (r Record) check() error {
 	if !validID("rec_", r.ID) {
 		return fmt.Errorf("id %.40q: want rec_ and 26 characters", r.ID)

@@ -56,7 +56,7 @@ func parse(a assets) (map[string]*template.Template, error) {
 			}
 			return "", fmt.Errorf("no asset %q", name)
 		},
-		"stamp": stampText,
+		"instant": instant,
 	})
 	base, err := base.ParseFS(embedded, "templates/layout.html", "templates/parts.html")
 	if err != nil {

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +21,12 @@ type timeline struct {
 	Axis   []axisMark
 	Now    string // where now is, "" if it is not in the picture
 	Action bool   // there are actions to show
+}
+
+// Has reports whether a mark of that kind is drawn: the legend names no other.
+func (t *timeline) Has(kind string) bool {
+	is := func(m mark) bool { return m.Kind == kind }
+	return slices.ContainsFunc(t.Asked, is) || slices.ContainsFunc(t.Ticks, is)
 }
 
 // mark is one point in time. X is a share such as 12.50%.

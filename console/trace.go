@@ -73,11 +73,11 @@ func (c *Console) viewTrace(t access.Trace) (traceView, time.Time, error) {
 	}
 	var records []told
 	for _, one := range t.Records {
-		body, err := one.Record.Map()
+		body, err := one.Record.Texts()
 		if err != nil {
 			return out, now, fmt.Errorf("record %s: %w", one.Record.ID, err)
 		}
-		records = append(records, told{Traced: one, detail: flatten(body)})
+		records = append(records, told{Traced: one, detail: body})
 	}
 	results := resultsOf(records)
 	day := ""
@@ -263,27 +263,4 @@ func placeText(p access.Place) string {
 		return "leaf " + strconv.FormatUint(p.Seq, 10)
 	}
 	return p.Spool + ", record " + strconv.FormatUint(p.Seq, 10)
-}
-
-// flatten makes a body's values texts, members of objects by a.b.
-func flatten(body map[string]any) map[string]string {
-	out := map[string]string{}
-	var add func(prefix string, v any)
-	add = func(prefix string, v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			for key, one := range v {
-				add(strings.TrimPrefix(prefix+"."+key, "."), one)
-			}
-		case []any:
-			for i, one := range v {
-				add(prefix+"."+strconv.Itoa(i), one)
-			}
-		case nil:
-		default:
-			out[prefix] = fmt.Sprint(v)
-		}
-	}
-	add("", body)
-	return out
 }

@@ -39,6 +39,10 @@ func at(t, now time.Time) when {
 // stampText is an instant for machines, to the second.
 func stampText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
+// instant is one for scripts, to the millisecond: a clock a second late would
+// show more time than there is.
+func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
 // long shows a duration in its two largest units: "1 h 5 min", "45 s".
 func long(d time.Duration) string {
 	d = d.Round(time.Second)

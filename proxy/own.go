@@ -89,7 +89,7 @@ func readCallback(query string) (code, state string, ok bool) {
 // nothing.
 func (c *Checker) logoutPage(v *ruling) *app.Response {
 	p := page{
-		Title: "Log out of " + v.app.Name, Text: []string{"Your session on this host ends. You stay logged in at the console and at other apps."},
+		Title: "Log out of " + v.app.Name, App: v.app.Name, Text: []string{"Your session on this host ends. You stay logged in at the console and at other apps."},
 		Form:  &form{Action: pathLogout, Button: "Log out"},
 		Links: []link{{Href: "/", Text: "Stay logged in"}},
 	}
@@ -103,7 +103,7 @@ func (c *Checker) logoutPage(v *ruling) *app.Response {
 // session counts no more at this gateway, even if the control plane does not hear.
 func (c *Checker) logout(ctx context.Context, v *ruling) *app.Response {
 	p := page{
-		Title: "Logged out of " + v.app.Name, Text: []string{"The session on this host has ended."},
+		Title: "Logged out of " + v.app.Name, App: v.app.Name, Text: []string{"The session on this host has ended."},
 		Links: []link{{Href: v.app.Console + "/logout", Text: "Log out everywhere", Primary: true}, {Href: "/", Text: "Log in again"}},
 	}
 	if !c.leave(ctx, v) {

@@ -21,13 +21,17 @@ var pageSource string
 // request: the template escapes them. It runs no script.
 type page struct {
 	Title string
+	App   string // whose host it is
 	Text  []string
 	Facts []fact
 	Form  *form
 	Links []link
 }
 
-type fact struct{ Name, Value string }
+type fact struct {
+	Name, Value string
+	Code        bool // an identifier, to be copied
+}
 
 type link struct {
 	Href, Text string
@@ -87,17 +91,18 @@ func wantsPage(v *ruling) bool {
 // it, and a way to ask for that.
 func (ps *pages) denial(v *ruling, d *grant.Denial) app.Response {
 	info := d.Info()
-	p := page{Title: titleOf(d), Text: []string{sentence(d.Sentence)}, Links: nextSteps(v, d)}
-	p.Facts = append(p.Facts, fact{"App", v.app.Name}, fact{"Reason", string(d.Reason)})
-	if d.Entitlement != "" {
-		p.Facts = append(p.Facts, fact{"Would be allowed by", d.Entitlement})
-	}
-	if !d.ID.IsZero() {
-		p.Facts = append(p.Facts, fact{"Denial", d.ID.String()})
-	}
+	p := page{Title: titleOf(d), App: v.app.Name, Text: []string{sentence(d.Sentence)}, Links: nextSteps(v, d)}
 	if s := v.caller.session; s != nil {
-		p.Facts = append(p.Facts, fact{"You are", shown(s)}, fact{"Account", s.Principal.String()})
+		p.Facts = append(p.Facts, fact{Name: "You are", Value: shown(s)}, fact{"Account", s.Principal.String(), true})
 		p.Text = append(p.Text, advice(d)...)
+	}
+	p.Facts = append(p.Facts, fact{Name: "App", Value: v.app.Name})
+	if d.Entitlement != "" {
+		p.Facts = append(p.Facts, fact{Name: "Allowed by", Value: d.Entitlement})
+	}
+	p.Facts = append(p.Facts, fact{"Reason", string(d.Reason), true})
+	if !d.ID.IsZero() {
+		p.Facts = append(p.Facts, fact{"Denial", d.ID.String(), true})
 	}
 	resp := *ps.render(p, info.HTTP)
 	for name, values := range app.DenialHeader(d, resp.Header.Get("Content-Type")) {

@@ -28,6 +28,9 @@ type Provider interface {
 	// Logout says whose sessions a logout token ends. Its errors wrap those of
 	// package oidc.
 	Logout(ctx context.Context, logoutToken string) (oidc.LogoutFacts, error)
+	// Undo forgets that a token was seen: what it says could not be carried out, and
+	// the provider may try again.
+	Undo(oidc.LogoutFacts)
 }
 
 // Pages draws what a browser is shown; *console.Console is one. Each answers

@@ -50,7 +50,10 @@ type bent struct {
 	begin  error
 	finish func(context.Context, *oidc.Facts) error
 	logout func(string) (oidc.LogoutFacts, error)
+	undone int
 }
+
+func (b *bent) Undo(oidc.LogoutFacts) { b.undone++ }
 
 func (b *bent) Begin(ctx context.Context, state string) (string, []byte, error) {
 	if b.begin != nil {
@@ -370,6 +373,8 @@ func TestProviderLogout(t *testing.T) {
 			return oidc.LogoutFacts{Subject: "alice"}, nil
 		case "nobody":
 			return oidc.LogoutFacts{Subject: "zoe"}, nil
+		case "of nobody and nothing": // no logout that can be carried out
+			return oidc.LogoutFacts{}, nil
 		case "down":
 			return oidc.LogoutFacts{}, fmt.Errorf("%w: keys", oidc.ErrUnavailable)
 		}
@@ -394,12 +399,17 @@ func TestProviderLogout(t *testing.T) {
 			"JSON":             {`{"logout_token":"by sid"}`, "application/json", "invalid_request"},
 			"too long":         {"logout_token=" + strings.Repeat("a", 70_000), form, "invalid_request"},
 			"keys not at hand": {"logout_token=down", form, "server_error"},
+			"not to be done":   {"logout_token=of+nobody+and+nothing", form, "server_error"},
 		} {
 			res := send("/oidc/idp/logout", c.body, c.kind)
 			if got := read[api.LogoutError](t, res, 400); got.Error != c.code || strings.Contains(got.Description, "secret words") || res.Header().Get("Cache-Control") != "no-store" {
 				t.Errorf("%s: %+v", name, got)
 			}
 		}
+		if idp.undone != 1 {
+			t.Errorf("of one logout that failed %d may be tried again", idp.undone)
+		}
+		idp.undone = 0
 		want(t, "another's address", send("/oidc/nobody/logout", "logout_token="+url.QueryEscape(token), form), 404, "no_route")
 		want(t, "by a link", alice.get("/oidc/idp/logout?logout_token="+url.QueryEscape(token)), 405, "method")
 		res := send("/oidc/idp/logout?logout_token=by+sid", "x=y", form)

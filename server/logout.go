@@ -80,6 +80,7 @@ func (s *Server) providerLogout(w http.ResponseWriter, r *http.Request) error {
 	}
 	n, err := s.service.LogoutAt(r.Context(), access.ProviderLogout{IDP: provider.Name(), Subject: facts.Subject, Session: facts.SID})
 	if err != nil {
+		provider.Undo(facts) // so that its next try is no replay
 		s.c.Log.ErrorContext(r.Context(), "logout of a provider failed", "provider", provider.Name(), "cause", causeOf(err))
 		return failedLogout(w, "the sessions could not be ended")
 	}

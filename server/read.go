@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -163,12 +162,12 @@ func (s *Server) trace(w http.ResponseWriter, r *http.Request, c caller) error {
 func whoKeys() []string { return []string{"approver", "by", "principal", "requester"} }
 
 func entryOf(one access.Traced, shown map[string]string) (api.Entry, error) {
-	body, err := one.Record.Map()
+	body, err := one.Record.Texts()
 	if err != nil {
 		return api.Entry{}, fmt.Errorf("record %s: %w", one.Record.ID, err)
 	}
 	e := api.Entry{
-		Time: audit.Stamp(one.Record.Time), Type: string(one.Record.Type), Place: placeText(one.Place), Node: one.Record.Node, Detail: flatten(body),
+		Time: audit.Stamp(one.Record.Time), Type: string(one.Record.Type), Place: placeText(one.Place), Node: one.Record.Node, Detail: body,
 	}
 	for _, key := range whoKeys() {
 		if v := e.Detail[key]; v != "" && e.Who == "" {
@@ -187,27 +186,4 @@ func placeText(p access.Place) string {
 		return "leaf " + strconv.FormatUint(p.Seq, 10)
 	}
 	return p.Spool + " " + strconv.FormatUint(p.Seq, 10)
-}
-
-// flatten makes a body's values texts, members of objects by a.b.
-func flatten(body map[string]any) map[string]string {
-	out := map[string]string{}
-	var add func(prefix string, v any)
-	add = func(prefix string, v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			for _, key := range slices.Sorted(maps.Keys(v)) {
-				add(strings.TrimPrefix(prefix+"."+key, "."), v[key])
-			}
-		case []any:
-			for i, one := range v {
-				add(prefix+"."+strconv.Itoa(i), one)
-			}
-		case nil:
-		default:
-			out[prefix] = fmt.Sprint(v)
-		}
-	}
-	add("", body)
-	return out
 }

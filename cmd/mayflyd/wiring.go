@@ -263,31 +263,17 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 // recheck asks identity providers again about those who hold something. It has a
 // loop of its own: a provider that hangs keeps nobody's end off the record.
 func (d *daemon) recheck(ctx context.Context) error {
-	tick := time.NewTicker(recheckEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return d.each(ctx, recheckEvery, func() {
 		if err := d.service.Recheck(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "people not checked at their providers, tried again", "error", err)
 		}
-	}
+	})
 }
 
 // sweep writes down what time alone has brought, and signs what was committed.
 // Gateways end grants by themselves.
 func (d *daemon) sweep(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return d.each(ctx, sweepEvery, func() {
 		if _, err := d.service.Expire(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "requests not expired, tried again", "error", err)
 		}
@@ -297,6 +283,20 @@ func (d *daemon) sweep(ctx context.Context) error {
 		// Signed and pinned also while no gateway asks for a Pong.
 		if _, err := d.service.Checkpoint(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "no checkpoint signed, tried again", "error", err)
+		}
+	})
+}
+
+// each calls f at each interval until ctx ends.
+func (d *daemon) each(ctx context.Context, interval time.Duration, f func()) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			f()
 		}
 	}
 }

@@ -155,6 +155,7 @@ func TestProvidersThatCannotBeUsed(t *testing.T) {
 		"discovery of another issuer": func(p *provider) { p.discovery = map[string]any{"issuer": "https://evil.example"} },
 		"token endpoint in the clear": func(p *provider) { p.discovery = map[string]any{"token_endpoint": "http://idp.acme.example/token"} },
 		"keys in the clear":           func(p *provider) { p.discovery = map[string]any{"jwks_uri": "http://idp.acme.example/keys"} },
+		"a provider inside":           func(p *provider) { p.config = func(c *oidc.Config) { c.AllowAddresses = nil } },
 		"userinfo in the clear":       func(p *provider) { p.discovery = map[string]any{"userinfo_endpoint": "http://idp.acme.example/me"} },
 		"keys that are a file":        func(p *provider) { p.discovery = map[string]any{"jwks_uri": "file:///etc/passwd"} },
 		"keys of the cloud's":         func(p *provider) { p.discovery = map[string]any{"jwks_uri": "https://169.254.169.254/keys"} },

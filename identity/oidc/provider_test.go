@@ -38,6 +38,7 @@ type provider struct {
 	noID      bool             // no ID token when refreshing
 	userinfo  http.HandlerFunc // nil: there is none
 	config    func(*oidc.Config)
+	withdrawn bool // its key is shown no more
 
 	mu    sync.Mutex
 	nonce string
@@ -66,6 +67,10 @@ func newProvider(t *testing.T) *provider {
 		answer(w, doc)
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+		if p.withdrawn {
+			answer(w, map[string]any{"keys": []any{}})
+			return
+		}
 		pub, _ := key.PublicKey.ECDH()
 		xy := pub.Bytes()[1:]
 		answer(w, map[string]any{"keys": []any{map[string]any{

@@ -55,11 +55,16 @@ func logIn(t *testing.T, rp *oidc.RP, user string) (oidc.Facts, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(back)
+	return rp.Finish(t.Context(), keep, queryOf(t, back))
+}
+
+func queryOf(t *testing.T, address string) url.Values {
+	t.Helper()
+	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rp.Finish(t.Context(), keep, u.Query())
+	return u.Query()
 }
 
 func mustLogIn(t *testing.T, rp *oidc.RP, user string) oidc.Facts {
@@ -246,8 +251,8 @@ func TestRefreshTokensAreAskedForAsConfigured(t *testing.T) {
 	yes, no := true, false
 	for name, c := range map[string]struct {
 		listed         bool
-		refresh         *bool
-		asked, consent  bool
+		refresh        *bool
+		asked, consent bool
 		kept           bool
 	}{
 		"the provider lists them":     {listed: true, asked: true, kept: true},
@@ -302,5 +307,29 @@ func TestRefreshTokensAreNeverPrinted(t *testing.T) {
 	b, err := json.Marshal(f)
 	if text := fmt.Sprintf("%v %+v %#v %s", f, f, f, b); err != nil || strings.Contains(text, "hunter2") {
 		t.Errorf("%s, %v", text, err)
+	}
+}
+
+// The account must stay the same too, where another claim than sub names it.
+func TestRefreshOfAnAccountThatChanged(t *testing.T) {
+	p := newProvider(t)
+	p.more = map[string]any{"refresh_token": "r1"}
+	p.config = func(c *oidc.Config) { c.SubjectClaim = "oid" }
+	p.claims = func(c jwt.MapClaims) { c["oid"] = "77aa" }
+	rp := p.rp(t)
+	f, err := p.loginAt(t, rp, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := rp.Refresh(t.Context(), f.Refresh); err != nil || again.Principal != f.Principal {
+		t.Errorf("unchanged: %+v, %v", again, err)
+	}
+	p.claims = func(c jwt.MapClaims) { c["oid"] = "88bb" }
+	if again, err := rp.Refresh(t.Context(), f.Refresh); !errors.Is(err, oidc.ErrRefused) {
+		t.Errorf("changed: %+v, %v", again, err)
+	}
+	p.claims = func(c jwt.MapClaims) { c["oid"], c["sub"] = "77aa", "9a00" }
+	if again, err := rp.Refresh(t.Context(), f.Refresh); !errors.Is(err, oidc.ErrRefused) {
+		t.Errorf("of another subject: %+v, %v", again, err)
 	}
 }

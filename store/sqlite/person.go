@@ -67,7 +67,7 @@ func (s persons) Erase(ctx context.Context, p identity.Principal) error {
 	if _, err := s.t.exec(ctx, `DELETE FROM texts WHERE principal = ?`, p.String()); err != nil {
 		return about(err, "erase a person's texts")
 	}
-	if err := (identities{s.t}).Delete(ctx, p); err != nil {
+	if err := identities(s).Delete(ctx, p); err != nil {
 		return err
 	}
 	_, err := s.t.exec(ctx, `UPDATE grants SET pseudonym = '' WHERE principal = ?

@@ -22,7 +22,9 @@ func (s quarantines) Lift(ctx context.Context, sidecar identity.Principal) error
 }
 
 func (s quarantines) List(ctx context.Context) ([]access.Quarantine, error) {
-	read := func(r row) (q access.Quarantine, err error) { return q, r.Scan(asText(&q.Sidecar), asTime(&q.Since), &q.Reason) }
+	read := func(r row) (q access.Quarantine, err error) {
+		return q, r.Scan(asText(&q.Sidecar), asTime(&q.Since), &q.Reason)
+	}
 	out, err := list(ctx, s.t, read, `SELECT sidecar, since, reason FROM quarantines ORDER BY sidecar`)
 	return out, about(err, "list quarantines")
 }

@@ -26,7 +26,9 @@ func testQuarantines(t *testing.T, store access.Store) {
 		return func(ctx context.Context, tx access.Tx) error { return tx.Quarantines().Lift(ctx, p) }
 	}
 	list := func() []access.Quarantine {
-		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Quarantine, error) { return tx.Quarantines().List(ctx) })
+		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Quarantine, error) {
+			return tx.Quarantines().List(ctx)
+		})
 	}
 	refused(t, store, access.ErrNotFound, lift(a.Sidecar))
 	put(b)

@@ -47,11 +47,22 @@ type Browser struct {
 	c Config
 }
 
+// TB is who a browser belongs to: a test, or the demo. Fatal and Fatalf do not
+// return.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // New starts a browser, which ends with the test.
-func New(t testing.TB, c Config) *Browser {
+func New(t TB, c Config) *Browser {
 	t.Helper()
-	if c.Path == "" {
-		c.Path = need.Chromium(t)
+	if test, ok := t.(testing.TB); ok && c.Path == "" {
+		c.Path = need.Chromium(test)
 	}
 	profile, err := os.MkdirTemp("", "mfb")
 	if err != nil {
@@ -128,7 +139,7 @@ func (b *Tab) open(parent context.Context, options ...chromedp.ContextOption) {
 }
 
 // removeProfile waits for the last process of the browser to let go of it.
-func removeProfile(t testing.TB, profile string) {
+func removeProfile(t TB, profile string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := env.Eventually(ctx, "remove the profile", func() error {

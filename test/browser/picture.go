@@ -10,8 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
@@ -36,9 +36,21 @@ func (b *Tab) Screenshot(width int) []byte {
 	return out
 }
 
+// Dark makes the person one who prefers dark pages, or no longer.
+func (b *Tab) Dark(on bool) {
+	b.t.Helper()
+	scheme := map[bool]string{true: "dark", false: "light"}[on]
+	b.do("prefer "+scheme, func(ctx context.Context) error {
+		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	})
+}
+
 // SaveScreenshot writes a PNG to path in at most limit bytes: with as many colours
 // as that allows, of at most 256. The same picture gives the same file.
-func SaveScreenshot(t testing.TB, path string, picture []byte, limit int) {
+func SaveScreenshot(t TB, path string, picture []byte, limit int) {
 	t.Helper()
 	small, err := shrink(picture, limit)
 	if err != nil {

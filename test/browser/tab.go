@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/network"
@@ -19,7 +18,7 @@ import (
 // Tab is one tab. Its methods end the test when the page does not do what is asked
 // of it in time. One goroutine uses it.
 type Tab struct {
-	t      testing.TB
+	t      TB
 	ctx    context.Context // chromedp keeps the tab in it
 	script bool            // scripts run
 	seen   watch

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,21 +48,33 @@ func (p *Process) Start() error {
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, p.env, out, out
 	// What we started does not outlive us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		_ = out.Close()
+	done, started := make(chan struct{}), make(chan error)
+	go p.hold(cmd, out, done, started)
+	if err := <-started; err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
-	done := make(chan struct{})
 	p.cmd, p.done = cmd, done
-	go func() {
-		err := cmd.Wait()
-		_ = out.Close()
-		p.mu.Lock()
-		p.err = err
-		p.mu.Unlock()
-		close(done)
-	}()
 	return nil
+}
+
+// hold starts cmd and waits for its end on a thread that nobody else gets: Linux
+// ends the program with the thread that started it, and others' goroutines may end
+// theirs.
+func (p *Process) hold(cmd *exec.Cmd, out *os.File, done chan struct{}, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Start()
+	started <- err
+	if err != nil {
+		_ = out.Close()
+		return
+	}
+	err = cmd.Wait()
+	_ = out.Close()
+	p.mu.Lock()
+	p.err = err
+	p.mu.Unlock()
+	close(done)
 }
 
 func (p *Process) running() bool {

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"flag"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -13,27 +14,27 @@ const maxPicture = 150 << 10
 
 var screenshots = flag.String("screenshots", "", "folder that pictures of the pages are written to: make screenshots")
 
-// picture is one page as docs/img shows it.
-type picture struct {
-	name  string // of its file, without .png
-	width int    // of the window, in CSS pixels
-	// open brings a person to the page, with things on it to be seen.
-	open func(testing.TB, *product) *browser.Tab
-}
-
-// pictures is what make screenshots takes, in this order.
-func pictures() []picture { return nil }
-
-// TestScreenshots writes the pictures. It is no check of the pages: other tests are.
+// TestScreenshots writes the pictures. It is no check of the pages: TestBrowserPages
+// opens the same ones and is.
 func TestScreenshots(t *testing.T) {
 	if *screenshots == "" {
 		t.Skip("only with -screenshots: make screenshots")
 	}
-	p := theProduct(t)
-	for _, shot := range pictures() {
-		t.Run(shot.name, func(t *testing.T) {
-			tab := shot.open(t, p)
-			browser.SaveScreenshot(t, filepath.Join(*screenshots, shot.name+".png"), tab.Screenshot(shot.width), maxPicture)
-		})
+	s := newStage(t)
+	for _, one := range stagePages() {
+		tab := one.open(s)
+		for _, text := range one.says {
+			tab.WaitText(text)
+		}
+		for _, width := range []int{390, 1280} {
+			name := fmt.Sprintf("%s-%d.png", one.name, width)
+			browser.SaveScreenshot(t, filepath.Join(*screenshots, name), tab.Screenshot(width), maxPicture)
+			if one.dark {
+				tab.Dark(true)
+				name = fmt.Sprintf("%s-dark-%d.png", one.name, width)
+				browser.SaveScreenshot(t, filepath.Join(*screenshots, name), tab.Screenshot(width), maxPicture)
+				tab.Dark(false)
+			}
+		}
 	}
 }

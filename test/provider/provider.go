@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -140,8 +139,8 @@ func command(c Config) (*exec.Cmd, error) {
 	}
 	cmd := exec.Command(node, filepath.Join(root, "test", "npm", "provider.js"), string(config))
 	cmd.Env = append(os.Environ(), "NODE_ENV=test", "NODE_EXTRA_CA_CERTS="+c.Roots)
-	// What we started does not outlive us.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// It ends with its standard input, so it does not outlive us. Pdeathsig would end
+	// it with the thread that started it.
 	return cmd, nil
 }
 

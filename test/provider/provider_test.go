@@ -91,7 +91,7 @@ func TestMayflyLogsPeopleInAtIt(t *testing.T) {
 	need.Chromium(t)
 	c := newClient(t)
 	p := c.provider(t)
-	rp, err := oidc.New(oidc.Config{Name: "node", Issuer: p.Issuer(), ClientID: clientID, RedirectURL: c.url + "/callback"})
+	rp, err := oidc.New(oidc.Config{Name: "node", Issuer: p.Issuer(), ClientID: clientID, RedirectURL: c.url + "/callback", AllowAddresses: oidc.Loopback()})
 	if err != nil {
 		t.Fatal(err)
 	}

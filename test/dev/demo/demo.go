@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -63,7 +64,7 @@ func Run(ctx context.Context, c Config) error {
 func (s *story) tell(ctx context.Context, c Config) error {
 	for _, chapter := range []func(context.Context) error{
 		func(ctx context.Context) error { return s.begin(ctx, c.Env) },
-		s.refused, s.asked, s.approved, s.used, s.held, s.timeEnds, s.revoked, s.traced, s.verified,
+		s.refused, s.asked, s.approved, s.used, s.held, s.timeEnds, s.revoked, s.person, s.traced, s.verified,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -166,7 +167,21 @@ func (s *story) keep(ctx context.Context) error {
 	}
 	s.say("  %s/mayfly request stripe/refunds --param charge=ch_1 --param amount_max=5000 --reason \"refund of order 17\"", s.e.Bin)
 	s.say("")
+	s.say("or as a person in a browser that trusts %s (alice, bob and carol need no password):", s.e.RootsFile())
+	s.say("")
+	s.say("  the console   %s/", s.e.Public)
+	s.say("  the wiki      %s   with %s resolved to %s", s.e.App(env.WikiHost, "/"), env.WikiHost, gatewayHost(s.gw))
+	s.say("")
 	s.say("The gateway for %s and %s listens on %s; logs are in %s.", env.StripeHost, env.ReportsHost, s.gw.Address, s.e.Dir)
 	<-ctx.Done()
 	return nil
+}
+
+// gatewayHost is the address at which a gateway takes people.
+func gatewayHost(g *env.Gateway) string {
+	host, _, err := net.SplitHostPort(g.People)
+	if err != nil {
+		return g.People
+	}
+	return host
 }

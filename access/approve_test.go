@@ -52,6 +52,18 @@ func TestP6_NobodyApprovesTheirOwnAccess(t *testing.T) {
 		{"an e-mail that became the same after the request", alice, twin, func(w *world) {
 			w.login(alice, "alice@acme.example")
 		}, func(w *world) { w.login(twin, "alice@acme.example") }, access.CodeSelfApproval},
+		{"an e-mail that went to another account after the request", alice, twin, func(w *world) {
+			w.login(alice, "alice@acme.example")
+		}, func(w *world) {
+			w.login(alice, "renamed@acme.example")
+			w.login(twin, "alice@acme.example")
+		}, access.CodeSelfApproval},
+		{"an e-mail that a login after the request did not tell", alice, twin, func(w *world) {
+			w.login(alice, "alice@acme.example")
+		}, func(w *world) {
+			w.login(alice, "")
+			w.login(twin, "alice@acme.example")
+		}, access.CodeSelfApproval},
 		{"an account that policy no longer lists as the person's", alice, aliceAdmin, nil, func(w *world) {
 			w.apply("mayfly.yaml", `, "user:idp:alice-admin"`, "")
 		}, access.CodeSelfApproval},

@@ -56,7 +56,7 @@ func (s Source) Redeem(ctx context.Context, i feed.Instance, r *feed.RedeemReque
 	var refusal string
 	err = s.update(ctx, func(w *work) error {
 		out = nil
-		set, a, err := s.fronted(ctx, w.tx, i, r.GetApp())
+		set, a, err := s.told(ctx, w.tx, i, r.GetApp())
 		if err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (s Source) Lookup(ctx context.Context, i feed.Instance, r *feed.LookupReque
 	}
 	out := &feed.SessionResponse{}
 	err = s.store.View(ctx, func(tx Tx) error {
-		set, a, err := s.fronted(ctx, tx, i, r.GetApp())
+		set, a, err := s.told(ctx, tx, i, r.GetApp())
 		if err != nil {
 			return err
 		}
@@ -244,6 +244,22 @@ func hashOf(b []byte) (hash [32]byte, err error) {
 	}
 	copy(hash[:], b)
 	return hash, nil
+}
+
+// told is fronted for an instance that is told of sessions: not one in quarantine.
+func (s *Service) told(ctx context.Context, tx Tx, i feed.Instance, app string) (*policy.Set, policy.App, error) {
+	set, a, err := s.fronted(ctx, tx, i, app)
+	if err != nil {
+		return nil, policy.App{}, err
+	}
+	quiet, err := silent(ctx, tx, []feed.Beat{{Instance: i}})
+	if err != nil {
+		return nil, policy.App{}, err
+	}
+	if quiet[i] {
+		return nil, policy.App{}, status.Error(codes.PermissionDenied, "this gateway is in quarantine")
+	}
+	return set, a, nil
 }
 
 // fronted returns an app that policy has the instance's node front.

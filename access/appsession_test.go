@@ -308,6 +308,32 @@ func TestTheCallbackNamesThePortOfPeople(t *testing.T) {
 	}
 }
 
+// A gateway in quarantine makes no session and learns of none; it may still say that
+// somebody logged out.
+func TestP4_AGatewayInQuarantineIsToldOfNoSession(t *testing.T) {
+	w := peopleWorld(t)
+	ctx := t.Context()
+	w.join("1")
+	s := w.console(alice, "")
+	w.enter(s, wikiHost, 1)
+	ask := w.handOver(s, docsHost, 2)
+	if _, err := w.Quarantine(ctx, w.as(dave), gateway, ""); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.Source().Redeem(ctx, w.instance("1"), ask); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("redeemed: %v, %v", out, err)
+	}
+	if out, err := w.Source().Lookup(ctx, w.instance("2"), &feed.LookupRequest{App: "wiki", Hash: secret(1)}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("looked up: %v, %v", out, err)
+	}
+	if _, err := w.Source().EndSession(ctx, w.instance("1"), &feed.EndSessionRequest{App: "wiki", Hash: secret(1)}); err != nil {
+		t.Error(err)
+	}
+	if got := w.sessions("wiki"); len(got) != 0 {
+		t.Errorf("live: %v", got)
+	}
+}
+
 // Whatever is wrong with it, a code that was shown is spent, and no session is made.
 func TestARefusedCodeIsSpent(t *testing.T) {
 	for _, c := range []struct {

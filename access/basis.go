@@ -15,10 +15,12 @@ import (
 )
 
 // Basis is what a request was decided from, stored with it (P8): each decision
-// with its inputs, in order, and the accounts that counted as the requester's.
-// It is in the erasable table; leaves hold its parts by SHA-256 only.
+// with its inputs, in order, and by what the requester and whoever would hold the
+// grant were known. It is in the erasable table; leaves hold its parts by SHA-256
+// only.
 type Basis struct {
-	Accounts  []string        `json:"accounts"` // of the requester's person, however known (P6)
+	Accounts  []string        `json:"accounts"`         // of both persons, however known (P6)
+	Emails    []string        `json:"emails,omitempty"` // verified, of these accounts: an account that has one later is theirs too
 	Decisions []BasisDecision `json:"decisions"`
 }
 

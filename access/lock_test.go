@@ -254,6 +254,18 @@ func TestUnlockNeedsAGrant(t *testing.T) {
 	wantCode(t, err, access.CodeNotFound)
 }
 
+// Who is locked is nothing that anybody who may not unlock can find out.
+func TestUnlockTellsNobodyElseWhoIsLocked(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.lock("alice")
+	_, locked := w.Unlock(ctx, w.as(erin), alice)
+	_, free := w.Unlock(ctx, w.as(erin), carol)
+	if access.CodeOf(locked) != access.CodeNoGrant || access.CodeOf(free) != access.CodeNoGrant || locked.Error() != free.Error() {
+		t.Errorf("locked: %v; not locked: %v", locked, free)
+	}
+}
+
 // TestALockMeetsAccountsThatComeLater: by a commit of policy, by the address of a
 // login, and by one that the provider tells when it is asked again.
 func TestALockMeetsAccountsThatComeLater(t *testing.T) {

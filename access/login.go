@@ -80,8 +80,8 @@ func (s *Service) NewSession(ctx context.Context, l Login) (SessionSecret, Sessi
 	var out Session
 	err := s.update(ctx, func(w *work) error {
 		out = w.session(l, secret)
-		if err := w.tx.Persons().SetProfile(ctx, l.Principal, l.Name, mailbox(l.Email)); err != nil {
-			return fmt.Errorf("profile: %w", err)
+		if err := w.renewProfile(ctx, l); err != nil {
+			return err
 		}
 		if err := w.mayLogIn(ctx, l.Principal); err != nil { // after the profile: its address may tell who it is
 			return err

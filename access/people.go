@@ -101,7 +101,8 @@ func ownAccess(ctx context.Context, tx Tx, set *policy.Set, r Request, approver 
 		return false, err
 	}
 	for _, a := range approver {
-		if slices.Contains(basis.Accounts, a.Principal.String()) || set.PersonOf(a.Principal) == r.RequesterPerson {
+		if slices.Contains(basis.Accounts, a.Principal.String()) || set.PersonOf(a.Principal) == r.RequesterPerson ||
+			a.Email != "" && slices.Contains(basis.Emails, a.Email) {
 			return true, nil
 		}
 	}
@@ -136,5 +137,17 @@ func texts(accounts []policy.Account) []string {
 		out[i] = a.Principal.String()
 	}
 	slices.SortFunc(out, strings.Compare)
-	return out
+	return slices.Compact(out)
+}
+
+// emails lists the verified addresses of accounts.
+func emails(accounts []policy.Account) []string {
+	var out []string
+	for _, a := range accounts {
+		if a.Email != "" {
+			out = append(out, a.Email)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

@@ -178,7 +178,7 @@ func (s *Service) Unlock(ctx context.Context, c Caller, target string) (Locked, 
 		if err := w.notLocked(ctx, set, c.Principal); err != nil {
 			return err
 		}
-		held, err := w.locksOf(ctx, set, target)
+		held, err := w.locksOf(ctx, set, c, target)
 		if err != nil {
 			return err
 		}
@@ -212,16 +212,19 @@ func (s *Service) Unlock(ctx context.Context, c Caller, target string) (Locked, 
 // locksOf returns the locks on a target, which may also be the name of a lock
 // whose person policy does not list any more. To whoever may not unlock, what is
 // not locked and what is are told alike.
-func (w *work) locksOf(ctx context.Context, set *policy.Set, target string) ([]Lock, error) {
-	names := []string{target}
+func (w *work) locksOf(ctx context.Context, set *policy.Set, c Caller, target string) ([]Lock, error) {
+	names, whose := []string{target}, target
 	if name, accounts, err := w.whom(ctx, set, target); err == nil {
-		names = append(textsOf(accounts), name, target)
+		names, whose = append(textsOf(accounts), name, target), name
 	}
 	held, err := w.tx.Locks().Holding(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	if len(held) == 0 {
+		if _, err := w.acting(ctx, w.tx, set, c, own(policy.OwnPrincipalsUnlock, map[string]string{policy.OwnAttributePrincipal: whose})); err != nil {
+			return nil, err
+		}
 		return nil, fault(CodeNotFound, "mayfly locks", "%q is not locked", clip(target))
 	}
 	return held, nil

@@ -223,15 +223,19 @@ func misunderstood(code string) bool {
 }
 
 func (w *work) newRequest(ctx context.Context, set *policy.Set, c Caller, a Ask, d policy.Decision) (Request, error) {
-	accounts, err := accountsOf(ctx, w.tx, set, c.Principal)
-	if err != nil {
-		return Request{}, err
+	var accounts []policy.Account
+	for _, p := range slices.Compact([]identity.Principal{c.Principal, w.beneficiary(c, a)}) {
+		own, err := accountsOf(ctx, w.tx, set, p)
+		if err != nil {
+			return Request{}, err
+		}
+		accounts = append(accounts, own...)
 	}
 	b, err := basisOf(AtRequest, set, d)
 	if err != nil {
 		return Request{}, err
 	}
-	inputs, err := Basis{Accounts: texts(accounts), Decisions: []BasisDecision{b}}.encode()
+	inputs, err := Basis{Accounts: texts(accounts), Emails: emails(accounts), Decisions: []BasisDecision{b}}.encode()
 	if err != nil {
 		return Request{}, err
 	}

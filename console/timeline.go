@@ -68,9 +68,10 @@ func (s scale) width(from, to time.Time) string {
 
 func percent(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) + "%" }
 
-// timelineOf draws what has at least one record.
+// timelineOf draws what has at least one record. Of a lone denial there is nothing
+// to see: nil.
 func timelineOf(t access.Trace, records []told, results map[string]string, now time.Time) *timeline {
-	if len(records) == 0 {
+	if len(records) == 0 || t.Request == nil && t.Grant == nil {
 		return nil
 	}
 	s := span(t, records, now)

@@ -217,7 +217,7 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 	case audit.TypeActionIntent:
 		return d["operation"], list(attributes(d), d["action"])
 	case audit.TypeActionDenied:
-		return "Denied: " + d["operation"], list(d["code"], attributes(d), d["denial"])
+		return d["operation"], list(d["code"], attributes(d), d["denial"])
 	case audit.TypeActionOutcome:
 		return "Outcome: " + strings.ReplaceAll(d["result"], "_", " "), list(prefixed("status ", d["status"]), d["reason"], d["ended_by"], d["action"])
 	default:

@@ -221,6 +221,32 @@ func TestABrokenLoginCookieIsReplaced(t *testing.T) {
 	}
 }
 
+// TestEndsOfLoginsAreNotAskedAboutTooOften floods the door with made-up codes, under
+// a login that did begin in the browser.
+func TestEndsOfLoginsAreNotAskedAboutTooOften(t *testing.T) {
+	d, _, _ := newFront(t)
+	b := d.browser()
+	state := b.begin("/")
+	asked, limited := 0, 0
+	for range 200 {
+		switch v := b.get(callback("madeup", state)); v.reason {
+		case grant.LoginAgain:
+			asked++
+		case grant.RateLimited:
+			limited++
+		default:
+			t.Fatalf("%+v", v)
+		}
+	}
+	if asked != 60 || limited != 140 {
+		t.Errorf("%d codes were asked about, %d were not", asked, limited)
+	}
+	d.world.Pass(time.Second)
+	if v := b.get(callback(d.console(state), state)); v.status != 303 {
+		t.Errorf("a good one, a second later: %+v", v)
+	}
+}
+
 func TestLogoutAsksAndThenEnds(t *testing.T) {
 	d, session, _ := newFront(t)
 	d.sessions.keep(func() *feed.Resource { r := d.world.Login(secretA, time.Hour); r.Id = session; return r }())

@@ -162,7 +162,7 @@ func TestHeaders(t *testing.T) {
 				t.Errorf("%s: %s is %q", path, name, h.Get(name))
 			}
 		}
-		if !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") || len(h.Values("Set-Cookie")) > 0 || h.Get("Access-Control-Allow-Origin") != "" {
+		if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'; frame-ancestors 'none'; ") || len(h.Values("Set-Cookie")) > 0 || h.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: %v", path, h)
 		}
 	}

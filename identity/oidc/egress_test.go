@@ -208,3 +208,33 @@ func TestNoProxyFromTheEnvironment(t *testing.T) {
 		t.Error("somebody may stand between")
 	}
 }
+
+// A provider's discovery may name any address: in the clear only this machine's own
+// are asked, wherever the dialer could reach.
+func TestNothingGoesOutInTheClear(t *testing.T) {
+	for address, want := range map[string]bool{
+		"https://login.acme.example/token": true, "http://127.0.0.1:1/token": true, "http://[::1]:1/token": true,
+		"http://login.acme.example/token": false, "http://1.1.1.1/token": false, "http://localhost/token": false, "http://127.0.0.1.acme.example/token": false,
+		"ftp://login.acme.example/token": false, "HTTP://1.1.1.1/": false,
+	} {
+		sent := false
+		client := &http.Client{Transport: bounded{trip(func(*http.Request) (*http.Response, error) {
+			sent = true
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+		})}}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := client.Do(req); sent != want || (err == nil) != want {
+			t.Errorf("%s: sent %v, %v", address, sent, err)
+		} else if res != nil {
+			_ = res.Body.Close()
+		}
+	}
+}
+
+type trip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f trip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

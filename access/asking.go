@@ -13,7 +13,41 @@ type asking struct {
 	mu    sync.Mutex
 	now   map[identity.Principal]chan struct{} // closed when the answer is in
 	last  map[identity.Principal]time.Time     // of the last question
+	mute  map[string]silence                   // by provider
 	tided time.Time
+}
+
+// silence is how long a provider has answered no question about anybody.
+type silence struct{ since, last time.Time } // when the first and the last of them began
+
+// answered notes whether the question that began at an instant had an answer.
+func (a *asking) answered(provider string, at time.Time, yes bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if yes {
+		delete(a.mute, provider)
+		return
+	}
+	if a.mute == nil {
+		a.mute = map[string]silence{}
+	}
+	s, ok := a.mute[provider]
+	if !ok {
+		s.since = at
+	}
+	if at.After(s.last) {
+		s.last = at
+	}
+	a.mute[provider] = s
+}
+
+// silent reports whether a provider answers nobody: for as long as wait at least,
+// and tried within it.
+func (a *asking) silent(provider string, now time.Time, wait time.Duration) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s, ok := a.mute[provider]
+	return ok && now.Sub(s.since) >= wait && now.Sub(s.last) < wait
 }
 
 // enter begins a question about p at now, if none is under way and the last one

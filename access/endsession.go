@@ -86,7 +86,8 @@ type ProviderLogout struct {
 
 // LogoutAt ends the sessions of every kind that a provider says are over, and
 // returns how many. None is no error. A provider ends sessions of its own accounts
-// only, whatever sid it names.
+// only, whatever sid it names. Where it names both, those sessions of the subject
+// end too that it gave no sid when they began.
 func (s *Service) LogoutAt(ctx context.Context, l ProviderLogout) (int, error) {
 	f, err := l.filter()
 	if err != nil {
@@ -99,7 +100,9 @@ func (s *Service) LogoutAt(ctx context.Context, l ProviderLogout) (int, error) {
 		if err != nil {
 			return err
 		}
-		live = slices.DeleteFunc(live, func(s Session) bool { return !strings.HasPrefix(s.Principal.String(), own) })
+		live = slices.DeleteFunc(live, func(s Session) bool {
+			return !strings.HasPrefix(s.Principal.String(), own) || l.Session != "" && s.Provider != "" && s.Provider != l.Session
+		})
 		n, err = w.endSessions(ctx, live, grant.SessionEnded, byProvider)
 		return err
 	})
@@ -107,11 +110,12 @@ func (s *Service) LogoutAt(ctx context.Context, l ProviderLogout) (int, error) {
 }
 
 func (l ProviderLogout) filter() (SessionFilter, error) {
-	f := SessionFilter{Provider: l.Session}
+	var f SessionFilter
 	if l.IDP == "" || l.Subject == "" && l.Session == "" {
 		return f, fault(CodeInvalid, "", "a logout names a provider, and a session or a subject")
 	}
 	if l.Subject == "" {
+		f.Provider = l.Session
 		return f, nil
 	}
 	p, err := identity.User(l.IDP, l.Subject)

@@ -178,6 +178,19 @@ func TestP4_AProviderEndsItsOwnSessions(t *testing.T) {
 	}
 }
 
+// A provider that names its session in the logout only, and not in the ID token: the
+// subject tells whose it is.
+func TestP4_AProviderEndsSessionsThatItNeverNamed(t *testing.T) {
+	w := peopleWorld(t)
+	w.enter(w.console(alice, ""), wikiHost, 1)
+	w.enter(w.console(alice, "sid-2"), wikiHost, 2)
+	w.enter(w.console(bob, ""), wikiHost, 3)
+	n, err := w.LogoutAt(t.Context(), access.ProviderLogout{IDP: "idp", Subject: "alice", Session: "sid-1"})
+	if err != nil || n != 2 || w.live(1, 2, 3) != "2 3" {
+		t.Errorf("%d ended, %v, live %q", n, err, w.live(1, 2, 3))
+	}
+}
+
 func TestP4_ALockEndsEverySessionOfTheAccounts(t *testing.T) {
 	w := peopleWorld(t)
 	ctx := t.Context()

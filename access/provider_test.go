@@ -23,6 +23,7 @@ type provider struct {
 	keeps    bool
 	asked    int
 	made     int
+	hang     func()        // what a question to another provider costs; nil: nothing
 	entered  chan struct{} // told of each question, which then waits for leave
 	leave    chan struct{}
 }
@@ -60,8 +61,11 @@ func (p *provider) questions() int {
 func (p *provider) Refresh(ctx context.Context, idp string, token []byte) (access.Login, error) {
 	p.mu.Lock()
 	p.asked++
-	entered, leave := p.entered, p.leave
+	entered, leave, hang := p.entered, p.leave, p.hang
 	p.mu.Unlock()
+	if hang != nil && idp != "idp" {
+		hang()
+	}
 	if entered != nil {
 		entered <- struct{}{}
 		<-leave

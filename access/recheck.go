@@ -114,8 +114,13 @@ func (s *Service) recheck(ctx context.Context, p identity.Principal, due func(Id
 // errUnasked is why somebody is not asked about once more: it was tried until now.
 var errUnasked = errors.New("the provider gave no answer in time")
 
+// errMute is why somebody is not asked about now.
+var errMute = errors.New("the provider answers nobody")
+
 // ask asks the provider about i. No answer is waited for beyond the time that i has
-// left; if none is left, there is one try, unless one was made lately.
+// left; if none is left, there is one try, unless one was made lately. A provider
+// that answers nobody is tried now and then, not about each: the persons of others
+// are not kept waiting, and its own end in time.
 func (s *Service) ask(ctx context.Context, i Identity, now time.Time) (Login, error) {
 	limit := refreshTimeout
 	if left := i.CheckedAt.Add(s.identityAge).Sub(now); left > 0 {
@@ -123,13 +128,18 @@ func (s *Service) ask(ctx context.Context, i Identity, now time.Time) (Login, er
 	} else if now.Sub(i.TriedAt) <= s.identityAge/3 {
 		return Login{}, errUnasked
 	}
+	provider := providerOf(i.Principal)
+	if s.asking.silent(provider, now, s.identityAge/60) {
+		return Login{}, errMute
+	}
 	token, err := s.seal.open(i.Principal, i.Sealed)
 	if err != nil {
 		return Login{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	l, err := s.identities.Refresh(ctx, providerOf(i.Principal), token)
+	l, err := s.identities.Refresh(ctx, provider, token)
+	s.asking.answered(provider, now, err == nil || errors.Is(err, ErrIdentityRefused))
 	if err == nil && l.Principal != i.Principal {
 		return Login{}, fmt.Errorf("the answer is about another account: %w", ErrIdentityRefused)
 	}

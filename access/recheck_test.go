@@ -129,6 +129,30 @@ func TestASilentProviderEndsAtMaxAge(t *testing.T) {
 	}
 }
 
+// A provider that hangs holds up nobody of another one: whoever is disabled there
+// loses what they hold in time.
+func TestADeadProviderHoldsUpNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	for n := range 400 {
+		w.loginAs(access.Login{Kind: access.SessionAPI, Principal: principal(t, fmt.Sprintf("user:dead:p%d", n)), Refresh: w.provider.issue("nobody")})
+	}
+	w.pass(time.Second)
+	secret, _ := w.loggedIn(access.SessionAPI, carol)
+	w.provider.set(func(p *provider) {
+		p.disabled[carol] = true
+		p.hang = func() { w.pass(5 * time.Second / 16) } // that many are asked at once
+	})
+	w.pass(recheckT)
+	for end := w.clock().Add(maxAge - recheckT); w.clock().Before(end); w.pass(time.Second) {
+		w.recheck()
+	}
+	w.wantLive("at the whole age", access.SessionAPI, secret, false)
+	w.recheck()
+	if why := w.leafWords(audit.TypeIdentityRefused)["why"]; why != "silent" {
+		t.Errorf("of the dead provider's persons stands %v on record", why)
+	}
+}
+
 func TestAProviderThatComesBackInTimeRenews(t *testing.T) {
 	w := newWorld(t)
 	secret, _ := w.loggedIn(access.SessionAPI, carol)

@@ -141,6 +141,8 @@ func nextSteps(v *ruling, d *grant.Denial) []link {
 	switch {
 	case d.Reason == grant.NoIdentity || d.Reason == grant.SessionEnded:
 		out = append(out, link{Href: "/", Text: "Log in", Primary: true})
+	case d.Reason == grant.CrossSite:
+		out = append(out, link{Href: "/", Text: "Open " + v.app.Name, Primary: true})
 	case v.own:
 		out = append(out, link{Href: "/", Text: "Start again", Primary: true})
 	case d.Info().Retryable && reads(v.r.HTTP.Method):

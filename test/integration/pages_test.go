@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -252,9 +253,17 @@ func gatewayLast() []shownPage {
 		}},
 		{name: "denial-nothing", says: []string{"No access has been granted", "No entitlement covers this"}, open: func(s *stage) *browser.Tab {
 			s.bob = s.browse(s.t)
-			s.bob.Open(s.App(env.WikiHost, "/payroll"))
+			s.bob.Open(s.App(env.WikiHost, plan))
 			s.bob.Follow("idp")
 			devLogin(s.t, s.bob.Tab, "bob")
+			s.bob.WaitText("No access has been granted")
+			s.readsNothing()
+			eventually(s.t, "nothing lets anybody read", func() error {
+				if s.bob.Open(s.App(env.WikiHost, plan)); !strings.Contains(s.bob.Text(), "No entitlement covers this") {
+					return errNotYet
+				}
+				return nil
+			})
 			return s.bob.Tab
 		}},
 		{name: "login-again", says: []string{"Start again"}, open: func(s *stage) *browser.Tab {
@@ -278,6 +287,17 @@ func gatewayLast() []shownPage {
 	}
 }
 
+// readsNothing has policy offer nobody to read the wiki.
+func (s *stage) readsNothing() {
+	s.t.Helper()
+	none := strings.NewReplacer("[http.get, http.head]", "[http.head]", "[http.get, http.head, http.post", "[http.post")
+	files := map[string]string{}
+	for _, name := range []string{"entitlements/wiki/read.yaml", "entitlements/wiki/write.yaml"} {
+		files[name] = none.Replace(s.Files()[name])
+	}
+	s.policy(s.t, files)
+}
+
 // Every page says what it is for, fits a telephone, keeps nobody out, and gives
 // the browser nothing to complain of.
 func TestBrowserPages(t *testing.T) {
@@ -291,5 +311,48 @@ func TestBrowserPages(t *testing.T) {
 		tab.NoSidewaysScroll(320, 390, 1280)
 		tab.NoAxeFindings()
 		tab.Forget()
+	}
+}
+
+// The whole way without a script: ask, see that it waits, be approved, go on.
+func TestBrowserWithoutScripts(t *testing.T) {
+	p := theProduct(t)
+	p.wikiWaits(t)
+	gateway, _, err := net.SplitHostPort(p.gw.People)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := browser.New(t, browser.Config{
+		Roots: p.CA.Roots(), Resolve: map[string]string{env.WikiHost: gateway, "localhost": "127.0.0.1"}, NoJavaScript: true,
+	})
+	page := p.App(env.WikiHost, plan)
+	b.Open(page)
+	devLogin(t, b.Tab, "carol")
+	b.Follow("Request access")
+	b.Follow("Ask for access")
+	b.WaitText("This page follows it")
+	address := b.URL()
+	_, id, _ := strings.Cut(address, "/requests/")
+	id, _, _ = strings.Cut(id, "?")
+	r, err := p.bob.ShowRequest(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err = p.bob.Approve(t.Context(), id, api.Verdict{OfferSHA256: r.Offer.SHA256}); err != nil {
+		t.Fatal(err)
+	}
+	b.Open(address)
+	b.WaitText("Continue to " + env.WikiHost)
+	b.WaitURL(page) // the page itself leads on, after a moment
+	if got := shown(t, b.Tab).Get("X-Auth-Email"); got != "carol@acme.example" {
+		t.Errorf("the app is told %q", got)
+	}
+	b.Clean()
+	carol, err := p.Person(t.Context(), "carol")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := carol.Finish(t.Context(), r.Grant); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -251,6 +251,10 @@ func TestSession(t *testing.T) {
 		_, err := w.Session(ctx, access.SessionAPI, access.ParseSessionSecret(wrong))
 		wantCode(t, err, access.CodeNoSession)
 	}
+	for _, door := range []access.SessionKind{access.SessionConsole, access.SessionApp, ""} {
+		_, err := w.Session(ctx, door, secret)
+		wantCode(t, err, access.CodeNoSession)
+	}
 	if err := w.EndSession(ctx, s.ID); err != nil {
 		t.Fatal(err)
 	}

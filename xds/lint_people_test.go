@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -71,6 +72,13 @@ func TestP2_LintHoldsThePeopleDoor(t *testing.T) {
 		{"router in its place", func(p *planted) { slices.Reverse(p.hcm.HttpFilters[1:]) }, "not the last filter before the router"},
 		// who calls
 		{"a caller says who it is", func(p *planted) { p.early(dropLast) }, "own x-auth-groups passes"},
+		{"a header of the name that ours begin with", func(p *planted) {
+			p.early(func(m *earlyv3.HeaderMutation) {
+				for i, prefix := range strippedPrefixes() {
+					m.Mutations[i].Action = &mutationv3.HeaderMutation_Remove{Remove: prefix}
+				}
+			})
+		}, "own x-mayfly- passes"},
 		{"any header by a pattern", func(p *planted) { p.allow(headersFromSidecar + "|x-.+") }, "other headers"},
 		{"host", func(p *planted) { p.allow(headersFromSidecar + "|host") }, "other headers"},
 		{"an address that apps believe", func(p *planted) { p.allow(headersFromSidecar + "|x-forwarded-for") }, "other headers"},

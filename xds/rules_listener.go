@@ -179,12 +179,15 @@ func (r *ruling) earlyMutation(at string, es []*corev3.TypedExtensionConfig) map
 		r.check(false, "%s: a caller's own x-mayfly and x-envoy headers pass", at)
 		return nil
 	}
-	gone := map[string]bool{}
+	gone, prefixes := map[string]bool{}, map[string]bool{}
 	for _, e := range m.GetMutations() {
 		gone[e.GetRemove()] = true
-		gone[e.GetRemoveOnMatch().GetKeyMatcher().GetPrefix()] = true
+		prefixes[e.GetRemoveOnMatch().GetKeyMatcher().GetPrefix()] = true
 	}
-	for _, name := range append(strippedPrefixes(), strippedHeaders()...) {
+	for _, prefix := range strippedPrefixes() { // a header of that very name is none of those
+		r.check(prefixes[prefix], "%s: a caller's own %s passes", at, prefix)
+	}
+	for _, name := range strippedHeaders() {
 		r.check(gone[name], "%s: a caller's own %s passes", at, name)
 	}
 	return gone

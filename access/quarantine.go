@@ -84,8 +84,11 @@ func (s *Service) Release(ctx context.Context, c Caller, sidecar, reason string)
 		if err != nil {
 			return err
 		}
-		if err := w.tx.Quarantines().Lift(ctx, node); err != nil {
-			return missing(err, node.String())
+		switch err := w.tx.Quarantines().Lift(ctx, node); {
+		case errors.Is(err, ErrNotFound):
+			return fault(CodeNotFound, "mayfly nodes", "%q is not in quarantine", clip(node.String()))
+		case err != nil:
+			return fmt.Errorf("quarantine: %w", err)
 		}
 		body := quarantined{Operation: policy.OwnNodesRelease, Node: node.String(), Under: under.ID.String()}
 		return w.administer(ctx, c, body.Node, &body.By, &body)
@@ -119,7 +122,7 @@ func (w *work) listed(ctx context.Context, node identity.Principal) (*policy.Set
 	if slices.ContainsFunc(running, func(i Instance) bool { return i.ID.Sidecar == node.String() }) {
 		return set, nil
 	}
-	return nil, notFound(node.String())
+	return nil, fault(CodeNotFound, "mayfly nodes", "policy lists no gateway %q, and none runs", clip(node.String()))
 }
 
 // mayEnd lets the security group through, and others under a grant, which it

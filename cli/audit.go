@@ -276,7 +276,7 @@ func (a *app) showReport(r audit.Report) error {
 	}
 	word := "The record holds"
 	if !r.OK() {
-		word = fmt.Sprintf("The record does NOT hold (%d problems)", len(r.Problems))
+		word = fmt.Sprintf("The record does NOT hold (%s)", count(len(r.Problems), "problem"))
 	}
 	fmt.Fprintf(a.c.Stdout, "%s: %d entries, %d segments with %d frames, %d actions, checkpoint of size %d.\n",
 		word, r.Leaves, r.Segments, r.Frames, r.Actions, r.Checkpoint.Size)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -121,12 +122,15 @@ func (a *app) explainError(err error) {
 		p *api.Problem
 		u usage
 		h hinted
+		x x509.UnknownAuthorityError
 	)
 	switch {
 	case errors.As(err, &u):
 		a.hint(u.hint)
 	case errors.As(err, &h):
 		a.hint(h.hint)
+	case errors.As(err, &x) && !a.asWorkload():
+		a.hint("--ca FILE, or export MAYFLY_CA=…, with the roots of the server's certificate")
 	case errors.As(err, &p):
 		if len(p.Allowed) > 0 {
 			fmt.Fprintln(a.c.Stderr, "allowed:", plain(strings.Join(p.Allowed, ", ")))

@@ -78,8 +78,12 @@ func (a *app) showGrant(ctx context.Context, client *api.Client, id string) erro
 	if a.isJSON() {
 		return a.json(g)
 	}
+	until := clock(g.NotAfter) // what ended early has no time left
+	if g.EndedAt == "" {
+		until = clockLeft(a, g.NotAfter)
+	}
 	a.pairs([2]string{"grant", g.ID}, [2]string{"state", g.State}, [2]string{"holder", whoText(g.Holder)}, [2]string{"entitlement", g.Entitlement + " on " + g.App},
-		[2]string{"class", g.Class}, [2]string{"from", clock(g.NotBefore)}, [2]string{"until", clockLeft(a, g.NotAfter)},
+		[2]string{"class", g.Class}, [2]string{"from", clock(g.NotBefore)}, [2]string{"until", until},
 		[2]string{"ended", strings.TrimSpace(clock(g.EndedAt) + " " + g.EndedBy)}, [2]string{"request", g.Request})
 	fmt.Fprintln(a.c.Stdout, "may do")
 	for _, op := range g.Operations {
@@ -93,8 +97,8 @@ func (a *app) revokeCommand() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use: "revoke GRANT", Short: "End somebody's access now",
-		Long: `Ends a grant for everybody's calls that come next (for the security group; your
-own you end with mayfly done). With --wait a line is printed for each running
+		Long: `Ends a grant for everybody's calls that come next (for the security group, and under
+an entitlement on the app mayfly; your own you end with mayfly done). With --wait a line is printed for each running
 sidecar as it acknowledges, or as its lease runs out so that it denies by itself;
 then nothing can pass under the grant any more.`,
 		Example: `  mayfly grants --everyone
@@ -147,7 +151,7 @@ func (a *app) end(ctx context.Context, id string, wait bool, f func(*api.Client)
 		return a.json(r)
 	}
 	if !wait && !r.Complete {
-		a.note("%d running sidecars are to hear of it", len(r.Waits))
+		a.note("not heard of it yet: %s", count(len(r.Waits), "running sidecar"))
 		a.hint("mayfly trace " + id + " shows who has heard of it")
 	}
 	return nil

@@ -16,11 +16,13 @@ func (a *app) lockCommand() *cobra.Command {
 		Long: `Ends every session and grant of a person or a workload and denies what they asked
 for; until mayfly unlock nothing is granted to them, they open no session and decide
 nothing. A person is locked by every account. For the security group, and under an
-entitlement on the app mayfly.`,
+entitlement on the app mayfly. It is done at once, to yourself too, and nobody
+unlocks themselves.`,
 		Example: "  mayfly lock alice --reason 'laptop stolen'\n  mayfly lock spiffe://acme.example/ns/pay/sa/refunder",
 	}, (*api.Client).Lock, func(l api.Lock) {
-		fmt.Fprintln(a.c.Stdout, plain(fmt.Sprintf("%s is locked: %d sessions and %d grants have ended, %d requests are denied", l.Target, l.Sessions, l.Grants, l.Requests)))
+		fmt.Fprintln(a.c.Stdout, plain(fmt.Sprintf("%s is locked. Ended: %s, %s. Denied: %s.", l.Target, count(l.Sessions, "session"), count(l.Grants, "grant"), count(l.Requests, "request"))))
 		fmt.Fprintln(a.c.Stdout, plain("  "+strings.Join(l.Accounts, " ")))
+		a.hint("mayfly unlock " + l.Target + " takes it off: somebody else's to do, under a grant")
 	})
 }
 
@@ -28,10 +30,10 @@ func (a *app) unlockCommand() *cobra.Command {
 	return a.lockVerdict(&cobra.Command{
 		Use: "unlock WHO", Short: "Let somebody in again",
 		Long: `Takes a lock off, under an entitlement on the app mayfly. What the lock ended stays
-ended. Nobody unlocks themselves.`,
+ended. Nobody unlocks themselves, by any account.`,
 		Example: "  mayfly unlock alice",
 	}, (*api.Client).Unlock, func(l api.Lock) {
-		fmt.Fprintln(a.c.Stdout, plain(l.Target+" may log in and ask again"))
+		fmt.Fprintln(a.c.Stdout, plain(l.Target+" may come in and ask again"))
 	})
 }
 

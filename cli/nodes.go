@@ -14,7 +14,9 @@ func (a *app) nodesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "nodes", Short: "List sidecars, and whether they hear the control plane",
 		Long: `Lists every registered sidecar and every running process of it: whether its lease
-runs, which revision it holds, and what it or its Envoy refused.`,
+runs, the last revision that it was told of how many there are, and what it or its
+Envoy refused. A revision that concerns none of its apps is not told to it: whether it
+is behind is in STATE, and not in REVISION.`,
 		Example: "  mayfly nodes", Args: cobra.NoArgs,
 		RunE: read(a, func(ctx context.Context, c *api.Client, _ []string) (api.Nodes, error) { return c.Nodes(ctx) }, a.showNodes),
 	}
@@ -31,9 +33,15 @@ func (a *app) showNodes(n api.Nodes) error {
 			orDash(clock(one.LastPong)), one.Envoy, orDash(one.Version)}
 	}
 	a.table([]string{"INSTANCE", "STATE", "ENVIRONMENT", "APPS", "REVISION", "LAST PONG", "ENVOY", "VERSION"}, rows)
+	silent := map[string]bool{} // sidecars; each may have several instances
 	for _, one := range n.Items {
-		if one.Quarantined != "" {
-			fmt.Fprintln(a.c.Stdout, plain(strings.TrimSpace(one.Sidecar+" is in quarantine since "+clock(one.Quarantined)+": "+one.Why)))
+		if one.Quarantined != "" && !silent[one.Sidecar] {
+			silent[one.Sidecar] = true
+			text := one.Sidecar + " is in quarantine since " + clock(one.Quarantined)
+			if one.Why != "" {
+				text += ": " + one.Why
+			}
+			fmt.Fprintln(a.c.Stdout, plain(text))
 		}
 		for _, said := range [][2]string{
 			{"refused", one.Nack}, {"its Envoy refused", one.EnvoyNack}, {"has another catalogue than mayflyd, for", strings.Join(one.Differs, " ")},

@@ -33,8 +33,8 @@ func (a *app) policyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.c.Stdout, "%s is a policy: %d apps, %d entitlements, %d nodes, digest %s\n",
-				plain(args[0]), len(set.Apps()), len(set.Entitlements()), len(set.Nodes()), set.Digest())
+			fmt.Fprintf(a.c.Stdout, "%s is a policy: %s, %s, %s, digest %s\n",
+				plain(args[0]), count(len(set.Apps()), "app"), count(len(set.Entitlements()), "entitlement"), count(len(set.Nodes()), "node"), set.Digest())
 			return nil
 		}),
 	}, &cobra.Command{
@@ -68,7 +68,7 @@ func (a *app) loadPolicy(dir string) (*policy.Set, error) {
 	for _, e := range wrong {
 		fmt.Fprintln(a.c.Stdout, plain(e.Error()))
 	}
-	a.note("%s is not a policy: %d mistakes", dir, len(wrong))
+	a.note("%s is not a policy: %s", dir, count(len(wrong), "mistake"))
 	return nil, exit{exitError}
 }
 

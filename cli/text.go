@@ -96,6 +96,18 @@ func (a *app) left(s string) string {
 	return d.String()
 }
 
+// count is a number of things, which there may be one of: what is the word for one.
+func count(n int, what string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(what, "y"):
+		what = strings.TrimSuffix(what, "y") + "ies"
+	default:
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
 // paramText shows parameters by name.
 func paramText(m map[string]string) string {
 	out := make([]string, 0, len(m))

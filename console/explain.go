@@ -36,6 +36,9 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request, v *visit) erro
 		return err
 	}
 	view := explainView{ID: id.String(), Entitlement: e.Request.Entitlement, State: string(e.Request.State), Code: e.Request.Code, Why: sentence(e.Request.Sentence)}
+	if e.Request.State == access.Approved { // what it waited for is over; the decisions tell it
+		view.Why = ""
+	}
 	for _, d := range e.Decisions {
 		one := decisionView{
 			When: d.When, Outcome: d.Outcome, Code: d.Code, Why: sentence(d.Sentence), Commit: d.Inputs.Commit, Policy: d.Inputs.Policy,

@@ -179,7 +179,9 @@ func TestExplainSaysWhenAskedTwice(t *testing.T) {
 	r := w.alice().asks(refund())
 	_, err := w.Approve(t.Context(), w.bob().caller(), r.ID, r.OfferDigest, "")
 	check(t, err)
-	wants(t, w.alice().get("/explain/"+r.ID.String()), "When it was asked: needs approval", "When it was approved, policy was asked again: still allows it", "may ask for stripe/refunds")
+	page := w.alice().get("/explain/" + r.ID.String())
+	wants(t, page, "When it was asked: needs approval", "When it was approved, policy was asked again: still allows it", "may ask for stripe/refunds")
+	wantsNot(t, page, `class="lead"`) // what an approved request waited for is over
 }
 
 func TestAnOfferThatCannotBeShownIsNotDecidedOn(t *testing.T) {

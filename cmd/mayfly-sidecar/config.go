@@ -84,7 +84,7 @@ func loadConfig(path string, dev bool) (config, error) {
 		return config{}, err
 	}
 	var c config
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil {
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(&c); err != nil {
 		return config{}, fmt.Errorf("%s:\n%w", path, err)
 	}
 	c.resolve(filepath.Dir(path))
@@ -95,6 +95,25 @@ func loadConfig(path string, dev bool) (config, error) {
 		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// readAddress is how an address of the file is read: its error says what was written.
+func readAddress(out *netip.AddrPort, text []byte) error {
+	var s string
+	if err := yaml.Unmarshal(text, &s); err != nil {
+		return err
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return fmt.Errorf("%q: want IP:port, such as 0.0.0.0:8443; a host name is none", s)
+	}
+	*out = a
+	return nil
+}
+
+// collide reports whether one machine cannot listen on both.
+func collide(a, b netip.AddrPort) bool {
+	return a.IsValid() && b.IsValid() && a.Port() == b.Port() && a.Port() != 0 && (a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
 func (c *config) resolve(dir string) {
@@ -149,7 +168,7 @@ func (c *config) check(dev bool) error {
 		}
 	}
 	need(!c.People.IsValid() || c.People.Port() != 0, "people: want IP:port of the listener for browsers")
-	need(!c.People.IsValid() || c.People != c.Services, "people: workloads come in at %s already", c.Services)
+	need(!collide(c.People, c.Services), "people: workloads come in at %s already; want another port, or two addresses", c.Services)
 	need(!c.People.IsValid() || !dev || c.People.Addr().IsLoopback(), "people: --dev listens on loopback only")
 	errs = append(errs, c.checkCertificates())
 	for name, s := range c.Secrets {

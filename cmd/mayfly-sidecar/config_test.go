@@ -71,6 +71,8 @@ func TestCheckOfThePeopleDoor(t *testing.T) {
 		{"no certificate", "people: 127.0.0.2:8443\n", true, "want both, or neither"},
 		{"no door", "certificates:\n" + wiki, true, "want both, or neither"},
 		{"the door of workloads", "people: 127.0.0.1:8443\ncertificates:\n" + wiki, true, "workloads come in"},
+		{"the port of workloads at every address", "people: 0.0.0.0:8443\ncertificates:\n" + wiki, false, "workloads come in"},
+		{"a host name", "people: localhost:8443\ncertificates:\n" + wiki, true, `"localhost:8443": want IP:port`},
 		{"port 0", "people: 127.0.0.2:0\ncertificates:\n" + wiki, true, "people: want IP:port"},
 		{"open to others in development", "people: 192.0.2.1:443\ncertificates:\n" + wiki, true, "loopback only"},
 		{"open to others", "people: 192.0.2.1:443\ncertificates:\n" + wiki, false, ""},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +78,7 @@ func loadConfig(path string, dev bool) (config, error) {
 		return config{}, err
 	}
 	var c config
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil {
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(&c); err != nil {
 		return config{}, fmt.Errorf("%s:\n%w", path, err)
 	}
 	c.defaults(filepath.Dir(path))
@@ -85,6 +86,25 @@ func loadConfig(path string, dev bool) (config, error) {
 		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// readAddress is how an address of the file is read: its error says what was written.
+func readAddress(out *netip.AddrPort, text []byte) error {
+	var s string
+	if err := yaml.Unmarshal(text, &s); err != nil {
+		return err
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return fmt.Errorf("%q: want IP:port, such as 0.0.0.0:8443; a host name is none", s)
+	}
+	*out = a
+	return nil
+}
+
+// collide reports whether one machine cannot listen on both.
+func collide(a, b netip.AddrPort) bool {
+	return a.IsValid() && b.IsValid() && a.Port() == b.Port() && a.Port() != 0 && (a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
 func (c *config) defaults(dir string) {
@@ -142,9 +162,16 @@ func (c *config) check(dev bool) error {
 	u, err := url.Parse(c.Public.URL)
 	need(err == nil && u.Scheme == "https" && u.Host != "" && strings.Trim(u.Path, "/") == "", "public.url: want https://host[:port], as people reach it")
 	need(c.Public.Cert != "" && c.Public.Key != "", "public: want cert and key")
-	for name, a := range map[string]netip.AddrPort{"public.address": c.Public.Address, "nodes": c.Nodes, "workloads": c.Workloads} {
-		need(a.IsValid(), "%s: want IP:port", name)
-		need(!dev || !a.IsValid() || a.Addr().IsLoopback(), "%s: --dev listens on loopback only", name)
+	doors := []struct {
+		name string
+		at   netip.AddrPort
+	}{{"public.address", c.Public.Address}, {"nodes", c.Nodes}, {"workloads", c.Workloads}, {"health", c.Health}}
+	for i, a := range doors {
+		need(a.at.IsValid() || a.name == "health", "%s: want IP:port", a.name)
+		need(!dev || !a.at.IsValid() || a.at.Addr().IsLoopback(), "%s: --dev listens on loopback only", a.name)
+		for _, b := range doors[:i] {
+			need(!collide(a.at, b.at), "%s: %s listens on %s already", a.name, b.name, b.at)
+		}
 	}
 	need(!c.Health.IsValid() || c.Health.Addr().IsLoopback(), "health: want a loopback address")
 	need(c.Policy.Repository != "", "policy.repository: want a folder with a Git repository")
@@ -153,8 +180,10 @@ func (c *config) check(dev bool) error {
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
 	need(c.IdentityAge > 0 && c.IdentityAge <= access.MaxIdentityAge, "identity_max_age: want more than 0 and at most %s", access.MaxIdentityAge)
 	if c.FirstAdministrator != "" {
-		_, err := readAdministrator(c.FirstAdministrator)
+		a, err := readAdministrator(c.FirstAdministrator)
 		need(err == nil, "%v", err)
+		need(err != nil || slices.ContainsFunc(c.OIDC, func(o oidcConfig) bool { return strings.HasPrefix(a.who.String(), "user:"+o.Name+":") }),
+			"first_administrator: %s is of no provider under oidc", a.who)
 	}
 	return errors.Join(append(errs, c.checkOIDC(dev)...)...)
 }

@@ -18,9 +18,11 @@ const flips = 20
 func (s *story) traced(ctx context.Context) error {
 	s.chapter("The whole chain, from request to action.")
 	// Whoever may end access does not thereby read what others did.
-	if _, err := s.run(ctx, "bob", exitDenied, "trace", s.grant.ID); err != nil {
+	refused, err := s.run(ctx, "bob", exitDenied, "trace", s.grant.ID)
+	if err != nil {
 		return err
 	}
+	s.fact("%s", refused.Text())
 	if _, err := s.run(ctx, "bob", exitDone, "request", "mayfly/investigate", "--reason", "what was done with ch_1"); err != nil {
 		return err
 	}

@@ -97,8 +97,8 @@ func TestNobodyDecidedInTime(t *testing.T) {
 
 func TestGrantPage(t *testing.T) {
 	w := newWorld(t)
-	alice, dave := w.alice(), w.dave()
-	i := w.join()
+	alice := w.alice()
+	w.join()
 	r := alice.granted()
 	path := "/grants/" + r.Grant.String()
 	page := alice.get(path)
@@ -110,11 +110,11 @@ func TestGrantPage(t *testing.T) {
 	if !strings.Contains(page, `<progress max="1800" value="600"`) {
 		t.Error(page)
 	}
-	dave = w.dave()
+	dave := w.dave()
 	page = dave.get(path)
 	wants(t, page, "Revoke now")
 	wantsNot(t, page, "Finish now")
-	i = w.join()
+	i := w.join()
 	f := fill(t, page, path+"/revoke", map[string]string{"reason": "left the team"})
 	dave.post(path+"/revoke", f, http.StatusSeeOther)
 	page = dave.get(path)

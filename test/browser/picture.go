@@ -36,13 +36,14 @@ func (b *Tab) Screenshot(width int) []byte {
 	return out
 }
 
-// Dark makes the person one who prefers dark pages, or no longer.
+// Dark makes the person one who prefers dark pages, or no longer, and in both cases
+// one who wants nothing to move: a picture shows no colour on its way to another.
 func (b *Tab) Dark(on bool) {
 	b.t.Helper()
 	scheme := map[bool]string{true: "dark", false: "light"}[on]
 	b.do("prefer "+scheme, func(ctx context.Context) error {
 		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 		})
 		return err
 	})

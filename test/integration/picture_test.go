@@ -26,15 +26,17 @@ func TestScreenshots(t *testing.T) {
 		for _, text := range one.says {
 			tab.WaitText(text)
 		}
-		for _, width := range []int{390, 1280} {
-			name := fmt.Sprintf("%s-%d.png", one.name, width)
-			browser.SaveScreenshot(t, filepath.Join(*screenshots, name), tab.Screenshot(width), maxPicture)
-			if one.dark {
-				tab.Dark(true)
-				name = fmt.Sprintf("%s-dark-%d.png", one.name, width)
+		schemes := []string{""}
+		if one.dark {
+			schemes = append(schemes, "-dark")
+		}
+		for _, scheme := range schemes {
+			tab.Dark(scheme != "")
+			for _, width := range []int{390, 1280} {
+				name := fmt.Sprintf("%s%s-%d.png", one.name, scheme, width)
 				browser.SaveScreenshot(t, filepath.Join(*screenshots, name), tab.Screenshot(width), maxPicture)
-				tab.Dark(false)
 			}
 		}
+		tab.Dark(false)
 	}
 }

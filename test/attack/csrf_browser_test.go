@@ -187,6 +187,7 @@ func TestCsrfReadsNothingInABrowser(t *testing.T) {
 		}
 	}
 	l.allow("wiki", "GET", "/team", alice)
+	l.allow("wiki", "GET", "/favicon.ico", alice) // the browser asks for it by itself
 	if b.Open(w.App(env.WikiHost, "/team")) != http.StatusOK {
 		t.Errorf("alice cannot work on: %s", b.Text())
 	}

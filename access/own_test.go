@@ -101,6 +101,8 @@ func TestP4_AGatewayInQuarantineGetsNoPong(t *testing.T) {
 	if code := access.CodeOf(err); code != access.CodeNoGrant {
 		t.Fatalf("anybody quarantines: %v", err)
 	}
+	_, err = w.Quarantine(ctx, w.as(erin), "spiffe://acme.example/gw/none", "")
+	wantCode(t, err, access.CodeNoGrant) // and does not learn which gateways there are
 	q, err := w.Quarantine(ctx, w.as(dave), gateway, "its machine is lost")
 	if err != nil || q.Since.IsZero() {
 		t.Fatal(q, err)
@@ -196,5 +198,14 @@ func TestP1_TheFirstAdministratorHasAnEndAndIsTheOnlyOne(t *testing.T) {
 	w.pass(time.Hour)
 	if err := w.Release(ctx, w.as(erin), gateway, ""); !strings.Contains(err.Error(), "no_grant") {
 		t.Errorf("after its end: %v", err)
+	}
+}
+
+func TestNobodyLocksThemselves(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.Lock(t.Context(), w.as(dave), dave, "by mistake")
+	wantCode(t, err, access.CodeNotEligible)
+	if locks, err := w.Locks(t.Context(), w.as(dave)); err != nil || len(locks) != 0 {
+		t.Fatal(locks, err)
 	}
 }

@@ -41,12 +41,15 @@ func (s *Service) Quarantine(ctx context.Context, c Caller, sidecar, reason stri
 	}
 	out := Quarantine{Sidecar: node, Reason: reason}
 	err = s.update(ctx, func(w *work) error {
-		set, err := w.listed(ctx, node)
+		set, err := w.inForce(ctx, w.tx)
 		if err != nil {
 			return err
 		}
 		body := quarantined{Operation: policy.OwnNodesQuarantine, Node: node.String()}
 		if body.Under, err = w.mayEnd(ctx, set, c, own(policy.OwnNodesQuarantine, map[string]string{policy.OwnAttributeNode: node.String()})); err != nil {
+			return err
+		}
+		if err := w.listed(ctx, set, node); err != nil {
 			return err
 		}
 		all, err := w.tx.Quarantines().List(ctx)
@@ -106,23 +109,19 @@ func gatewayOf(sidecar, reason string) (identity.Principal, error) {
 	return node, nil
 }
 
-// listed returns the policy, if it lists the sidecar or one of it still runs.
-func (w *work) listed(ctx context.Context, node identity.Principal) (*policy.Set, error) {
-	set, err := w.inForce(ctx, w.tx)
-	if err != nil {
-		return nil, err
-	}
+// listed is nil if policy lists the sidecar, or one of it still runs.
+func (w *work) listed(ctx context.Context, set *policy.Set, node identity.Principal) error {
 	if _, ok := set.NodeOf(node); ok {
-		return set, nil
+		return nil
 	}
 	running, err := w.tx.Instances().List(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("instances: %w", err)
+		return fmt.Errorf("instances: %w", err)
 	}
 	if slices.ContainsFunc(running, func(i Instance) bool { return i.ID.Sidecar == node.String() }) {
-		return set, nil
+		return nil
 	}
-	return nil, fault(CodeNotFound, "mayfly nodes", "policy lists no gateway %q, and none runs", clip(node.String()))
+	return fault(CodeNotFound, "mayfly nodes", "policy lists no gateway %q, and none runs", clip(node.String()))
 }
 
 // mayEnd lets the security group through, and others under a grant, which it

@@ -63,6 +63,9 @@ func (s *Service) Lock(ctx context.Context, c Caller, target, reason string) (Lo
 		if leaf.Under, err = w.mayEnd(ctx, set, c, own(leaf.Operation, map[string]string{policy.OwnAttributePrincipal: name})); err != nil {
 			return err
 		}
+		if slices.Contains(accounts, c.Principal) { // nobody unlocks themselves, and the last one could not be let in again
+			return fault(CodeNotEligible, "mayfly logout", "nobody locks themselves: have another of the security group do it")
+		}
 		held, err := w.tx.Locks().Holding(ctx, append(textsOf(accounts), name))
 		if err != nil {
 			return err

@@ -115,6 +115,9 @@ func (g Grant) InForce(now time.Time) error {
 		if g.EndedEarly == PolicyChanged {
 			return Deny(PolicyChanged, "grant %s ended at %s because the policy changed", g.ID, clockText(g.Revoked))
 		}
+		if g.EndedEarly == Locked {
+			return Deny(Locked, "grant %s ended at %s because its holder was locked", g.ID, clockText(g.Revoked))
+		}
 		return Deny(Revoked, "grant %s was revoked at %s", g.ID, clockText(g.Revoked))
 	default:
 		return Deny(Ended, "grant %s ended at %s", g.ID, clockText(g.EndsAt()))

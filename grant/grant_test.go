@@ -75,6 +75,9 @@ func TestP2_OnlyWhatAGrantCoversPasses(t *testing.T) {
 		{"ended by a policy change", func(g *Grant, _ *identity.Principal, _ *scope.Operation) {
 			g.Revoked, g.EndedEarly = now, PolicyChanged
 		}, PolicyChanged},
+		{"ended by a lock", func(g *Grant, _ *identity.Principal, _ *scope.Operation) {
+			g.Revoked, g.EndedEarly = now, Locked
+		}, Locked},
 		{"finished", func(g *Grant, _ *identity.Principal, _ *scope.Operation) { g.Finished = now }, Ended},
 		{"revoked before it begins", func(g *Grant, _ *identity.Principal, _ *scope.Operation) {
 			g.NotBefore, g.Revoked = now.Add(time.Second), now

@@ -262,7 +262,7 @@ func TestLogoutAsksAndThenEnds(t *testing.T) {
 	}
 	v := d.check(out.with(having("sec-fetch-site", "same-origin")))
 	if v.status != 200 || !slices.Equal(v.cookies, []string{"__Host-mayfly=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0"}) || len(d.sessions.live) != 0 ||
-		!strings.Contains(v.body, `href="https://mayfly.acme.example/logout"`) || !strings.Contains(v.body, "has ended") {
+		!strings.Contains(v.body, `href="https://mayfly.acme.example/">Log out everywhere`) || !strings.Contains(v.body, "has ended") {
 		t.Fatalf("%+v", v)
 	}
 	if v := d.check(signedIn()); v.reason != grant.SessionEnded {

@@ -103,11 +103,12 @@ func (c *Checker) logoutPage(v *ruling) *app.Response {
 // session counts no more at this gateway, even if the control plane does not hear.
 func (c *Checker) logout(ctx context.Context, v *ruling) *app.Response {
 	p := page{
-		Title: "Logged out of " + v.app.Name, App: v.app.Name, Text: []string{"The session on this host has ended."},
-		Links: []link{{Href: v.app.Console + "/logout", Text: "Log out everywhere", Primary: true}, {Href: "/", Text: "Log in again"}},
+		Title: "Logged out of " + v.app.Name, App: v.app.Name, Text: []string{"The session on this host has ended. To log out everywhere, log out of the console."},
+		// The console's button does it: a link that ended something would be anybody's.
+		Links: []link{{Href: v.app.Console + "/", Text: "Log out everywhere", Primary: true}, {Href: "/", Text: "Log in again"}},
 	}
 	if !c.leave(ctx, v) {
-		p.Text = []string{"This browser has forgotten the session, but the control plane did not answer. To be sure that it has ended, log out everywhere."}
+		p.Text = []string{"This browser has forgotten the session, but the control plane did not answer. To be sure that it has ended, log out of the console."}
 	}
 	resp := c.pages.render(p, http.StatusOK)
 	resp.Header.Set("Set-Cookie", setCookie(cookieSession, "", "0"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/test/need"
 )
 
 func TestAddressesThatNeedListing(t *testing.T) {
@@ -117,7 +120,7 @@ func TestANameThatMovesInside(t *testing.T) {
 	_, port, _ := net.SplitHostPort(provider.Listener.Addr().String())
 	inside, err := net.Listen("tcp", "127.0.0.2:"+port)
 	if err != nil {
-		t.Skip("no second loopback address: ", err)
+		need.Missing(t, fmt.Errorf("no second loopback address: %w", err))
 	}
 	defer inside.Close()
 	roots := x509.NewCertPool()

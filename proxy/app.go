@@ -197,9 +197,8 @@ func (a *App) checkCallers() error {
 	if len(a.Credentials) > 0 {
 		return errors.New("an app with a credential takes no people")
 	}
-	u, err := url.Parse(a.Console)
-	if err != nil || u.Scheme != "https" || u.Host == "" || a.Console != "https://"+u.Host {
-		return fmt.Errorf("console %q: want https and a host, and no more", a.Console)
+	if err := checkOrigin(a.Console); err != nil {
+		return fmt.Errorf("console %w", err)
 	}
 	for i, h := range a.Identity {
 		if err := h.check(); err != nil {
@@ -208,6 +207,15 @@ func (a *App) checkCallers() error {
 		if slices.ContainsFunc(a.Identity[:i], func(o IdentityHeader) bool { return o.Header == h.Header }) {
 			return fmt.Errorf("the header %s is there twice", h.Header)
 		}
+	}
+	return nil
+}
+
+// checkOrigin refuses what is not the https URL of a host alone.
+func checkOrigin(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || text != "https://"+u.Host {
+		return fmt.Errorf("%q: want https and a host, and no more", text)
 	}
 	return nil
 }

@@ -105,6 +105,7 @@ type Source interface {
 	// Reserve acknowledges one intent, durably.
 	Reserve(ctx context.Context, i Instance, r *ReserveRequest) (*ReserveResponse, error)
 	SessionSource
+	TokenSource
 }
 
 // Sink is what a Client fills: the sidecar's table, lease and clock. Its methods

@@ -53,7 +53,9 @@ func newSigner(r *feed.Resource) (signer, error) {
 }
 
 // putSigner takes a key in, and dropSigner out.
-func (d *draft) putSigner(k signer) error { return d.editSigners(func(m map[string]signer) { m[k.ID] = k }) }
+func (d *draft) putSigner(k signer) error {
+	return d.editSigners(func(m map[string]signer) { m[k.ID] = k })
+}
 
 func (d *draft) dropSigner(kid string) {
 	_ = d.editSigners(func(m map[string]signer) { delete(m, kid) }) // what is left was held before

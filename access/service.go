@@ -9,6 +9,7 @@ import (
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // Config is what a Service is made of.
@@ -46,7 +47,9 @@ type Config struct {
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
 	// 3 s. Zero: 3 s.
 	DenialWait time.Duration
-	Log        *slog.Logger // nil: none
+	// Traces shows each request's way to whoever runs traces. Nil: nobody sees it.
+	Traces *trace.Tracer
+	Log    *slog.Logger // nil: none
 }
 
 // Service carries out the verbs. It is safe for concurrent use.
@@ -66,6 +69,7 @@ type Service struct {
 	identities  Identities
 	identityAge time.Duration
 	denialWait  time.Duration
+	traces      *trace.Tracer
 	log         *slog.Logger
 
 	policies policyCache
@@ -106,7 +110,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
-		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, log: c.Log,
+		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, log: c.Log,
 		seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {

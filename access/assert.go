@@ -13,14 +13,9 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/tokens"
 )
-
-// AssertedLife is how long a token lasts that tells an app who calls it.
-const AssertedLife = 30 * time.Second
-
-// maxActors is the longest chain of actors (RFC 8693 §4.1, our profile).
-const maxActors = 4
 
 // Assert makes a token that tells an app who calls it, and under which grant. It is
 // made only for a gateway that fronts the app, for a grant that is live, and for a
@@ -92,7 +87,7 @@ func (s Source) asserted(ctx context.Context, tx Tx, i feed.Instance, id grant.G
 	if err != nil {
 		return c, "", fmt.Errorf("head: %w", err)
 	}
-	c.Gen, c.Expires = at.Epoch, earliest(c.IssuedAt.Add(AssertedLife), g.EndsAt())
+	c.Gen, c.Expires = at.Epoch, earliest(c.IssuedAt.Add(tokens.MaxAssertedLife), g.EndsAt())
 	if session != "" {
 		if refusal, err = assertedSession(ctx, tx, &c, g, session); err != nil || refusal != "" {
 			return c, refusal, err
@@ -133,7 +128,7 @@ func earliest(a, b time.Time) time.Time {
 }
 
 func actorsOf(texts []string) ([]identity.Principal, error) {
-	if len(texts) > maxActors {
+	if len(texts) > tokens.MaxActors {
 		return nil, status.Error(codes.InvalidArgument, "too many actors")
 	}
 	var out []identity.Principal
@@ -150,7 +145,7 @@ func actorsOf(texts []string) ([]identity.Principal, error) {
 // resourceOf is the app as tokens name it in aud (RFC 8707): its first host.
 func resourceOf(a policy.App) string { return "https://" + a.Hosts[0] }
 
-// detailOf is what a grant allows, as authorization_details tell it (RFC 9396).
+// detailOf stands for all that a grant allows, in authorization_details (RFC 9396).
 func detailOf(a policy.App, g grant.Grant) tokens.Detail {
-	return tokens.Detail{Type: "urn:mayfly:" + a.Kind, Locations: []string{resourceOf(a)}, Entitlement: g.Entitlement, Scope: g.Scope}
+	return tokens.Detail{Type: tokens.TypePrefix + a.Kind, Locations: []string{resourceOf(a)}, Entitlement: g.Entitlement, Whole: true, Scope: scope.Scope{App: a.Name}}
 }

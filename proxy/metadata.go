@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -48,7 +49,7 @@ func (c *Checker) metadata(v *ruling) (*app.Response, error) {
 	}
 	body, err := json.Marshal(protectedResource{
 		Resource: v.app.resource(), Name: v.app.Name, Servers: []string{issuer}, Bearer: []string{"header"}, ProofAlgs: proofAlgs(),
-		ProofRequired: !v.app.Takes(DoorServices), Certificate: v.app.Takes(DoorServices), Details: []string{"urn:mayfly:" + v.app.Kind},
+		ProofRequired: !v.app.Takes(DoorServices), Certificate: v.app.Takes(DoorServices), Details: []string{tokens.TypePrefix + v.app.Kind},
 	})
 	if err != nil {
 		return nil, grant.Deny(grant.Internal, "the description cannot be written").Because(err)
@@ -94,7 +95,7 @@ func (c *Checker) challenge(v *ruling, d *grant.Denial, resp app.Response) {
 		if v.stepUp.MaxAge > 0 {
 			add("max_age", strconv.Itoa(int(v.stepUp.MaxAge.Seconds())))
 		}
-	case slices.Contains([]grant.Reason{grant.BadToken, grant.TokenNotBound, grant.WrongAudience}, d.Reason) && v.invalidProof:
+	case errors.Is(d, tokens.ErrProof):
 		add("error", "invalid_dpop_proof")
 	case slices.Contains([]grant.Reason{grant.BadToken, grant.TokenNotBound, grant.WrongAudience}, d.Reason):
 		add("error", "invalid_token")

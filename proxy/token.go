@@ -17,9 +17,6 @@ const (
 	schemeDPoP   = "dpop"
 )
 
-// maxToken is the longest text that is looked at as a token, in bytes.
-const maxToken = 8 << 10
-
 // authorization is what a request says in its one Authorization header: a scheme in
 // lower case, and what follows it.
 func authorization(h http.Header) (scheme, text string) {
@@ -37,7 +34,7 @@ type unproven struct {
 // of ours is verified, and what is not, is the app's own business.
 func peek(text string) unproven {
 	var out unproven
-	if len(text) > maxToken || !tokens.IsToken(text) {
+	if len(text) > tokens.MaxSize || !tokens.IsToken(text) {
 		return out
 	}
 	for _, segment := range strings.SplitN(text, ".", 3)[:2] {
@@ -74,7 +71,7 @@ func (c *Checker) bearer(v *ruling) error {
 	if scheme == schemeDPoP {
 		return grant.Deny(grant.TokenNotBound, "a token that a DPoP key is bound to counts at the door for clients only")
 	}
-	return c.present(v, text, said.Kid, tokens.Confirmation{X5T: v.caller.certificate})
+	return c.present(v, text, said.Kid, tokens.OfCertificate(v.caller.certificate))
 }
 
 // present verifies a token and makes it what this request is decided by.

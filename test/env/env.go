@@ -86,6 +86,7 @@ type Env struct {
 	keyFile   string   // the record's public key
 	providers []string // lines of mayflyd's oidc: list
 	people    string   // port under which people reach every gateway
+	clients   string   // likewise clients
 	doors     int      // gateways so far: each takes people at an address of its own
 
 	api  *dev.WorkloadAPI
@@ -182,6 +183,13 @@ func (e *Env) takeAddresses(_, _ context.Context) error {
 		return err
 	}
 	if _, e.people, err = net.SplitHostPort(people); err != nil {
+		return err
+	}
+	clients, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	if _, e.clients, err = net.SplitHostPort(clients); err != nil {
 		return err
 	}
 	_, port, err := net.SplitHostPort(e.public)

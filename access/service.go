@@ -10,6 +10,7 @@ import (
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // Config is what a Service is made of.
@@ -45,7 +46,9 @@ type Config struct {
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
 	// 3 s. Zero: 3 s.
 	DenialWait time.Duration
-	Log        *slog.Logger // nil: none
+	// Traces shows each request's way to whoever runs traces. Nil: nobody sees it.
+	Traces *trace.Tracer
+	Log    *slog.Logger // nil: none
 }
 
 // Service carries out the verbs. It is safe for concurrent use.
@@ -63,6 +66,7 @@ type Service struct {
 	identities  Identities
 	identityAge time.Duration
 	denialWait  time.Duration
+	traces      *trace.Tracer
 	log         *slog.Logger
 
 	policies policyCache
@@ -98,7 +102,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
-		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, log: c.Log,
+		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, log: c.Log,
 		seal: c.Seal, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {

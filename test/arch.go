@@ -32,6 +32,7 @@ func rooms() map[string]rank {
 	return map[string]rank{
 		"identity": bottom, "scope": bottom, "grant": bottom,
 		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf,
+		"trace":  leaf, // what is told to those who run traces: known to the verbs and to the data path, and knows neither
 		"access": domain,
 		"app":    adapter, "store": adapter, "spiffe": adapter, "policy/git": adapter, "identity/oidc": adapter,
 		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge, "caller": edge,

@@ -213,7 +213,7 @@ func (e *entitlement) readGrant(v value) error {
 	if err != nil {
 		return err
 	}
-	if err := g.only("max", "default"); err != nil {
+	if err := g.only("max", "default", "idle_after"); err != nil {
 		return err
 	}
 	if strings.Trim(s, "0123456789hms") != "" {

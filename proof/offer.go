@@ -31,6 +31,7 @@ type offer struct {
 	Limits      struct {
 		Class string   `json:"class"`
 		Any   []string `json:"any"`
+		Idle  string   `json:"idle_after_s"` // mayflyd alone knows of the last use
 	} `json:"limits"`
 	Duration string `json:"duration_s"`
 	StartBy  string `json:"start_by"`

@@ -24,6 +24,7 @@ import (
 	"github.com/mayflyproxy/mayfly/server"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/store/sqlite"
+	"github.com/mayflyproxy/mayfly/trace"
 	"github.com/mayflyproxy/mayfly/xds"
 )
 
@@ -50,6 +51,7 @@ type daemon struct {
 	server    *server.Server
 	console   *console.Console
 	policy    *policyLoop
+	traces    *trace.Tracer // nil: off
 }
 
 // run joins the parts and runs them until ctx ends or one of them fails.
@@ -149,9 +151,12 @@ func (d *daemon) buildService(ctx context.Context) error {
 	if d.providers, err = newProviders(d.c, d.dev); err != nil {
 		return err
 	}
+	if d.traces, err = trace.New(trace.Config{Settings: d.c.Traces.settings(), Service: "mayflyd", Version: version, Log: d.log}); err != nil {
+		return err
+	}
 	d.key = key
 	d.service, err = access.New(access.Config{
-		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
+		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Log: d.log,
 		Seal: seal, IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.CheckKey, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
@@ -249,6 +254,7 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 		g.Go(func() error { return err })
 		return
 	}
+	g.Go(func() error { return d.traces.Run(ctx) })
 	g.Go(func() error { return d.feed.Run(ctx) })
 	g.Go(func() error { return d.policy.run(ctx) })
 	g.Go(func() error { return d.sweep(ctx) })

@@ -159,7 +159,7 @@ allow:
   - {operations: [http.options]}
 params:
   folder: {type: path, pattern: "/(daily|monthly)(/.*)?", required: true}
-grant: {max: 1h, default: 30m}
+grant: {max: 1h, default: 30m, idle_after: 15m}
 request: {who: [group:idp/support], for: [self], justification: text}
 approve:
   signed: true
@@ -289,7 +289,7 @@ func (w *World) Offer(t testing.TB, g grant.Grant) map[string]any {
 	return map[string]any{
 		"v": 1, "request": g.Request.String(), "revision": "1", "requester": party, "beneficiary": party, "act": []any{},
 		"entitlement": g.Entitlement, "app": g.Scope.App, "params": map[string]any{"folder": "/daily"}, "reason": "the monthly close",
-		"operations": operations, "limits": map[string]any{"class": g.Class.String(), "any": []any{}},
+		"operations": operations, "limits": map[string]any{"class": g.Class.String(), "any": []any{}, "idle_after_s": "900"},
 		"duration_s": strconv.Itoa(int(g.NotAfter.Sub(g.NotBefore) / time.Second)), "start_by": Stamp(w.Now.Add(20 * time.Minute)),
 		"policy": map[string]any{"commit": w.Tip(t), "digest": strings.Repeat("0", 64)}, "catalogue": Catalogue().Digest(), "findings": []any{},
 	}

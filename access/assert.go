@@ -13,7 +13,6 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/policy"
-	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/tokens"
 )
 
@@ -87,7 +86,7 @@ func (s Source) asserted(ctx context.Context, tx Tx, i feed.Instance, id grant.G
 	if err != nil {
 		return c, "", fmt.Errorf("head: %w", err)
 	}
-	c.Gen, c.Expires = at.Epoch, earliest(c.IssuedAt.Add(tokens.MaxAssertedLife), g.EndsAt())
+	c.Gen, c.Expires = at.Epoch, earliest(c.IssuedAt.Add(tokens.MaxAssertion), g.EndsAt())
 	if session != "" {
 		if refusal, err = assertedSession(ctx, tx, &c, g, session); err != nil || refusal != "" {
 			return c, refusal, err
@@ -145,7 +144,7 @@ func actorsOf(texts []string) ([]identity.Principal, error) {
 // resourceOf is the app as tokens name it in aud (RFC 8707): its first host.
 func resourceOf(a policy.App) string { return "https://" + a.Hosts[0] }
 
-// detailOf stands for all that a grant allows, in authorization_details (RFC 9396).
+// detailOf is all that a grant allows, as authorization_details tell it (RFC 9396).
 func detailOf(a policy.App, g grant.Grant) tokens.Detail {
-	return tokens.Detail{Type: tokens.TypePrefix + a.Kind, Locations: []string{resourceOf(a)}, Entitlement: g.Entitlement, Whole: true, Scope: scope.Scope{App: a.Name}}
+	return tokens.Detail{Type: tokens.TypePrefix + a.Kind, Locations: []string{resourceOf(a)}, Entitlement: g.Entitlement, Scope: g.Scope}
 }

@@ -41,7 +41,7 @@ func TestAnAppIsToldOfTheHolderOfALiveGrant(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := verifier.Verify(out.GetToken(), w.clock(), tokens.Expect{
-		Audience: "https://reports.acme.example", Presenter: tokens.Confirmation{X5T: [32]byte{7}}, MaxLife: tokens.MaxAssertedLife,
+		Audience: "https://reports.acme.example", Presenter: tokens.Confirmation{X5T: [32]byte{7}}, MaxLife: tokens.MaxAssertion,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestAnAppIsToldOfTheHolderOfALiveGrant(t *testing.T) {
 	if c.Subject.String() != carol || c.Grant != r.Grant || c.Txn != r.ID || c.ClientID != gateway || len(c.Actor) != 1 || c.Actor[0].String() != refunder {
 		t.Errorf("claims %+v", c)
 	}
-	if life := feed.TimeOf(out.GetEndsUs()).Sub(w.clock()); life <= 0 || life > tokens.MaxAssertedLife {
+	if life := feed.TimeOf(out.GetEndsUs()).Sub(w.clock()); life <= 0 || life > tokens.MaxAssertion {
 		t.Errorf("it lasts %s", life)
 	}
 }

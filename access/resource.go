@@ -11,11 +11,13 @@ import (
 )
 
 // The oldest readers that understand what is made here: that of a session, or of
-// an app that takes people, knows sessions, that of a key, or
-// of an app that takes clients or is told by tokens who calls, knows tokens.
+// an app that takes people, knows sessions; that of a grant with its proof, of a
+// key, or of an app that takes clients or is told by tokens who calls, proofs and
+// tokens.
 const (
 	minReader        = 1
 	minReaderSession = 2
+	minReaderProof   = 3
 	minReaderKey     = 3
 )
 

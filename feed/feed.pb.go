@@ -77,7 +77,7 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34, 0}
+	return file_feed_proto_rawDescGZIP(), []int{38, 0}
 }
 
 type AssertRequest struct {
@@ -529,6 +529,7 @@ type Ping struct {
 	Revision       int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // applied
 	Spools         []*SpoolHead           `protobuf:"bytes,4,rep,name=spools,proto3" json:"spools,omitempty"`
 	CheckpointSize int64                  `protobuf:"varint,5,opt,name=checkpoint_size,json=checkpointSize,proto3" json:"checkpoint_size,omitempty"` // of the newest checkpoint that it keeps
+	Prove          []int64                `protobuf:"varint,7,rep,packed,name=prove,proto3" json:"prove,omitempty"`                                  // leaves that it wants shown in the Pong's checkpoint
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -596,6 +597,13 @@ func (x *Ping) GetCheckpointSize() int64 {
 		return x.CheckpointSize
 	}
 	return 0
+}
+
+func (x *Ping) GetProve() []int64 {
+	if x != nil {
+		return x.Prove
+	}
+	return nil
 }
 
 type SpoolHead struct {
@@ -668,6 +676,7 @@ type Pong struct {
 	Checkpoint    []byte                 `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                    // signed note
 	CompleteTo    int64                  `protobuf:"varint,6,opt,name=complete_to,json=completeTo,proto3" json:"complete_to,omitempty"` // every delta of this stream up to here was sent before
 	Deltas        uint64                 `protobuf:"varint,7,opt,name=deltas,proto3" json:"deltas,omitempty"`                           // how many were sent on this stream so far; fewer received: resync
+	Leaves        []*LeafProof           `protobuf:"bytes,9,rep,name=leaves,proto3" json:"leaves,omitempty"`                            // what the Ping asked for, of this checkpoint
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -751,6 +760,66 @@ func (x *Pong) GetDeltas() uint64 {
 	return 0
 }
 
+func (x *Pong) GetLeaves() []*LeafProof {
+	if x != nil {
+		return x.Leaves
+	}
+	return nil
+}
+
+// LeafProof shows that a leaf stands in the tree of the Pong's checkpoint.
+type LeafProof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         int64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Path          [][]byte               `protobuf:"bytes,2,rep,name=path,proto3" json:"path,omitempty"` // RFC 6962 audit path
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeafProof) Reset() {
+	*x = LeafProof{}
+	mi := &file_feed_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeafProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeafProof) ProtoMessage() {}
+
+func (x *LeafProof) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeafProof.ProtoReflect.Descriptor instead.
+func (*LeafProof) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LeafProof) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LeafProof) GetPath() [][]byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
 // Ack says that every revision up to this one is applied and that nothing
 // decided under an older one is still on its way to Envoy.
 type Ack struct {
@@ -767,7 +836,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +848,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +861,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{8}
+	return file_feed_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ack) GetEpoch() int64 {
@@ -851,7 +920,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +932,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +945,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{9}
+	return file_feed_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Nack) GetRevision() int64 {
@@ -929,7 +998,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1010,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1023,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{10}
+	return file_feed_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SnapshotPart) GetEpoch() int64 {
@@ -1005,7 +1074,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1086,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1099,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{11}
+	return file_feed_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Delta) GetEpoch() int64 {
@@ -1073,7 +1142,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1154,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1167,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{12}
+	return file_feed_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Removal) GetKind() string {
@@ -1139,6 +1208,7 @@ type Resource struct {
 	//	*Resource_Grant
 	//	*Resource_Session
 	//	*Resource_Key
+	//	*Resource_Proof
 	Resource      isResource_Resource `protobuf_oneof:"resource"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1146,7 +1216,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1228,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1241,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{13}
+	return file_feed_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Resource) GetId() string {
@@ -1231,6 +1301,15 @@ func (x *Resource) GetKey() *Key {
 	return nil
 }
 
+func (x *Resource) GetProof() *Proof {
+	if x != nil {
+		if x, ok := x.Resource.(*Resource_Proof); ok {
+			return x.Proof
+		}
+	}
+	return nil
+}
+
 type isResource_Resource interface {
 	isResource_Resource()
 }
@@ -1251,6 +1330,10 @@ type Resource_Key struct {
 	Key *Key `protobuf:"bytes,6,opt,name=key,proto3,oneof"`
 }
 
+type Resource_Proof struct {
+	Proof *Proof `protobuf:"bytes,7,opt,name=proof,proto3,oneof"`
+}
+
 func (*Resource_App) isResource_Resource() {}
 
 func (*Resource_Grant) isResource_Resource() {}
@@ -1258,6 +1341,8 @@ func (*Resource_Grant) isResource_Resource() {}
 func (*Resource_Session) isResource_Resource() {}
 
 func (*Resource_Key) isResource_Resource() {}
+
+func (*Resource_Proof) isResource_Resource() {}
 
 // App is the only app that a sidecar knows: what it needs to decide and to say
 // how to ask.
@@ -1283,7 +1368,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1380,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1393,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{14}
+	return file_feed_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *App) GetName() string {
@@ -1421,7 +1506,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1518,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1531,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{15}
+	return file_feed_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StepUp) GetEntitlement() string {
@@ -1481,7 +1566,7 @@ type IdentityHeader struct {
 
 func (x *IdentityHeader) Reset() {
 	*x = IdentityHeader{}
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1578,7 @@ func (x *IdentityHeader) String() string {
 func (*IdentityHeader) ProtoMessage() {}
 
 func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1591,7 @@ func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
 func (*IdentityHeader) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{16}
+	return file_feed_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *IdentityHeader) GetHeader() string {
@@ -1534,7 +1619,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1631,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1644,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{17}
+	return file_feed_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1590,7 +1675,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1687,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1700,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -1666,7 +1751,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1763,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1776,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Binding) GetOperation() string {
@@ -1735,13 +1820,16 @@ type Grant struct {
 	Class         string                 `protobuf:"bytes,9,opt,name=class,proto3" json:"class,omitempty"`
 	Catalogue     string                 `protobuf:"bytes,10,opt,name=catalogue,proto3" json:"catalogue,omitempty"`
 	Params        map[string]string      `protobuf:"bytes,11,rep,name=params,proto3" json:"params,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Offer         []byte                 `protobuf:"bytes,12,opt,name=offer,proto3" json:"offer,omitempty"`         // the Offer's canonical JSON, of a grant with a proof
+	Approvals     []*Approval            `protobuf:"bytes,13,rep,name=approvals,proto3" json:"approvals,omitempty"` // of that Offer, each signed
+	Recorded      *Recorded              `protobuf:"bytes,14,opt,name=recorded,proto3" json:"recorded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1841,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1854,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Grant) GetRequest() string {
@@ -1846,6 +1934,228 @@ func (x *Grant) GetParams() map[string]string {
 	return nil
 }
 
+func (x *Grant) GetOffer() []byte {
+	if x != nil {
+		return x.Offer
+	}
+	return nil
+}
+
+func (x *Grant) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *Grant) GetRecorded() *Recorded {
+	if x != nil {
+		return x.Recorded
+	}
+	return nil
+}
+
+// Approval is one person's signed approval of an Offer.
+type Approval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Person        string                 `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"` // a name under people: of policy
+	Step          int32                  `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`    // from 0
+	Signature     []byte                 `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_feed_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Approval) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *Approval) GetStep() int32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Approval) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// Recorded is where the record says that a grant was made.
+type Recorded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         int64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // of the leaf grant.created
+	Leaf          []byte                 `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	Commit        string                 `protobuf:"bytes,3,opt,name=commit,proto3" json:"commit,omitempty"` // of the policy that was in force then
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recorded) Reset() {
+	*x = Recorded{}
+	mi := &file_feed_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recorded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recorded) ProtoMessage() {}
+
+func (x *Recorded) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recorded.ProtoReflect.Descriptor instead.
+func (*Recorded) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Recorded) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Recorded) GetLeaf() []byte {
+	if x != nil {
+		return x.Leaf
+	}
+	return nil
+}
+
+func (x *Recorded) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+// Proof is what proves the policy of one commit to an instance that fronts an app:
+// git objects, as git hashes them without their header. Its resource id is
+// <commit>/<app>.
+type Proof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Commit        string                 `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Commits       [][]byte               `protobuf:"bytes,3,rep,name=commits,proto3" json:"commits,omitempty"` // the commit and some before it, newest first
+	Trees         [][]byte               `protobuf:"bytes,4,rep,name=trees,proto3" json:"trees,omitempty"`
+	Blobs         [][]byte               `protobuf:"bytes,5,rep,name=blobs,proto3" json:"blobs,omitempty"` // mayfly.yaml and the signed entitlements on the app
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proof) Reset() {
+	*x = Proof{}
+	mi := &file_feed_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proof) ProtoMessage() {}
+
+func (x *Proof) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proof.ProtoReflect.Descriptor instead.
+func (*Proof) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Proof) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+func (x *Proof) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *Proof) GetCommits() [][]byte {
+	if x != nil {
+		return x.Commits
+	}
+	return nil
+}
+
+func (x *Proof) GetTrees() [][]byte {
+	if x != nil {
+		return x.Trees
+	}
+	return nil
+}
+
+func (x *Proof) GetBlobs() [][]byte {
+	if x != nil {
+		return x.Blobs
+	}
+	return nil
+}
+
 type Rule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Operation     string                 `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
@@ -1856,7 +2166,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2178,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2191,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Rule) GetOperation() string {
@@ -1909,7 +2219,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2231,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2244,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -1968,7 +2278,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2290,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2303,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Value) GetType() string {
@@ -2030,7 +2340,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2352,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2365,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{24}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Session) GetHash() []byte {
@@ -2149,7 +2459,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2471,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2484,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{25}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Key) GetPublicKey() []byte {
@@ -2219,7 +2529,7 @@ type RedeemRequest struct {
 
 func (x *RedeemRequest) Reset() {
 	*x = RedeemRequest{}
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2541,7 @@ func (x *RedeemRequest) String() string {
 func (*RedeemRequest) ProtoMessage() {}
 
 func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2554,7 @@ func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
 func (*RedeemRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{26}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RedeemRequest) GetInstance() string {
@@ -2300,7 +2610,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2622,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2635,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{27}
+	return file_feed_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LookupRequest) GetInstance() string {
@@ -2360,7 +2670,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2682,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2695,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{28}
+	return file_feed_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EndSessionRequest) GetInstance() string {
@@ -2417,7 +2727,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2739,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2752,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{29}
+	return file_feed_proto_rawDescGZIP(), []int{33}
 }
 
 type SessionResponse struct {
@@ -2455,7 +2765,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2467,7 +2777,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2480,7 +2790,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30}
+	return file_feed_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SessionResponse) GetSession() *Resource {
@@ -2512,7 +2822,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2834,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2847,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{31}
+	return file_feed_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -2600,7 +2910,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +2922,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +2935,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{32}
+	return file_feed_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -2666,7 +2976,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2678,7 +2988,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2691,7 +3001,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{33}
+	return file_feed_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -2767,7 +3077,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2779,7 +3089,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2792,7 +3102,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34}
+	return file_feed_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -2848,18 +3158,19 @@ const file_feed_proto_rawDesc = "" +
 	"\x04apps\x18\a \x03(\tR\x04apps\x1a=\n" +
 	"\x0fCataloguesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
 	"\x04Ping\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x121\n" +
 	"\x06spools\x18\x04 \x03(\v2\x19.mayfly.feed.v1.SpoolHeadR\x06spools\x12'\n" +
-	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\"R\n" +
+	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\x12\x14\n" +
+	"\x05prove\x18\a \x03(\x03R\x05prove\"R\n" +
 	"\tSpoolHead\x12\x14\n" +
 	"\x05spool\x18\x01 \x01(\tR\x05spool\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
-	"chain_head\x18\x03 \x01(\fR\tchainHead\"\xb8\x01\n" +
+	"chain_head\x18\x03 \x01(\fR\tchainHead\"\xeb\x01\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x12\n" +
@@ -2870,7 +3181,11 @@ const file_feed_proto_rawDesc = "" +
 	"checkpoint\x12\x1f\n" +
 	"\vcomplete_to\x18\x06 \x01(\x03R\n" +
 	"completeTo\x12\x16\n" +
-	"\x06deltas\x18\a \x01(\x04R\x06deltas\"\xc0\x01\n" +
+	"\x06deltas\x18\a \x01(\x04R\x06deltas\x121\n" +
+	"\x06leaves\x18\t \x03(\v2\x19.mayfly.feed.v1.LeafProofR\x06leaves\"5\n" +
+	"\tLeafProof\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x12\n" +
+	"\x04path\x18\x02 \x03(\fR\x04path\"\xc0\x01\n" +
 	"\x03Ack\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12&\n" +
@@ -2902,7 +3217,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x13\n" +
-	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\xfb\x01\n" +
+	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\xaa\x02\n" +
 	"\bResource\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -2910,7 +3225,8 @@ const file_feed_proto_rawDesc = "" +
 	"\x03app\x18\x03 \x01(\v2\x13.mayfly.feed.v1.AppH\x00R\x03app\x12-\n" +
 	"\x05grant\x18\x04 \x01(\v2\x15.mayfly.feed.v1.GrantH\x00R\x05grant\x123\n" +
 	"\asession\x18\x05 \x01(\v2\x17.mayfly.feed.v1.SessionH\x00R\asession\x12'\n" +
-	"\x03key\x18\x06 \x01(\v2\x13.mayfly.feed.v1.KeyH\x00R\x03keyB\n" +
+	"\x03key\x18\x06 \x01(\v2\x13.mayfly.feed.v1.KeyH\x00R\x03key\x12-\n" +
+	"\x05proof\x18\a \x01(\v2\x15.mayfly.feed.v1.ProofH\x00R\x05proofB\n" +
 	"\n" +
 	"\bresource\"\xe7\x03\n" +
 	"\x03App\x12\x12\n" +
@@ -2955,7 +3271,7 @@ const file_feed_proto_rawDesc = "" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x12\x1c\n" +
 	"\tattribute\x18\x02 \x01(\tR\tattribute\x12\x0e\n" +
 	"\x02op\x18\x03 \x01(\tR\x02op\x12\x14\n" +
-	"\x05param\x18\x04 \x01(\tR\x05param\"\xad\x03\n" +
+	"\x05param\x18\x04 \x01(\tR\x05param\"\xb1\x04\n" +
 	"\x05Grant\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x1c\n" +
 	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x1c\n" +
@@ -2969,10 +3285,27 @@ const file_feed_proto_rawDesc = "" +
 	"\x05class\x18\t \x01(\tR\x05class\x12\x1c\n" +
 	"\tcatalogue\x18\n" +
 	" \x01(\tR\tcatalogue\x129\n" +
-	"\x06params\x18\v \x03(\v2!.mayfly.feed.v1.Grant.ParamsEntryR\x06params\x1a9\n" +
+	"\x06params\x18\v \x03(\v2!.mayfly.feed.v1.Grant.ParamsEntryR\x06params\x12\x14\n" +
+	"\x05offer\x18\f \x01(\fR\x05offer\x126\n" +
+	"\tapprovals\x18\r \x03(\v2\x18.mayfly.feed.v1.ApprovalR\tapprovals\x124\n" +
+	"\brecorded\x18\x0e \x01(\v2\x18.mayfly.feed.v1.RecordedR\brecorded\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"V\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"T\n" +
+	"\bApproval\x12\x16\n" +
+	"\x06person\x18\x01 \x01(\tR\x06person\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\x05R\x04step\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"L\n" +
+	"\bRecorded\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x12\n" +
+	"\x04leaf\x18\x02 \x01(\fR\x04leaf\x12\x16\n" +
+	"\x06commit\x18\x03 \x01(\tR\x06commit\"w\n" +
+	"\x05Proof\x12\x16\n" +
+	"\x06commit\x18\x01 \x01(\tR\x06commit\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x18\n" +
+	"\acommits\x18\x03 \x03(\fR\acommits\x12\x14\n" +
+	"\x05trees\x18\x04 \x03(\fR\x05trees\x12\x14\n" +
+	"\x05blobs\x18\x05 \x03(\fR\x05blobs\"V\n" +
 	"\x04Rule\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x120\n" +
 	"\x05where\x18\x02 \x03(\v2\x1a.mayfly.feed.v1.ConstraintR\x05where\"i\n" +
@@ -3085,7 +3418,7 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
 	(*AssertRequest)(nil),       // 1: mayfly.feed.v1.AssertRequest
@@ -3096,85 +3429,93 @@ var file_feed_proto_goTypes = []any{
 	(*Ping)(nil),                // 6: mayfly.feed.v1.Ping
 	(*SpoolHead)(nil),           // 7: mayfly.feed.v1.SpoolHead
 	(*Pong)(nil),                // 8: mayfly.feed.v1.Pong
-	(*Ack)(nil),                 // 9: mayfly.feed.v1.Ack
-	(*Nack)(nil),                // 10: mayfly.feed.v1.Nack
-	(*SnapshotPart)(nil),        // 11: mayfly.feed.v1.SnapshotPart
-	(*Delta)(nil),               // 12: mayfly.feed.v1.Delta
-	(*Removal)(nil),             // 13: mayfly.feed.v1.Removal
-	(*Resource)(nil),            // 14: mayfly.feed.v1.Resource
-	(*App)(nil),                 // 15: mayfly.feed.v1.App
-	(*StepUp)(nil),              // 16: mayfly.feed.v1.StepUp
-	(*IdentityHeader)(nil),      // 17: mayfly.feed.v1.IdentityHeader
-	(*Credential)(nil),          // 18: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 19: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 20: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 21: mayfly.feed.v1.Grant
-	(*Rule)(nil),                // 22: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 23: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 24: mayfly.feed.v1.Value
-	(*Session)(nil),             // 25: mayfly.feed.v1.Session
-	(*Key)(nil),                 // 26: mayfly.feed.v1.Key
-	(*RedeemRequest)(nil),       // 27: mayfly.feed.v1.RedeemRequest
-	(*LookupRequest)(nil),       // 28: mayfly.feed.v1.LookupRequest
-	(*EndSessionRequest)(nil),   // 29: mayfly.feed.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),  // 30: mayfly.feed.v1.EndSessionResponse
-	(*SessionResponse)(nil),     // 31: mayfly.feed.v1.SessionResponse
-	(*IngestRequest)(nil),       // 32: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 33: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 34: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 35: mayfly.feed.v1.ReserveResponse
-	nil,                         // 36: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 37: mayfly.feed.v1.Grant.ParamsEntry
-	nil,                         // 38: mayfly.feed.v1.Session.FactsEntry
+	(*LeafProof)(nil),           // 9: mayfly.feed.v1.LeafProof
+	(*Ack)(nil),                 // 10: mayfly.feed.v1.Ack
+	(*Nack)(nil),                // 11: mayfly.feed.v1.Nack
+	(*SnapshotPart)(nil),        // 12: mayfly.feed.v1.SnapshotPart
+	(*Delta)(nil),               // 13: mayfly.feed.v1.Delta
+	(*Removal)(nil),             // 14: mayfly.feed.v1.Removal
+	(*Resource)(nil),            // 15: mayfly.feed.v1.Resource
+	(*App)(nil),                 // 16: mayfly.feed.v1.App
+	(*StepUp)(nil),              // 17: mayfly.feed.v1.StepUp
+	(*IdentityHeader)(nil),      // 18: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 19: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 20: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 21: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 22: mayfly.feed.v1.Grant
+	(*Approval)(nil),            // 23: mayfly.feed.v1.Approval
+	(*Recorded)(nil),            // 24: mayfly.feed.v1.Recorded
+	(*Proof)(nil),               // 25: mayfly.feed.v1.Proof
+	(*Rule)(nil),                // 26: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 27: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 28: mayfly.feed.v1.Value
+	(*Session)(nil),             // 29: mayfly.feed.v1.Session
+	(*Key)(nil),                 // 30: mayfly.feed.v1.Key
+	(*RedeemRequest)(nil),       // 31: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 32: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 33: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 34: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 35: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 36: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 37: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 38: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 39: mayfly.feed.v1.ReserveResponse
+	nil,                         // 40: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 41: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 42: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
 	5,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
 	6,  // 1: mayfly.feed.v1.SyncRequest.ping:type_name -> mayfly.feed.v1.Ping
-	9,  // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
-	10, // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
-	11, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
-	12, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
+	10, // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
+	11, // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
+	12, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
+	13, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
 	8,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	36, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	40, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
 	7,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
-	14, // 9: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
-	14, // 10: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
-	13, // 11: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
-	15, // 12: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	21, // 13: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	25, // 14: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
-	26, // 15: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
-	18, // 16: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	19, // 17: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	17, // 18: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
-	16, // 19: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
-	20, // 20: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	22, // 21: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	37, // 22: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	23, // 23: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	24, // 24: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	38, // 25: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
-	14, // 26: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
-	0,  // 27: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	3,  // 28: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	32, // 29: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	34, // 30: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	27, // 31: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
-	28, // 32: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
-	29, // 33: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
-	1,  // 34: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
-	4,  // 35: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	33, // 36: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	35, // 37: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	31, // 38: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
-	31, // 39: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
-	30, // 40: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
-	2,  // 41: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
-	35, // [35:42] is the sub-list for method output_type
-	28, // [28:35] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	9,  // 9: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
+	15, // 10: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
+	15, // 11: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
+	14, // 12: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
+	16, // 13: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
+	22, // 14: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	29, // 15: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	30, // 16: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
+	25, // 17: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
+	19, // 18: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	20, // 19: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	18, // 20: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	17, // 21: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
+	21, // 22: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	26, // 23: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	41, // 24: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	23, // 25: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
+	24, // 26: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
+	27, // 27: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	28, // 28: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	42, // 29: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	15, // 30: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 31: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	3,  // 32: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	36, // 33: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	38, // 34: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	31, // 35: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	32, // 36: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	33, // 37: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	1,  // 38: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
+	4,  // 39: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	37, // 40: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	39, // 41: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	35, // 42: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	35, // 43: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	34, // 44: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	2,  // 45: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
+	39, // [39:46] is the sub-list for method output_type
+	32, // [32:39] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -3193,11 +3534,12 @@ func file_feed_proto_init() {
 		(*SyncResponse_Delta)(nil),
 		(*SyncResponse_Pong)(nil),
 	}
-	file_feed_proto_msgTypes[13].OneofWrappers = []any{
+	file_feed_proto_msgTypes[14].OneofWrappers = []any{
 		(*Resource_App)(nil),
 		(*Resource_Grant)(nil),
 		(*Resource_Session)(nil),
 		(*Resource_Key)(nil),
+		(*Resource_Proof)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3205,7 +3547,7 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

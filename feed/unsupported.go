@@ -14,6 +14,7 @@ const (
 	KindGrant   = "grant"
 	KindSession = "session"
 	KindKey     = "key"
+	KindProof   = "proof"
 )
 
 // KindOf returns the kind of r, "" for one that this binary does not know.
@@ -27,6 +28,8 @@ func KindOf(r *Resource) string {
 		return KindSession
 	case *Resource_Key:
 		return KindKey
+	case *Resource_Proof:
+		return KindProof
 	default:
 		return ""
 	}

@@ -79,7 +79,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 		return nil, err
 	}
 	out := &Checker{c: c, people: people, pages: pages}
-	if out.nonces, err = tokens.NewNonces(nil, 0); err != nil {
+	if out.nonces, err = tokens.NewNonces(); err != nil {
 		return nil, err
 	}
 	if out.proofs, err = tokens.NewProofs(tokens.ProofConfig{Nonces: out.nonces, Replay: maxProofs}); err != nil {
@@ -119,6 +119,8 @@ type ruling struct {
 	withheld bool
 	// nonce is what the next proof is to contain, "" if none is told.
 	nonce string
+	// invalidProof is whether it is the proof that does not count, not the token.
+	invalidProof bool
 	// stepUp is what the person's login falls short of, nil if of nothing.
 	stepUp *StepUp
 	// assertion tells the app who calls, "" if it is not told so.

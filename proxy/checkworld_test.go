@@ -29,6 +29,7 @@ import (
 	"github.com/mayflyproxy/mayfly/proxy/proxytest"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // desk is a Checker in a world with the apps stripe and wiki, and one grant of an
@@ -43,6 +44,7 @@ type desk struct {
 	actions  *proxy.Actions
 	logs     *logs
 	assert   func(*feed.AssertRequest) (string, time.Time, error)
+	traces   *trace.Tracer // nil: off; taken by build
 	ca       *dev.CA
 	stripe   grant.GrantID
 	wiki     grant.GrantID
@@ -120,7 +122,7 @@ func (d *desk) build(j proxy.Journal) {
 	d.reserver, d.actions, d.logs = &reserver{}, proxy.NewActions(), &logs{}
 	d.Checker, err = proxy.NewChecker(proxy.CheckerConfig{
 		Table: d.world.Table, Kinds: map[string]app.Kind{"stripe": s, "web": w}, Peers: devtest.Verifier(d.t, d.ca), Journal: j,
-		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(), ClientsPort: 8447, Asserter: d,
+		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(), ClientsPort: 8447, Asserter: d, Traces: d.traces,
 		Log: slog.New(slog.NewTextHandler(d.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

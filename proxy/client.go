@@ -34,24 +34,40 @@ func (c *Checker) client(v *ruling, unread *grant.Denial) (*app.Response, error)
 	scheme, text := authorization(v.r.HTTP.Header)
 	proofs := v.r.HTTP.Header.Values("Dpop")
 	switch {
-	case scheme == schemeBearer && peek(text).Iss != "":
+	case scheme == schemeBearer && peek(text).Issuer != "":
 		return nil, grant.Deny(grant.TokenNotBound, "a token counts here under the scheme DPoP only, with a proof")
 	case scheme != schemeDPoP || text == "":
 		return nil, grant.Deny(grant.NoIdentity, "no token was presented under the scheme DPoP")
 	case len(proofs) != 1:
 		return nil, grant.Deny(grant.NoIdentity, "the token came without its proof in the header DPoP")
 	}
-	proof, err := c.proofs.Check(proofs[0], tokens.Presented{Method: v.r.HTTP.Method, URL: c.external(v), Token: text}, v.now)
+	said := peek(text)
+	jkt, ok := said.thumbprint()
+	if !ok {
+		return nil, grant.Deny(grant.TokenNotBound, "the token is bound to no DPoP key")
+	}
+	// The token first: only who has one fills what remembers proofs.
+	if err := c.present(v, text, said.Kid, tokens.Key(jkt)); err != nil {
+		return nil, err
+	}
+	return nil, c.prove(v, proofs[0], text, jkt)
+}
+
+// prove wants a fresh proof, by that key, for this request and this token.
+func (c *Checker) prove(v *ruling, proof, token string, jkt [32]byte) error {
+	by, err := c.proofs.Verify(proof, tokens.Presented{Method: v.r.HTTP.Method, URL: c.external(v), Token: token}, v.now)
+	if err == nil && by == jkt {
+		return nil
+	}
+	if v.invalidProof = true; err == nil {
+		err = grant.Deny(grant.TokenNotBound, "the proof is by another key than the token's")
+	}
 	if errors.Is(err, tokens.ErrUseNonce) {
 		v.nonce = c.nonces.Current(v.now)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := c.present(v, text, peek(text).Kid, tokens.OfKey(proof.JKT)); err != nil {
-		return nil, err
-	}
-	return nil, c.proofs.Spend(proof, v.now) // last: only the token's holder can fill what remembers proofs
+	// Nobody has proven to be the token's holder: it is not told what its holder is.
+	v.token, v.caller = nil, caller{}
+	return err
 }
 
 // external is the URL of the request as its client wrote it: the host as policy has

@@ -18,7 +18,7 @@ import (
 type counter struct {
 	*desk
 	issuer *proxytest.Issuer
-	prover *tokens.Prover
+	prover tokens.Prover
 	visits grant.GrantID
 	token  string
 	id     string // of the token
@@ -49,7 +49,12 @@ func newCounter(t testing.TB, change ...func(*feed.App)) *counter {
 }
 
 func (c *counter) claims() tokens.Claims {
-	return c.issuer.Claims(proxytest.Alice, "panel", c.visits, c.world.Now(), tokens.Confirmation{JKT: c.prover.Thumbprint()})
+	c.t.Helper()
+	jkt, err := c.prover.Thumbprint()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.issuer.Claims(proxytest.Alice, "panel", c.visits, c.world.Now(), tokens.Key(jkt))
 }
 
 func (c *counter) prove(method, url, token, nonce string) string {

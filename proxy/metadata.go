@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -95,7 +94,7 @@ func (c *Checker) challenge(v *ruling, d *grant.Denial, resp app.Response) {
 		if v.stepUp.MaxAge > 0 {
 			add("max_age", strconv.Itoa(int(v.stepUp.MaxAge.Seconds())))
 		}
-	case errors.Is(d, tokens.ErrProof):
+	case v.invalidProof:
 		add("error", "invalid_dpop_proof")
 	case slices.Contains([]grant.Reason{grant.BadToken, grant.TokenNotBound, grant.WrongAudience}, d.Reason):
 		add("error", "invalid_token")

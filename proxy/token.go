@@ -24,14 +24,17 @@ func authorization(h http.Header) (scheme, text string) {
 	return strings.ToLower(scheme), strings.TrimLeft(text, " ")
 }
 
-// header and payload of a token, as far as they say whose it is. They prove nothing.
+// unproven is what a token says of itself. It proves nothing: what is taken for one of
+// ours is verified, and what is not, is the app's own business.
 type unproven struct {
-	Kid string `json:"kid"`
-	Iss string `json:"iss"`
+	Kid     string `json:"kid"`
+	Issuer  string `json:"iss"`
+	Confirm struct {
+		JKT string `json:"jkt"`
+	} `json:"cnf"`
 }
 
-// peek reads whose token a text says it is. It proves nothing: what is taken for one
-// of ours is verified, and what is not, is the app's own business.
+// peek reads what a token says of itself; the zero value of what is none of our form.
 func peek(text string) unproven {
 	var out unproven
 	if len(text) > tokens.MaxSize || !tokens.IsToken(text) {
@@ -44,6 +47,15 @@ func peek(text string) unproven {
 		}
 	}
 	return out
+}
+
+// thumbprint is the DPoP key that a token says it is bound to.
+func (u unproven) thumbprint() (jkt [32]byte, ok bool) {
+	raw, err := base64.RawURLEncoding.DecodeString(u.Confirm.JKT)
+	if err != nil || len(raw) != len(jkt) {
+		return jkt, false
+	}
+	return [32]byte(raw), true
 }
 
 // token is an access token of ours that was presented and counted.
@@ -64,14 +76,14 @@ func (c *Checker) bearer(v *ruling) error {
 	}
 	_, issuer := c.c.Table.Keys()
 	said := peek(text)
-	if issuer == "" || said.Iss != issuer {
+	if issuer == "" || said.Issuer != issuer {
 		return nil
 	}
 	v.withheld = true
 	if scheme == schemeDPoP {
 		return grant.Deny(grant.TokenNotBound, "a token that a DPoP key is bound to counts at the door for clients only")
 	}
-	return c.present(v, text, said.Kid, tokens.OfCertificate(v.caller.certificate))
+	return c.present(v, text, said.Kid, tokens.Certificate(v.caller.certificate))
 }
 
 // present verifies a token and makes it what this request is decided by.
@@ -81,6 +93,9 @@ func (c *Checker) present(v *ruling, text, kid string, by tokens.Confirmation) e
 		return err
 	}
 	claims, err := verifier.Verify(text, v.now, tokens.Expect{Audience: v.app.resource(), Presenter: by, MaxLife: tokens.MaxLife})
+	if grant.ReasonOf(err) == grant.Ended { // 401, so that any client gets another (RFC 6750 §3.1)
+		return grant.Deny(grant.BadToken, "the token has ended").Because(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func (m *mint) sign(ctx context.Context) (string, error) {
 
 // takes returns nil if a gateway takes a token.
 func (d *tokenDoor) takes(token string) error {
-	_, err := d.verifier.Verify(token, time.Now(), tokens.Expect{Audience: "https://reports.acme.example", Presenter: tokens.OfCertificate([32]byte{7})})
+	_, err := d.verifier.Verify(token, time.Now(), tokens.Expect{Audience: "https://reports.acme.example", Presenter: tokens.Certificate([32]byte{7})})
 	return err
 }
 

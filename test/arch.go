@@ -31,7 +31,7 @@ func (r rank) String() string {
 func rooms() map[string]rank {
 	return map[string]rank{
 		"identity": bottom, "scope": bottom, "grant": bottom,
-		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf,
+		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf, "egress": leaf,
 		"access": domain,
 		"app":    adapter, "store": adapter, "spiffe": adapter, "policy/git": adapter, "identity/oidc": adapter,
 		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge,

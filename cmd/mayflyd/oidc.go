@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 )
 
@@ -41,7 +42,7 @@ func (p oidcConfig) settings(c config, dev bool) (oidc.Config, error) {
 		return oidc.Config{}, fmt.Errorf("allow_addresses: %w", err)
 	}
 	if dev {
-		allow = append(allow, oidc.Loopback()...)
+		allow = append(allow, egress.Loopback()...)
 	}
 	return oidc.Config{
 		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, RedirectURL: c.oidcAddress(p.Name, "callback"),

@@ -1,4 +1,4 @@
-package oidc
+package egress
 
 import (
 	"context"
@@ -31,11 +31,11 @@ func TestAddressesThatNeedListing(t *testing.T) {
 			t.Errorf("%s is asked", text)
 		}
 		address := net.JoinHostPort(text, "443")
-		if err := (egress{}).control(t.Context(), "tcp", address, nil); !errors.Is(err, errAddress) {
+		if err := (Way{}).control(t.Context(), "tcp", address, nil); !errors.Is(err, ErrAddress) {
 			t.Errorf("%s: %v", address, err)
 		}
 		plain := a.WithZone("").Unmap()
-		if err := (egress{allow: []netip.Prefix{netip.PrefixFrom(plain, plain.BitLen())}}).control(t.Context(), "tcp", address, nil); err != nil {
+		if err := (Way{Allow: []netip.Prefix{netip.PrefixFrom(plain, plain.BitLen())}}).control(t.Context(), "tcp", address, nil); err != nil {
 			t.Errorf("%s, listed: %v", address, err)
 		}
 	}
@@ -44,7 +44,7 @@ func TestAddressesThatNeedListing(t *testing.T) {
 			t.Errorf("%s is not asked", text)
 		}
 	}
-	if err := (egress{}).control(t.Context(), "unix", "/run/docker.sock", nil); !errors.Is(err, errAddress) {
+	if err := (Way{}).control(t.Context(), "unix", "/run/docker.sock", nil); !errors.Is(err, ErrAddress) {
 		t.Errorf("a socket: %v", err)
 	}
 }
@@ -126,10 +126,10 @@ func TestANameThatMovesInside(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(provider.Certificate())
 	outer, inner := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")
-	client := egress{
-		allow: []netip.Prefix{netip.PrefixFrom(outer, 32)}, roots: roots,
-		resolver: stubResolver(t, []netip.Addr{outer}, []netip.Addr{inner, outer}, []netip.Addr{inner}),
-	}.client(answerTime)
+	client := Way{
+		Allow: []netip.Prefix{netip.PrefixFrom(outer, 32)}, Roots: roots,
+		Resolver: stubResolver(t, []netip.Addr{outer}, []netip.Addr{inner, outer}, []netip.Addr{inner}),
+	}.Client(AnswerTime)
 	ask := func() error {
 		res, err := client.Get("https://example.com:" + port)
 		if err == nil {
@@ -144,7 +144,7 @@ func TestANameThatMovesInside(t *testing.T) {
 	if err := ask(); err != nil {
 		t.Errorf("while it is both: %v", err)
 	}
-	if err := ask(); !errors.Is(err, errAddress) || !strings.Contains(err.Error(), "127.0.0.2") {
+	if err := ask(); !errors.Is(err, ErrAddress) || !strings.Contains(err.Error(), "127.0.0.2") {
 		t.Errorf("when it has moved: %v", err)
 	}
 	if err := inside.(*net.TCPListener).SetDeadline(time.Now()); err != nil {
@@ -167,18 +167,18 @@ func TestAnswersThatAreNotWaitedFor(t *testing.T) {
 		<-r.Context().Done()
 	})
 	mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) {
-		for range maxAnswer/1024 + 1 {
+		for range MaxAnswer/1024 + 1 {
 			_, _ = w.Write(make([]byte, 1024))
 		}
 	})
-	mux.HandleFunc("/full", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxAnswer)) })
+	mux.HandleFunc("/full", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxAnswer)) })
 	mux.HandleFunc("/elsewhere", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, secret.URL, http.StatusTemporaryRedirect)
 	})
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	get := func(path string, limit time.Duration) (int, int, error) {
-		res, err := egress{allow: Loopback()}.client(limit).Get(server.URL + path)
+		res, err := Way{Allow: Loopback()}.Client(limit).Get(server.URL + path)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -191,22 +191,22 @@ func TestAnswersThatAreNotWaitedFor(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if _, _, err := get("/long", answerTime); !errors.Is(err, errAnswerTooLong) {
+	if _, _, err := get("/long", AnswerTime); !errors.Is(err, ErrTooLong) {
 		t.Errorf("too long: %v", err)
 	}
-	if _, n, err := get("/full", answerTime); err != nil || n != maxAnswer {
+	if _, n, err := get("/full", AnswerTime); err != nil || n != MaxAnswer {
 		t.Errorf("as long as may be: %d, %v", n, err)
 	}
-	if status, _, err := get("/elsewhere", answerTime); err != nil || status != http.StatusTemporaryRedirect || inside != 0 {
+	if status, _, err := get("/elsewhere", AnswerTime); err != nil || status != http.StatusTemporaryRedirect || inside != 0 {
 		t.Errorf("a redirect: %d, %v, followed %d times", status, err, inside)
 	}
-	if answerTime > 5*time.Second {
-		t.Errorf("a provider has %s", answerTime)
+	if AnswerTime > 5*time.Second {
+		t.Errorf("a provider has %s", AnswerTime)
 	}
 }
 
 func TestNoProxyFromTheEnvironment(t *testing.T) {
-	transport := egress{}.client(answerTime).Transport.(bounded).next.(*http.Transport)
+	transport := Way{}.Client(AnswerTime).Transport.(bounded).next.(*http.Transport)
 	if transport.Proxy != nil || transport.TLSClientConfig.InsecureSkipVerify {
 		t.Error("somebody may stand between")
 	}

@@ -68,6 +68,23 @@ func listed(allow []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
+// ParsePrefixes reads addresses and address prefixes, as operators list them.
+func ParsePrefixes(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range texts {
+		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil || p != p.Masked() {
+			return nil, fmt.Errorf("%q: want an IP address, or a prefix such as 10.1.0.0/16", s)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
 // CheckListed takes prefixes that say what they mean: the addresses as Unmap
 // writes them, and not all there are.
 func CheckListed(allow []netip.Prefix) error {

@@ -34,7 +34,7 @@ func rooms() map[string]rank {
 		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf, "egress": leaf,
 		"access": domain,
 		"app":    adapter, "store": adapter, "spiffe": adapter, "policy/git": adapter, "identity/oidc": adapter,
-		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge,
+		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge, "caller": edge,
 		"cmd":  command,
 		"test": apart, "examples": apart,
 	}

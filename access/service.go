@@ -44,7 +44,9 @@ type Config struct {
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
 	// 3 s. Zero: 3 s.
 	DenialWait time.Duration
-	Log        *slog.Logger // nil: none
+	// Bundles tells of the foreign bundles that this process holds. Nil: of none.
+	Bundles func() []Bundle
+	Log     *slog.Logger // nil: none
 }
 
 // Service carries out the verbs. It is safe for concurrent use.
@@ -62,10 +64,12 @@ type Service struct {
 	identities  Identities
 	identityAge time.Duration
 	denialWait  time.Duration
+	ownBundles  func() []Bundle
 	log         *slog.Logger
 
 	policies policyCache
 	spools   spoolBook
+	bundles  bundleBook
 	asking   asking
 	ingested bell // rings when a segment was stored
 	watches  watches
@@ -116,6 +120,9 @@ func New(c Config) (*Service, error) {
 	}
 	if s.sessionLife == 0 {
 		s.sessionLife = MaxSession
+	}
+	if s.ownBundles = c.Bundles; s.ownBundles == nil {
+		s.ownBundles = func() []Bundle { return nil }
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -9,6 +9,7 @@ import (
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // Config is what a Service is made of.
@@ -46,7 +47,9 @@ type Config struct {
 	DenialWait time.Duration
 	// Bundles tells of the foreign bundles that this process holds. Nil: of none.
 	Bundles func() []Bundle
-	Log     *slog.Logger // nil: none
+	// Traces shows each request's way to whoever runs traces. Nil: nobody sees it.
+	Traces *trace.Tracer
+	Log    *slog.Logger // nil: none
 }
 
 // Service carries out the verbs. It is safe for concurrent use.
@@ -65,6 +68,7 @@ type Service struct {
 	identityAge time.Duration
 	denialWait  time.Duration
 	ownBundles  func() []Bundle
+	traces      *trace.Tracer
 	log         *slog.Logger
 
 	policies policyCache
@@ -100,7 +104,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
-		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, log: c.Log,
+		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, log: c.Log,
 		seal: c.Seal, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {

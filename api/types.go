@@ -174,6 +174,9 @@ type Trace struct {
 	Grant   string  `json:"grant,omitempty"`
 	Entries []Entry `json:"entries"`
 	Missing string  `json:"missing,omitempty"` // what is known not to be there yet, or not listed
+	// TraceIDs are the OpenTelemetry traces that were exported, by the id of the
+	// request or action whose they are: 32 hexadecimal digits.
+	TraceIDs map[string]string `json:"trace_ids,omitempty"`
 }
 
 // Entry is one record of a trace.

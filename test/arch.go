@@ -31,7 +31,9 @@ func (r rank) String() string {
 func rooms() map[string]rank {
 	return map[string]rank{
 		"identity": bottom, "scope": bottom, "grant": bottom,
-		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf, "egress": leaf,
+		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf,
+		"egress": leaf, // the way out to addresses that others name, for adapters that do not know each other
+		"trace":  leaf, // what is told to those who run traces: known to the verbs and to the data path, and knows neither
 		"access": domain,
 		"app":    adapter, "store": adapter, "spiffe": adapter, "policy/git": adapter, "identity/oidc": adapter,
 		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge, "caller": edge,

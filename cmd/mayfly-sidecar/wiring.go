@@ -33,29 +33,31 @@ import (
 	"github.com/mayflyproxy/mayfly/proxy/hop"
 	"github.com/mayflyproxy/mayfly/proxy/spool"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 const sweepEvery = 2 * time.Second
 
 // sidecar is everything that runs, joined.
 type sidecar struct {
-	c          config
-	web        *envoy.WebCertificates // nil: it takes no people
-	dev        bool
-	log        *slog.Logger
-	domains    []spiffeid.TrustDomain
-	own        *spiffe.Source
-	listener   *spiffe.Source
-	federation *spiffe.Federation
-	instance   feed.Instance
-	kinds      map[string]app.Kind
-	secrets    *credential.Files
-	minter     *grant.Minter
-	clock      *proxy.Clock
-	table      *proxy.Table
-	client     *feed.Client
-	actions    *proxy.Actions
-	spool      atomic.Pointer[spool.Spool] // nil until the time is known
+	c        config
+	web      *envoy.WebCertificates // nil: it takes no people
+	dev      bool
+	log      *slog.Logger
+	domains  []spiffeid.TrustDomain
+	own      *spiffe.Source
+	listener *spiffe.Source
+	foreign  *spiffe.Federation
+	instance feed.Instance
+	kinds    map[string]app.Kind
+	secrets  *credential.Files
+	minter   *grant.Minter
+	clock    *proxy.Clock
+	table    *proxy.Table
+	client   *feed.Client
+	actions  *proxy.Actions
+	traces   *trace.Tracer               // nil: off
+	spool    atomic.Pointer[spool.Spool] // nil until the time is known
 }
 
 // run joins the parts and runs them until ctx ends or one of them fails.
@@ -75,6 +77,7 @@ func run(ctx context.Context, c config, web *envoy.WebCertificates, o options, l
 	defer func() { _ = conn.Close() }()
 	g.Go(func() error { return s.client.Run(ctx) })
 	g.Go(func() error { return s.clock.Run(ctx) })
+	g.Go(func() error { return s.traces.Run(ctx) })
 	if err := s.operators(ctx, g); err != nil {
 		return stopped(g, ctx, err)
 	}
@@ -139,14 +142,14 @@ func (s *sidecar) federate(ctx context.Context, g *errgroup.Group) error {
 		return err
 	}
 	var err error
-	s.federation, err = spiffe.NewFederation(spiffe.FederationConfig{
+	s.foreign, err = spiffe.NewFederation(spiffe.FederationConfig{
 		Relations: s.c.Federation, Sources: []*spiffe.Source{s.own, s.listener}, Dir: dir, Dev: s.dev,
 		OnError: func(err error) { s.log.Warn("federation", "error", err) },
 	})
 	if err != nil {
 		return err
 	}
-	g.Go(func() error { return s.federation.Run(ctx) })
+	g.Go(func() error { return s.foreign.Run(ctx) })
 	return nil
 }
 
@@ -192,6 +195,11 @@ func (s *sidecar) memory() error {
 	if s.instance, err = feed.NewInstance(s.c.Identity.Sidecar.ID); err != nil {
 		return err
 	}
+	if s.traces, err = trace.New(trace.Config{
+		Settings: s.c.Traces.settings(), Service: "mayfly-sidecar", Version: version, Instance: s.instance.String(), Log: s.log,
+	}); err != nil {
+		return err
+	}
 	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Describe: s.describe, Log: s.log})
 	return err
 }
@@ -215,7 +223,7 @@ func (s *sidecar) admit(a *proxy.App) error {
 
 // describe tells in each Ping where the spool stands, and the foreign bundles.
 func (s *sidecar) describe(p *feed.Ping) {
-	for _, one := range s.federation.Status() {
+	for _, one := range s.foreign.Status() {
 		b := &feed.ForeignBundle{TrustDomain: one.TrustDomain.Name(), AgeUs: -1, Problem: one.Problem, Authorities: uint32(one.Authorities)}
 		if !one.Fetched.IsZero() {
 			b.AgeUs = max(time.Since(one.Fetched), 0).Microseconds()

@@ -23,23 +23,25 @@ import (
 // config is the one YAML file of mayflyd. Unknown keys are errors. Each field is
 // explained in docs/configuration.md, which a test holds against it.
 type config struct {
-	DataDir      string            `yaml:"data_dir"`
-	Origin       string            `yaml:"origin"`
-	Identity     identityConfig    `yaml:"identity"`
-	TrustDomains []string          `yaml:"trust_domains"`
-	Federation   []spiffe.Relation `yaml:"federation"`
-	Public       publicConfig      `yaml:"public"`
-	Nodes        netip.AddrPort    `yaml:"nodes"`
-	Workloads    netip.AddrPort    `yaml:"workloads"`
-	Health       netip.AddrPort    `yaml:"health"`
-	Policy       policyConfig      `yaml:"policy"`
-	PeoplePort   uint16            `yaml:"people_port"`
-	OIDC         []oidcConfig      `yaml:"oidc"`
-	Session      time.Duration     `yaml:"session"`
-	IdentityAge  time.Duration     `yaml:"identity_max_age"`
-	Pin          string            `yaml:"pin"`
+	DataDir      string         `yaml:"data_dir"`
+	Origin       string         `yaml:"origin"`
+	Identity     identityConfig `yaml:"identity"`
+	TrustDomains []string       `yaml:"trust_domains"`
+	Public       publicConfig   `yaml:"public"`
+	Nodes        netip.AddrPort `yaml:"nodes"`
+	Workloads    netip.AddrPort `yaml:"workloads"`
+	Health       netip.AddrPort `yaml:"health"`
+	Policy       policyConfig   `yaml:"policy"`
+	PeoplePort   uint16         `yaml:"people_port"`
+	OIDC         []oidcConfig   `yaml:"oidc"`
+	Session      time.Duration  `yaml:"session"`
+	IdentityAge  time.Duration  `yaml:"identity_max_age"`
+	Pin          string         `yaml:"pin"`
+	Traces       tracesConfig   `yaml:"traces"`
 
 	FirstAdministrator string `yaml:"first_administrator"` // a file
+
+	Federation []spiffe.Relation `yaml:"federation"`
 }
 
 type identityConfig struct {
@@ -116,7 +118,7 @@ func (c *config) defaults(dir string) {
 	}
 	paths := []*string{
 		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
-		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator,
+		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator, &c.Traces.CA, &c.Traces.HeadersFile,
 	}
 	for i := range c.Federation {
 		paths = append(paths, c.Federation[i].Paths()...)
@@ -193,7 +195,7 @@ func (c *config) check(dev bool) error {
 		need(err != nil || slices.ContainsFunc(c.OIDC, func(o oidcConfig) bool { return strings.HasPrefix(a.who.String(), "user:"+o.Name+":") }),
 			"first_administrator: %s is of no provider under oidc", a.who)
 	}
-	return errors.Join(append(errs, c.checkOIDC(dev)...)...)
+	return errors.Join(append(append(errs, c.checkOIDC(dev)...), c.Traces.settings().Check())...)
 }
 
 // url is public.url without a slash at its end.

@@ -24,6 +24,7 @@ import (
 	"github.com/mayflyproxy/mayfly/server"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/store/sqlite"
+	"github.com/mayflyproxy/mayfly/trace"
 	"github.com/mayflyproxy/mayfly/xds"
 )
 
@@ -35,22 +36,23 @@ const (
 
 // daemon is everything that runs, joined.
 type daemon struct {
-	c          config
-	dev        bool
-	log        *slog.Logger
-	kinds      kinds
-	source     *spiffe.Source
-	federation *spiffe.Federation
-	verifier   *spiffe.Verifier
-	key        *audit.Verifier // of the record
-	providers  providers
-	store      access.Store
-	service    *access.Service
-	feed       *feed.Server
-	xds        *xds.Server
-	server     *server.Server
-	console    *console.Console
-	policy     *policyLoop
+	c         config
+	dev       bool
+	log       *slog.Logger
+	kinds     kinds
+	source    *spiffe.Source
+	foreign   *spiffe.Federation
+	verifier  *spiffe.Verifier
+	key       *audit.Verifier // of the record
+	providers providers
+	store     access.Store
+	service   *access.Service
+	feed      *feed.Server
+	xds       *xds.Server
+	server    *server.Server
+	console   *console.Console
+	policy    *policyLoop
+	traces    *trace.Tracer // nil: off
 }
 
 // run joins the parts and runs them until ctx ends or one of them fails.
@@ -115,14 +117,14 @@ func (d *daemon) identify(ctx context.Context, g *errgroup.Group) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	d.federation, err = spiffe.NewFederation(spiffe.FederationConfig{
+	d.foreign, err = spiffe.NewFederation(spiffe.FederationConfig{
 		Relations: d.c.Federation, Sources: []*spiffe.Source{d.source}, Dir: dir, Dev: d.dev, OnError: onError,
 	})
 	if err != nil {
 		return err
 	}
 	g.Go(func() error { return d.source.Run(ctx) })
-	g.Go(func() error { return d.federation.Run(ctx) })
+	g.Go(func() error { return d.foreign.Run(ctx) })
 	if err := d.source.Wait(ctx); err != nil {
 		return fmt.Errorf("no SVID for %s: %w", id, err)
 	}
@@ -161,9 +163,12 @@ func (d *daemon) buildService(ctx context.Context) error {
 	if d.providers, err = newProviders(d.c, d.dev); err != nil {
 		return err
 	}
+	if d.traces, err = trace.New(trace.Config{Settings: d.c.Traces.settings(), Service: "mayflyd", Version: version, Log: d.log}); err != nil {
+		return err
+	}
 	d.key = key
 	d.service, err = access.New(access.Config{
-		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
+		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Log: d.log,
 		Seal: seal, IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
@@ -177,7 +182,7 @@ func (d *daemon) buildService(ctx context.Context) error {
 // bundles are the foreign bundles that mayflyd holds itself.
 func (d *daemon) bundles() []access.Bundle {
 	var out []access.Bundle
-	for _, s := range d.federation.Status() {
+	for _, s := range d.foreign.Status() {
 		out = append(out, access.Bundle{Holder: "mayflyd", TrustDomain: s.TrustDomain.Name(), Fetched: s.Fetched, Authorities: s.Authorities, Problem: s.Problem})
 	}
 	return out
@@ -271,6 +276,7 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 		g.Go(func() error { return err })
 		return
 	}
+	g.Go(func() error { return d.traces.Run(ctx) })
 	g.Go(func() error { return d.feed.Run(ctx) })
 	g.Go(func() error { return d.policy.run(ctx) })
 	g.Go(func() error { return d.sweep(ctx) })

@@ -33,7 +33,7 @@ func (w *work) activate(ctx context.Context, r *Request, d policy.Decision, how 
 	g := grant.Grant{
 		ID: w.minter.NewGrantID(w.now), Request: r.ID, Principal: r.Beneficiary, Pseudonym: name,
 		Entitlement: r.Entitlement, Scope: d.Expansion.Scope, Class: d.Expansion.Class,
-		NotBefore: from, NotAfter: from.Add(d.Duration),
+		NotBefore: from, NotAfter: from.Add(d.Duration), IdleAfter: d.Expansion.IdleAfter,
 	}
 	if err := g.Check(); err != nil {
 		return fmt.Errorf("request %s: %w", r.ID, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
@@ -75,7 +76,8 @@ type Service struct {
 	spools   spoolBook
 	bundles  bundleBook
 	asking   asking
-	ingested bell // rings when a segment was stored
+	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet
+	ingested bell         // rings when a segment was stored
 	watches  watches
 
 	signMu sync.Mutex // guards signed and the order of published

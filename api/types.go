@@ -99,7 +99,21 @@ type Grant struct {
 	NotBefore   string   `json:"not_before"`
 	NotAfter    string   `json:"not_after"`
 	EndedAt     string   `json:"ended_at,omitempty"`
-	EndedBy     string   `json:"ended_by,omitempty"` // reason code
+	EndedBy     string   `json:"ended_by,omitempty"`     // reason code
+	IdleAfter   string   `json:"idle_after,omitempty"`   // it ends when it is not used for so long
+	LastUsedAt  string   `json:"last_used_at,omitempty"` // as the record tells until now; in a list it is not told
+}
+
+// Reach is where a live grant can be used.
+type Reach struct {
+	Grant    string   `json:"grant"`
+	App      string   `json:"app"`
+	Kind     string   `json:"kind"`     // of the app: how it is spoken to
+	Hosts    []string `json:"hosts"`    // of the app, at the gateways
+	Callers  []string `json:"callers"`  // services, people: the doors that it answers at
+	Gateways []string `json:"gateways"` // SPIFFE IDs that the gateways of the app prove to callers
+	Holds    int      `json:"holds"`    // running gateway instances at which the grant is in force
+	Waits    []string `json:"waits"`    // those that have not acknowledged it yet
 }
 
 // Receipts says which instances have heard of a grant's end.

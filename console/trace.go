@@ -210,6 +210,8 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 		return "Access revoked", d["reason"]
 	case audit.TypeGrantFinished:
 		return "Access finished by its holder", ""
+	case audit.TypeGrantIdle:
+		return "Access ended", "nobody used it"
 	case audit.TypeGrantEnded:
 		return "Access ended", "its time was over"
 	case audit.TypeGrantReceipts:

@@ -19,6 +19,7 @@ type Entitlement struct {
 	Class       scope.Class   // the strictest of Sensitivity and every operation's
 	Max         time.Duration // of one grant
 	Default     time.Duration // when nobody names a duration
+	IdleAfter   time.Duration // a grant that is not used for so long ends; 0: it does not
 	Who         []Subject     // who may ask
 	Justify     bool          // a reason in words must be given
 	Auto        string        // the CEL condition of an automatic approval, "" for none

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"time"
 
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/scope"
@@ -11,7 +12,7 @@ func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
 		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "tests"},
-		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "idle_after", "includes", "onward", "persona", "renew", "review", "streams", "window"},
+		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "onward", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
 		return
@@ -121,7 +122,7 @@ func (l *loader) readGrant(e *Entitlement, n *node) {
 	if n == nil {
 		return
 	}
-	f := l.object(n, schema{what: "grant", known: []string{"max", "default"}, later: []string{"idle_after", "renew", "budget", "window"}})
+	f := l.object(n, schema{what: "grant", known: []string{"max", "default", "idle_after"}, later: []string{"renew", "budget", "window"}})
 	at := f.need("max")
 	e.Max = l.duration(at, "grant.max")
 	e.lines.max = lineOf(at, n)
@@ -133,6 +134,24 @@ func (l *loader) readGrant(e *Entitlement, n *node) {
 		if e.Default = l.duration(at, "grant.default"); e.Default > e.Max && e.Max > 0 {
 			l.fail(at, CodeCap, "grant.default: %s is over grant.max, which is %s", durationText(e.Default), durationText(e.Max))
 		}
+	}
+	if at := f.opt("idle_after"); at != nil {
+		e.IdleAfter = l.duration(at, "grant.idle_after")
+		l.checkIdle(e, at)
+	}
+}
+
+// MinIdle is the shortest idle_after: a use is known when the gateway's record of it
+// has arrived, which takes seconds.
+const MinIdle = 10 * time.Second
+
+func (l *loader) checkIdle(e *Entitlement, at *node) {
+	switch {
+	case e.IdleAfter == 0: // no duration, and told so
+	case e.App == OwnApp:
+		l.fail(at, CodeValue, "grant.idle_after: uses of Mayfly's own operations are not counted")
+	case e.IdleAfter < MinIdle:
+		l.fail(at, CodeCap, "grant.idle_after: %s is under %s: uses are known some seconds late", durationText(e.IdleAfter), durationText(MinIdle))
 	}
 }
 

@@ -43,6 +43,7 @@ func Run(t *testing.T, open Opener) {
 		{"grant marks", testGrantMarks},
 		{"grant lists", testGrantLists},
 		{"sweeping", testSweep},
+		{"grants that nobody uses", testIdle},
 		{"sessions", testSessions},
 		{"session lists", testSessionLists},
 		{"sweeping sessions", testSweepSessions},

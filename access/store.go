@@ -54,6 +54,7 @@ type Tx interface {
 	Keys() KeyStore
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
+	Proofs() ProofStore
 }
 
 // HeadStore keeps the feed's position: the last one that changed what instances hold.

@@ -224,6 +224,7 @@ func catalogues(t testing.TB) func(string) (*scope.Catalogue, bool) {
 		"web": {
 			{Name: "http.get", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{path}},
 			{Name: "http.head", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{path}},
+			{Name: "http.options", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{path}},
 		},
 	} {
 		c, err := scope.NewCatalogue(specs)

@@ -54,7 +54,8 @@ type Step struct {
 	Any    []string `json:"any"`
 	Count  int      `json:"count"`
 	Within string   `json:"within"`
-	Given  int      `json:"given"` // distinct persons so far
+	Given  int      `json:"given"`            // distinct persons so far
+	Signed bool     `json:"signed,omitempty"` // approvals count only with a signature
 }
 
 // Approval is one person's word.
@@ -79,6 +80,25 @@ type Offer struct {
 type Verdict struct {
 	OfferSHA256 string `json:"offer_sha256"`
 	Reason      string `json:"reason,omitempty"`
+	// Signature is of the offer's SHA-256, of an approval that policy wants signed.
+	Signature *Signature `json:"signature,omitempty"`
+}
+
+// Signature is an approver's: exactly one is set.
+type Signature struct {
+	// SSH is an armoured SSH signature, in the namespace mayfly-approval, of the 64
+	// hexadecimal digits of the offer's SHA-256.
+	SSH     string     `json:"ssh,omitempty"`
+	Passkey *Assertion `json:"passkey,omitempty"`
+}
+
+// Assertion is what a passkey answers, its challenge being the offer's SHA-256
+// (WebAuthn Level 3, AuthenticatorAssertionResponse). Each is base64.
+type Assertion struct {
+	ID                []byte `json:"id"` // of the credential
+	AuthenticatorData []byte `json:"authenticator_data"`
+	ClientData        []byte `json:"client_data"` // clientDataJSON
+	Signature         []byte `json:"signature"`
 }
 
 // Because is the body of revoke, finish and withdraw.

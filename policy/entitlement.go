@@ -24,6 +24,7 @@ type Entitlement struct {
 	Justify     bool          // a reason in words must be given
 	Auto        string        // the CEL condition of an automatic approval, "" for none
 	Steps       []Step        // approvals otherwise, in order; empty: none can help
+	Signed      bool          // approvals count only with their approver's signature
 	Tests       []Test
 	File        string
 	Line        int
@@ -79,6 +80,7 @@ type Step struct {
 	Any    []string      `json:"any"` // group:<source>/<name>, a person's name, or an account
 	Count  int           `json:"count"`
 	Within time.Duration `json:"within"`
+	Signed bool          `json:"signed,omitempty"` // each with the approver's signature
 }
 
 // Test is one inline test of an entitlement.

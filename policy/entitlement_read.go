@@ -176,7 +176,7 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 	if n == nil {
 		return
 	}
-	f := l.object(n, schema{what: "approve", known: []string{"auto", "steps"}, later: []string{"break_glass", "delegate", "escalate", "webhook"}})
+	f := l.object(n, schema{what: "approve", known: []string{"auto", "steps", "signed"}, later: []string{"break_glass", "delegate", "escalate", "webhook"}})
 	if f == nil {
 		return
 	}
@@ -187,13 +187,41 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 			e.auto = l.compile(e, when)
 		}
 	}
+	e.Signed = l.boolean(f.opt("signed"), "signed")
 	if at := f.opt("steps"); at != nil {
 		for _, item := range l.list(at, "steps") {
-			e.Steps = append(e.Steps, l.readStep(item))
+			s := l.readStep(item)
+			if s.Signed = e.Signed; e.Signed {
+				l.checkSigned(s, item)
+			}
+			e.Steps = append(e.Steps, s)
 		}
+	}
+	switch {
+	case e.Signed && f.has("auto"):
+		l.fail(n, CodeValue, "approve: signed: true and auto: a rule signs nothing, leave one of them out")
+	case e.Signed && e.App == OwnApp:
+		l.fail(n, CodeValue, "approve: signed: true is for what gateways check, and the app %s is behind none", OwnApp)
 	}
 	if !f.has("auto") && !f.has("steps") {
 		l.fail(n, CodeNobody, "approve: neither auto nor steps: nobody could ever approve")
+	}
+}
+
+// checkSigned refuses approvers of a signed step whom a gateway could not find in
+// the signed files: it reads persons and their keys there, and no file says who is
+// in a group.
+func (l *loader) checkSigned(s Step, at *node) {
+	for _, text := range s.Any {
+		switch who, err := ParseSubject(text); {
+		case err != nil:
+		case who.IsGroup():
+			l.fail(at, CodeValue, "any: %s is a group, and with signed: true only persons of people: approve: Git cannot prove who is in a group", text)
+		case who.person.IsZero():
+			l.fail(at, CodeValue, "any: %s is an account; with signed: true name its person under people:, with keys:", text)
+		case len(l.set.keys[text]) == 0:
+			l.fail(at, CodeNobody, "any: %s has no keys: under people: in %s, and so can sign nothing", text, mainFile)
+		}
 	}
 }
 

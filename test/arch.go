@@ -34,6 +34,7 @@ func rooms() map[string]rank {
 		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf,
 		"egress": leaf, // the way out to addresses that others name, for adapters that do not know each other
 		"trace":  leaf, // what is told to those who run traces: known to the verbs and to the data path, and knows neither
+		"proof":  leaf, // what a gateway checks by itself: it knows neither policy nor who told it
 		"access": domain,
 		"app":    adapter, "store": adapter, "spiffe": adapter, "policy/git": adapter, "identity/oidc": adapter,
 		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge, "caller": edge,

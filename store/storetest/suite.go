@@ -63,6 +63,7 @@ func Run(t *testing.T, open Opener) {
 		{"idempotency keys", testKeys},
 		{"outbox", testOutbox},
 		{"quarantines", testQuarantines},
+		{"proofs", testProofs},
 		{"large values", testLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })

@@ -26,6 +26,7 @@ import (
 	"github.com/mayflyproxy/mayfly/app/stripe"
 	"github.com/mayflyproxy/mayfly/app/web"
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
@@ -140,7 +141,7 @@ func newWorldWith(t testing.TB, change func(*world, *server.Config)) *world {
 func (w *world) provider(name string) *oidc.RP {
 	w.t.Helper()
 	rp, err := oidc.New(oidc.Config{
-		Name: name, Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: oidc.Loopback(),
+		Name: name, Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: egress.Loopback(),
 		RedirectURL: public + "/oidc/" + name + "/callback",
 	})
 	check(w.t, err)

@@ -77,7 +77,7 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{35, 0}
+	return file_feed_proto_rawDescGZIP(), []int{36, 0}
 }
 
 type SyncRequest struct {
@@ -1285,6 +1285,7 @@ type App struct {
 	Callers       []string               `protobuf:"bytes,10,rep,name=callers,proto3" json:"callers,omitempty"`   // services, people: the doors that it answers at
 	Console       string                 `protobuf:"bytes,11,opt,name=console,proto3" json:"console,omitempty"`   // https URL of mayflyd's public door, where people log in and ask
 	Identity      []*IdentityHeader      `protobuf:"bytes,12,rep,name=identity,proto3" json:"identity,omitempty"` // what the app is told about the person
+	Places        []*Place               `protobuf:"bytes,15,rep,name=places,proto3" json:"places,omitempty"`     // one for each node that fronts the app; none: it is the same at all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1403,6 +1404,90 @@ func (x *App) GetIdentity() []*IdentityHeader {
 	return nil
 }
 
+func (x *App) GetPlaces() []*Place {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// Place is what counts of an app at one node.
+type Place struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Sidecar        string                 `protobuf:"bytes,1,opt,name=sidecar,proto3" json:"sidecar,omitempty"` // SPIFFE ID
+	Environment    string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	AnyTrustDomain bool                   `protobuf:"varint,3,opt,name=any_trust_domain,json=anyTrustDomain,proto3" json:"any_trust_domain,omitempty"` // policy lists none: those of the gateway's configuration count
+	TrustDomains   []string               `protobuf:"bytes,4,rep,name=trust_domains,json=trustDomains,proto3" json:"trust_domains,omitempty"`          // whose workloads may call there
+	Elsewhere      []string               `protobuf:"bytes,5,rep,name=elsewhere,proto3" json:"elsewhere,omitempty"`                                    // entitlements that do not count there
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Place) Reset() {
+	*x = Place{}
+	mi := &file_feed_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Place) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Place) ProtoMessage() {}
+
+func (x *Place) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Place.ProtoReflect.Descriptor instead.
+func (*Place) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Place) GetSidecar() string {
+	if x != nil {
+		return x.Sidecar
+	}
+	return ""
+}
+
+func (x *Place) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *Place) GetAnyTrustDomain() bool {
+	if x != nil {
+		return x.AnyTrustDomain
+	}
+	return false
+}
+
+func (x *Place) GetTrustDomains() []string {
+	if x != nil {
+		return x.TrustDomains
+	}
+	return nil
+}
+
+func (x *Place) GetElsewhere() []string {
+	if x != nil {
+		return x.Elsewhere
+	}
+	return nil
+}
+
 // IdentityHeader is a header that the app receives. Callers never set it.
 type IdentityHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1414,7 +1499,7 @@ type IdentityHeader struct {
 
 func (x *IdentityHeader) Reset() {
 	*x = IdentityHeader{}
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1511,7 @@ func (x *IdentityHeader) String() string {
 func (*IdentityHeader) ProtoMessage() {}
 
 func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1524,7 @@ func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
 func (*IdentityHeader) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{15}
+	return file_feed_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *IdentityHeader) GetHeader() string {
@@ -1467,7 +1552,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1564,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1577,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{16}
+	return file_feed_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1523,7 +1608,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1620,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1633,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{17}
+	return file_feed_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -1599,7 +1684,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1696,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1709,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Binding) GetOperation() string {
@@ -1677,7 +1762,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1774,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1787,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Grant) GetRequest() string {
@@ -1815,7 +1900,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1912,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1925,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Approval) GetPerson() string {
@@ -1876,7 +1961,7 @@ type Recorded struct {
 
 func (x *Recorded) Reset() {
 	*x = Recorded{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +1973,7 @@ func (x *Recorded) String() string {
 func (*Recorded) ProtoMessage() {}
 
 func (x *Recorded) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +1986,7 @@ func (x *Recorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recorded.ProtoReflect.Descriptor instead.
 func (*Recorded) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Recorded) GetIndex() int64 {
@@ -1941,7 +2026,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2038,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2051,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Proof) GetCommit() string {
@@ -2014,7 +2099,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2111,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2124,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Rule) GetOperation() string {
@@ -2067,7 +2152,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2164,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2177,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{24}
+	return file_feed_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -2126,7 +2211,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2223,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2236,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{25}
+	return file_feed_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Value) GetType() string {
@@ -2188,7 +2273,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2285,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2298,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{26}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Session) GetHash() []byte {
@@ -2307,7 +2392,7 @@ type RedeemRequest struct {
 
 func (x *RedeemRequest) Reset() {
 	*x = RedeemRequest{}
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2404,7 @@ func (x *RedeemRequest) String() string {
 func (*RedeemRequest) ProtoMessage() {}
 
 func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2417,7 @@ func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
 func (*RedeemRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{27}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RedeemRequest) GetInstance() string {
@@ -2388,7 +2473,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2485,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2498,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{28}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LookupRequest) GetInstance() string {
@@ -2448,7 +2533,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2545,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2558,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{29}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EndSessionRequest) GetInstance() string {
@@ -2505,7 +2590,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2602,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2615,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30}
+	return file_feed_proto_rawDescGZIP(), []int{31}
 }
 
 type SessionResponse struct {
@@ -2543,7 +2628,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +2640,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +2653,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{31}
+	return file_feed_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SessionResponse) GetSession() *Resource {
@@ -2600,7 +2685,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +2697,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +2710,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{32}
+	return file_feed_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -2688,7 +2773,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +2785,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +2798,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{33}
+	return file_feed_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -2754,7 +2839,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +2851,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +2864,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34}
+	return file_feed_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -2855,7 +2940,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[35]
+	mi := &file_feed_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +2952,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[35]
+	mi := &file_feed_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +2965,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{35}
+	return file_feed_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -3001,7 +3086,7 @@ const file_feed_proto_rawDesc = "" +
 	"\asession\x18\x05 \x01(\v2\x17.mayfly.feed.v1.SessionH\x00R\asession\x12-\n" +
 	"\x05proof\x18\a \x01(\v2\x15.mayfly.feed.v1.ProofH\x00R\x05proofB\n" +
 	"\n" +
-	"\bresource\"\x9e\x03\n" +
+	"\bresource\"\xcd\x03\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -3015,7 +3100,14 @@ const file_feed_proto_rawDesc = "" +
 	"\acallers\x18\n" +
 	" \x03(\tR\acallers\x12\x18\n" +
 	"\aconsole\x18\v \x01(\tR\aconsole\x12:\n" +
-	"\bidentity\x18\f \x03(\v2\x1e.mayfly.feed.v1.IdentityHeaderR\bidentity\"<\n" +
+	"\bidentity\x18\f \x03(\v2\x1e.mayfly.feed.v1.IdentityHeaderR\bidentity\x12-\n" +
+	"\x06places\x18\x0f \x03(\v2\x15.mayfly.feed.v1.PlaceR\x06places\"\xb0\x01\n" +
+	"\x05Place\x12\x18\n" +
+	"\asidecar\x18\x01 \x01(\tR\asidecar\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12(\n" +
+	"\x10any_trust_domain\x18\x03 \x01(\bR\x0eanyTrustDomain\x12#\n" +
+	"\rtrust_domains\x18\x04 \x03(\tR\ftrustDomains\x12\x1c\n" +
+	"\telsewhere\x18\x05 \x03(\tR\telsewhere\"<\n" +
 	"\x0eIdentityHeader\x12\x16\n" +
 	"\x06header\x18\x01 \x01(\tR\x06header\x12\x12\n" +
 	"\x04fact\x18\x02 \x01(\tR\x04fact\"D\n" +
@@ -3176,7 +3268,7 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
 	(*SyncRequest)(nil),         // 1: mayfly.feed.v1.SyncRequest
@@ -3194,30 +3286,31 @@ var file_feed_proto_goTypes = []any{
 	(*Removal)(nil),             // 13: mayfly.feed.v1.Removal
 	(*Resource)(nil),            // 14: mayfly.feed.v1.Resource
 	(*App)(nil),                 // 15: mayfly.feed.v1.App
-	(*IdentityHeader)(nil),      // 16: mayfly.feed.v1.IdentityHeader
-	(*Credential)(nil),          // 17: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 18: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 19: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 20: mayfly.feed.v1.Grant
-	(*Approval)(nil),            // 21: mayfly.feed.v1.Approval
-	(*Recorded)(nil),            // 22: mayfly.feed.v1.Recorded
-	(*Proof)(nil),               // 23: mayfly.feed.v1.Proof
-	(*Rule)(nil),                // 24: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 25: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 26: mayfly.feed.v1.Value
-	(*Session)(nil),             // 27: mayfly.feed.v1.Session
-	(*RedeemRequest)(nil),       // 28: mayfly.feed.v1.RedeemRequest
-	(*LookupRequest)(nil),       // 29: mayfly.feed.v1.LookupRequest
-	(*EndSessionRequest)(nil),   // 30: mayfly.feed.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),  // 31: mayfly.feed.v1.EndSessionResponse
-	(*SessionResponse)(nil),     // 32: mayfly.feed.v1.SessionResponse
-	(*IngestRequest)(nil),       // 33: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 34: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 35: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 36: mayfly.feed.v1.ReserveResponse
-	nil,                         // 37: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 38: mayfly.feed.v1.Grant.ParamsEntry
-	nil,                         // 39: mayfly.feed.v1.Session.FactsEntry
+	(*Place)(nil),               // 16: mayfly.feed.v1.Place
+	(*IdentityHeader)(nil),      // 17: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 18: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 19: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 20: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 21: mayfly.feed.v1.Grant
+	(*Approval)(nil),            // 22: mayfly.feed.v1.Approval
+	(*Recorded)(nil),            // 23: mayfly.feed.v1.Recorded
+	(*Proof)(nil),               // 24: mayfly.feed.v1.Proof
+	(*Rule)(nil),                // 25: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 26: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 27: mayfly.feed.v1.Value
+	(*Session)(nil),             // 28: mayfly.feed.v1.Session
+	(*RedeemRequest)(nil),       // 29: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 30: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 31: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 32: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 33: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 34: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 35: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 36: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 37: mayfly.feed.v1.ReserveResponse
+	nil,                         // 38: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 39: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 40: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
 	3,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
@@ -3227,7 +3320,7 @@ var file_feed_proto_depIdxs = []int32{
 	11, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
 	12, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
 	7,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	37, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	38, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
 	6,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
 	5,  // 9: mayfly.feed.v1.Ping.bundles:type_name -> mayfly.feed.v1.ForeignBundle
 	8,  // 10: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
@@ -3235,39 +3328,40 @@ var file_feed_proto_depIdxs = []int32{
 	14, // 12: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
 	13, // 13: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
 	15, // 14: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	20, // 15: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	27, // 16: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
-	23, // 17: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
-	17, // 18: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	18, // 19: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	16, // 20: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
-	19, // 21: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	24, // 22: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	38, // 23: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	21, // 24: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
-	22, // 25: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
-	25, // 26: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	26, // 27: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	39, // 28: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
-	14, // 29: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
-	0,  // 30: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	1,  // 31: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	33, // 32: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	35, // 33: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	28, // 34: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
-	29, // 35: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
-	30, // 36: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
-	2,  // 37: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	34, // 38: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	36, // 39: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	32, // 40: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
-	32, // 41: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
-	31, // 42: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
-	37, // [37:43] is the sub-list for method output_type
-	31, // [31:37] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	21, // 15: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	28, // 16: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	24, // 17: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
+	18, // 18: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	19, // 19: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	17, // 20: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	16, // 21: mayfly.feed.v1.App.places:type_name -> mayfly.feed.v1.Place
+	20, // 22: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	25, // 23: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	39, // 24: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	22, // 25: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
+	23, // 26: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
+	26, // 27: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	27, // 28: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	40, // 29: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	14, // 30: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 31: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	1,  // 32: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	34, // 33: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	36, // 34: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	29, // 35: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	30, // 36: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	31, // 37: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	2,  // 38: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	35, // 39: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	37, // 40: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	33, // 41: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	33, // 42: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	32, // 43: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	38, // [38:44] is the sub-list for method output_type
+	32, // [32:38] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -3298,7 +3392,7 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

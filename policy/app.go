@@ -8,19 +8,20 @@ import (
 
 // App is one protected app as policy declares it. Nobody changes it after Load.
 type App struct {
-	Name        string
-	Kind        string
-	Owner       string
-	Hosts       []string // exact, lower case, each on one app only
-	Callers     []string // services, people: the doors that it answers at
-	Upstream    *url.URL // scheme and host only
-	Credentials []Credential
-	Identity    []IdentityHeader // what it is told about a person, sorted by header
-	StaleAfter  time.Duration    // how old what a sidecar heard may be
-	MaxStream   time.Duration    // longest request, 0: the default of the data path
-	Catalogue   string           // digest of the kind's catalogue at load
-	File        string
-	Line        int
+	Name         string
+	Kind         string
+	Owner        string
+	Hosts        []string // exact, lower case, each on one app only
+	Environments []string // where it is; none: wherever a node fronts it
+	Callers      []string // services, people: the doors that it answers at
+	Upstream     *url.URL // scheme and host only
+	Credentials  []Credential
+	Identity     []IdentityHeader // what it is told about a person, sorted by header
+	StaleAfter   time.Duration    // how old what a sidecar heard may be
+	MaxStream    time.Duration    // longest request, 0: the default of the data path
+	Catalogue    string           // digest of the kind's catalogue at load
+	File         string
+	Line         int
 }
 
 // Credential names the secret that some operations are done with. What file or

@@ -10,24 +10,25 @@ import (
 // Entitlement is a named, owned, capped set of operations that can be asked for.
 // Nobody changes it after Load.
 type Entitlement struct {
-	Name        string
-	Owner       string
-	App         string
-	Allow       []Allow
-	Params      []Param       // in the order of the file
-	Sensitivity scope.Class   // ClassNone: the operations' own
-	Class       scope.Class   // the strictest of Sensitivity and every operation's
-	Max         time.Duration // of one grant
-	Default     time.Duration // when nobody names a duration
-	IdleAfter   time.Duration // a grant that is not used for so long ends; 0: it does not
-	Who         []Subject     // who may ask
-	Justify     bool          // a reason in words must be given
-	Auto        string        // the CEL condition of an automatic approval, "" for none
-	Steps       []Step        // approvals otherwise, in order; empty: none can help
-	Signed      bool          // approvals count only with their approver's signature
-	Tests       []Test
-	File        string
-	Line        int
+	Name         string
+	Owner        string
+	App          string
+	Environments []string // where its grants count; none: the app's
+	Allow        []Allow
+	Params       []Param       // in the order of the file
+	Sensitivity  scope.Class   // ClassNone: the operations' own
+	Class        scope.Class   // the strictest of Sensitivity and every operation's
+	Max          time.Duration // of one grant
+	Default      time.Duration // when nobody names a duration
+	IdleAfter    time.Duration // a grant that is not used for so long ends; 0: it does not
+	Who          []Subject     // who may ask
+	Justify      bool          // a reason in words must be given
+	Auto         string        // the CEL condition of an automatic approval, "" for none
+	Steps        []Step        // approvals otherwise, in order; empty: none can help
+	Signed       bool          // approvals count only with their approver's signature
+	Tests        []Test
+	File         string
+	Line         int
 
 	lines    lines
 	auto     *condition

@@ -32,6 +32,39 @@ type App struct {
 	Callers     []string // the doors that it answers at; none told: services
 	Console     string   // https URL where people log in and ask, no slash at its end; of an app that takes people
 	Identity    []IdentityHeader
+	Here        *Place // what of it counts at this gateway; nil: all of it
+}
+
+// Place is what of an app counts at one gateway. The zero value takes no workload.
+type Place struct {
+	Environment    string
+	AnyTrustDomain bool
+	TrustDomains   []string // whose workloads may call
+	Elsewhere      []string // entitlements that do not count
+}
+
+// takes reports whether a caller may call the app here at all.
+func (a *App) takes(p identity.Principal) bool {
+	return a.Here == nil || p.Kind() != identity.KindWorkload || a.Here.AnyTrustDomain || slices.Contains(a.Here.TrustDomains, p.TrustDomain())
+}
+
+// counts reports whether grants of an entitlement count here.
+func (a *App) counts(entitlement string) bool {
+	return a == nil || a.Here == nil || !slices.Contains(a.Here.Elsewhere, entitlement)
+}
+
+// placeOf reads what counts at the gateway of a sidecar: nothing where others have a
+// place and it has none.
+func placeOf(list []*feed.Place, sidecar string) *Place {
+	if len(list) == 0 {
+		return nil
+	}
+	for _, p := range list {
+		if p.GetSidecar() == sidecar {
+			return &Place{p.GetEnvironment(), p.GetAnyTrustDomain(), slices.Clone(p.GetTrustDomains()), slices.Clone(p.GetElsewhere())}
+		}
+	}
+	return &Place{}
 }
 
 // The doors at which requests come, as routes, apps and policy write them.

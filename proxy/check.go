@@ -151,6 +151,9 @@ func (c *Checker) service(v *ruling, unread *grant.Denial) error {
 	if ownPath(v.r.HTTP.Path) {
 		return grant.Deny(grant.UnknownOperation, "the paths below %s are the gateway's", ownPrefix)
 	}
+	if !v.app.takes(v.caller.principal) {
+		return grant.Deny(grant.BadCertificate, "the caller's certificate was refused: workloads of trust domain %s do not count here", v.caller.principal.TrustDomain())
+	}
 	return c.c.Table.Fresh(v.app.Name)
 }
 

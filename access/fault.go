@@ -30,6 +30,7 @@ const (
 	CodeNoPolicy       Code = "no_policy"
 	CodeNoGrant        Code = "no_grant"
 	CodeLocked         Code = "locked"
+	CodeTooSoon        Code = "too_soon"
 	CodeNotSigned      Code = "not_signed"
 	CodeInternal       Code = "internal"
 )
@@ -69,6 +70,7 @@ func faults() map[Code]FaultInfo {
 		CodeNoPolicy:       {"No policy is in force", 503, exitError},
 		CodeNoGrant:        {"No access has been granted", 403, exitDenied},
 		CodeLocked:         {"This principal is locked", 403, exitDenied},
+		CodeTooSoon:        {"It is too early", 409, exitError},
 		CodeNotSigned:      {"The approval is not signed as it must be", 422, exitDenied},
 		CodeInternal:       {"Something went wrong", 500, exitError},
 	}

@@ -54,6 +54,7 @@ type Tx interface {
 	Keys() KeyStore
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
+	TokenKeys() TokenKeyStore
 	Proofs() ProofStore
 }
 

@@ -8,20 +8,22 @@ import (
 
 // App is one protected app as policy declares it. Nobody changes it after Load.
 type App struct {
-	Name         string
-	Kind         string
-	Owner        string
-	Hosts        []string // exact, lower case, each on one app only
+	Name        string
+	Kind        string
+	Owner       string
+	Hosts       []string // exact, lower case, each on one app only
+	Callers     []string // services, people, clients: the doors that it answers at
+	Upstream    *url.URL // scheme and host only
+	Credentials []Credential
+	Identity    []IdentityHeader // what it is told about a person, sorted by header
+	Assert      bool             // it is told in a signed token who calls, and under which grant
+	StaleAfter  time.Duration    // how old what a sidecar heard may be
+	MaxStream   time.Duration    // longest request, 0: the default of the data path
+	Catalogue   string           // digest of the kind's catalogue at load
+	File        string
+	Line        int
+
 	Environments []string // where it is; none: wherever a node fronts it
-	Callers      []string // services, people: the doors that it answers at
-	Upstream     *url.URL // scheme and host only
-	Credentials  []Credential
-	Identity     []IdentityHeader // what it is told about a person, sorted by header
-	StaleAfter   time.Duration    // how old what a sidecar heard may be
-	MaxStream    time.Duration    // longest request, 0: the default of the data path
-	Catalogue    string           // digest of the kind's catalogue at load
-	File         string
-	Line         int
 }
 
 // Credential names the secret that some operations are done with. What file or
@@ -54,4 +56,5 @@ func (a App) TakesPeople() bool { return slices.Contains(a.Callers, CallersPeopl
 const (
 	CallersServices = "services"
 	CallersPeople   = "people"
+	CallersClients  = "clients"
 )

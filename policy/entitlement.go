@@ -10,30 +10,38 @@ import (
 // Entitlement is a named, owned, capped set of operations that can be asked for.
 // Nobody changes it after Load.
 type Entitlement struct {
-	Name         string
-	Owner        string
-	App          string
+	Name        string
+	Owner       string
+	App         string
+	Allow       []Allow
+	Params      []Param       // in the order of the file
+	Sensitivity scope.Class   // ClassNone: the operations' own
+	Class       scope.Class   // the strictest of Sensitivity and every operation's
+	Max         time.Duration // of one grant
+	Default     time.Duration // when nobody names a duration
+	IdleAfter   time.Duration // a grant that is not used for so long ends; 0: it does not
+	Who         []Subject     // who may ask
+	Justify     bool          // a reason in words must be given
+	Auto        string        // the CEL condition of an automatic approval, "" for none
+	Steps       []Step        // approvals otherwise, in order; empty: none can help
+	StepUp      *StepUp       // how a person must have logged in; nil: in any way
+	Signed      bool          // approvals count only with their approver's signature
+	Tests       []Test
+	File        string
+	Line        int
+
 	Environments []string // where its grants count; none: the app's
-	Allow        []Allow
-	Params       []Param       // in the order of the file
-	Sensitivity  scope.Class   // ClassNone: the operations' own
-	Class        scope.Class   // the strictest of Sensitivity and every operation's
-	Max          time.Duration // of one grant
-	Default      time.Duration // when nobody names a duration
-	IdleAfter    time.Duration // a grant that is not used for so long ends; 0: it does not
-	Who          []Subject     // who may ask
-	Justify      bool          // a reason in words must be given
-	Auto         string        // the CEL condition of an automatic approval, "" for none
-	Steps        []Step        // approvals otherwise, in order; empty: none can help
-	Signed       bool          // approvals count only with their approver's signature
-	Tests        []Test
-	File         string
-	Line         int
 
 	lines    lines
 	auto     *condition
 	expanded []rule   // of Allow, sorted by operation
 	bound    []string // parameters that some constraint uses
+}
+
+// StepUp asks more of a person's login than that there was one (RFC 9470).
+type StepUp struct {
+	ACR    []string      // one of these contexts; none: any
+	MaxAge time.Duration // since the person showed up at the provider; 0: any
 }
 
 // lines are where the parts that a decision names stand in the file.

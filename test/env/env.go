@@ -378,7 +378,7 @@ oidc:
 // writeCertificates makes the certificates that people see, mayflyd's and the
 // wiki's, and the roots that the command line trusts.
 func (e *Env) writeCertificates(_, _ context.Context) error {
-	for file, hosts := range map[string][]string{"public": {"localhost"}, "wiki": {WikiHost, BoardHost}} {
+	for file, hosts := range map[string][]string{"public": {"localhost"}, "wiki": {WikiHost, BoardHost, ReportsHost, StripeHost}} {
 		cert, err := e.CA.Mint(dev.Template{DNS: hosts, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 		if err != nil {
 			return err

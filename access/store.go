@@ -54,6 +54,7 @@ type Tx interface {
 	Keys() KeyStore
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
+	Tokens() TokenStore
 }
 
 // HeadStore keeps the feed's position: the last one that changed what instances hold.

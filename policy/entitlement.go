@@ -23,6 +23,7 @@ type Entitlement struct {
 	Justify     bool          // a reason in words must be given
 	Auto        string        // the CEL condition of an automatic approval, "" for none
 	Steps       []Step        // approvals otherwise, in order; empty: none can help
+	Onward      []string      // apps that the app may pass this access on to, by token exchange; sorted
 	Tests       []Test
 	File        string
 	Line        int

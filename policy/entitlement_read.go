@@ -10,8 +10,8 @@ import (
 func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
-		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "tests"},
-		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "idle_after", "includes", "onward", "persona", "renew", "review", "streams", "window"},
+		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "tests"},
+		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "idle_after", "includes", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
 		return
@@ -36,6 +36,7 @@ func (l *loader) readEntitlement(n *node) {
 	l.readGrant(e, f.need("grant"))
 	l.readRequest(e, f.need("request"))
 	l.readApprove(e, f.need("approve"))
+	l.readOnward(e, f.opt("onward"))
 	l.readTests(e, f.opt("tests"))
 	if e.Name != "" {
 		l.set.entitlements[e.Name] = e

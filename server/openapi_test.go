@@ -50,7 +50,7 @@ func pathOf(pattern string) (method, path string) {
 
 // navigations are where a person's browser goes on its own; they are no API.
 func navigations() []string {
-	return []string{"GET /login", "POST /logout", "GET /cli/login", "GET /oidc/{idp}/callback"}
+	return []string{"GET /login", "POST /logout", "GET /oidc/{idp}/callback"}
 }
 
 func TestDocumentHasEveryRoute(t *testing.T) {
@@ -87,8 +87,8 @@ func types() map[string]any {
 		"Offer": api.Offer{}, "Verdict": api.Verdict{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{},
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
 		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Suggestion": api.Suggestion{},
-		"Entitlement": api.Entitlement{}, "Whoami": api.Whoami{}, "Problem": api.Problem{}, "CodeExchange": api.CodeExchange{},
-		"NewSession": api.NewSession{}, "LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},
+		"Entitlement": api.Entitlement{}, "Whoami": api.Whoami{}, "Problem": api.Problem{},
+		"LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},
 		"GrantPage": api.Page[api.Grant]{}, "EntitlementPage": api.Page[api.Entitlement]{},
 		"NodeVerdict": api.NodeVerdict{}, "Lock": api.Lock{}, "LockVerdict": api.LockVerdict{}, "LockPage": api.Page[api.Lock]{},
 	}

@@ -62,6 +62,7 @@ func Run(t *testing.T, open Opener) {
 		{"idempotency keys", testKeys},
 		{"outbox", testOutbox},
 		{"quarantines", testQuarantines},
+		{"tokens", testTokens},
 		{"large values", testLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })

@@ -22,7 +22,7 @@ const (
 // does not answer denies everything (contracts §2).
 const pongMargin = time.Second
 
-// grantEnded is the body of grant.revoked, grant.finished and grant.ended.
+// grantEnded is the body of grant.revoked, grant.finished, grant.idle and grant.ended.
 type grantEnded struct {
 	Grant  string     `json:"grant"`
 	Reason string     `json:"reason"`

@@ -115,6 +115,9 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, seg audit.Segment, e
 	if err != nil {
 		return fmt.Errorf("segment: %w", err)
 	}
+	if err := w.used(ctx, entries); err != nil {
+		return err
+	}
 	for _, e := range entries {
 		ids, err := idsOf(e.Record)
 		if err != nil {

@@ -63,6 +63,8 @@ type OfferWhere struct {
 type OfferLimits struct {
 	Class string   `json:"class"`
 	Any   []string `json:"any"` // attributes and parameters that are left open
+	// IdleAfter is how long it may lie unused, in seconds; absent: to its end.
+	IdleAfter string `json:"idle_after_s,omitempty"`
 }
 
 // OfferPolicy names the policy that the Offer was made under.
@@ -83,10 +85,14 @@ func (o Offer) Encode() ([]byte, string, error) {
 // offerOf fills in what an Offer says about what would be granted.
 func offerOf(set *policy.Set, d policy.Decision) Offer {
 	x := d.Expansion
+	idle := ""
+	if x.IdleAfter > 0 {
+		idle = seconds(x.IdleAfter)
+	}
 	return Offer{
 		V: offerVersion, Act: []Party{}, Findings: []string{},
 		App: x.App, Params: orEmpty(x.Params), Operations: offerOperations(x.Scope),
-		Limits:    OfferLimits{Class: x.Class.String(), Any: append([]string{}, x.ShownAny...)},
+		Limits:    OfferLimits{Class: x.Class.String(), Any: append([]string{}, x.ShownAny...), IdleAfter: idle},
 		Duration:  seconds(d.Duration),
 		Policy:    OfferPolicy{Commit: set.Commit(), Digest: set.Digest()},
 		Catalogue: x.Catalogue,

@@ -92,6 +92,7 @@ type GrantView struct {
 	Catalogue string
 	State     grant.State // at Now
 	Shown     string      // its holder's name
+	LastUse   time.Time   // zero: none yet, or not looked up
 	Ending    *RevocationView
 	Now       time.Time
 }
@@ -124,6 +125,12 @@ func (v *viewer) grant(ctx context.Context, tx Tx, id grant.GrantID) (GrantView,
 	out := GrantView{Grant: g, Params: params, Catalogue: catalogue, State: g.StateAt(v.now), Now: v.now}
 	if out.Shown, err = shown(ctx, tx, g.Principal); err != nil {
 		return GrantView{}, err
+	}
+	if out.LastUse, err = tx.Grants().LastUse(ctx, id); err != nil {
+		return GrantView{}, err
+	}
+	if !out.LastUse.After(g.NotBefore) {
+		out.LastUse = time.Time{}
 	}
 	r, err := tx.Revocations().Get(ctx, id)
 	if err == nil {

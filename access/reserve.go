@@ -95,6 +95,11 @@ func (w *work) reserve(ctx context.Context, i feed.Instance, apps []string, ask 
 	} else if row.Leaf, err = w.leaf(ctx, audit.TypeActionReserved, ask.grant.String(), ask.body, ask.action.String()); err != nil {
 		return nil, err
 	}
+	if row.Leaf >= 0 {
+		if err := w.tx.Grants().Used(ctx, ask.grant, w.now); err != nil {
+			return nil, fmt.Errorf("use of %s: %w", ask.grant, err)
+		}
+	}
 	row.Result, row.Reason = int32(out.Result), out.Reason
 	if err := w.tx.Reservations().Insert(ctx, row); err != nil {
 		return nil, fmt.Errorf("reservation: %w", err)

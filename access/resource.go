@@ -10,10 +10,11 @@ import (
 )
 
 // The oldest readers that understand what is made here: that of a session, or of
-// an app that takes people, knows sessions.
+// an app that takes people, knows sessions; that of a grant with its proof, proofs.
 const (
 	minReader        = 1
 	minReaderSession = 2
+	minReaderProof   = 3
 )
 
 // grantResource turns a grant into what instances hold of it.

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // Config is what a Service is made of.
@@ -44,7 +46,9 @@ type Config struct {
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
 	// 3 s. Zero: 3 s.
 	DenialWait time.Duration
-	Log        *slog.Logger // nil: none
+	// Traces shows each request's way to whoever runs traces. Nil: nobody sees it.
+	Traces *trace.Tracer
+	Log    *slog.Logger // nil: none
 }
 
 // Service carries out the verbs. It is safe for concurrent use.
@@ -62,12 +66,14 @@ type Service struct {
 	identities  Identities
 	identityAge time.Duration
 	denialWait  time.Duration
+	traces      *trace.Tracer
 	log         *slog.Logger
 
 	policies policyCache
 	spools   spoolBook
 	asking   asking
-	ingested bell // rings when a segment was stored
+	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet
+	ingested bell         // rings when a segment was stored
 	watches  watches
 
 	signMu sync.Mutex // guards signed and the order of published
@@ -96,7 +102,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
-		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, log: c.Log,
+		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, log: c.Log,
 		seal: c.Seal, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {

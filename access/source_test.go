@@ -17,6 +17,7 @@ import (
 
 // spool makes the segments of one sidecar's spool.
 type spool struct {
+	ahead  time.Duration // of its clock since epoch
 	t      testing.TB
 	id     string
 	next   uint64
@@ -41,7 +42,7 @@ func (s *spool) segment(bodies ...any) *feed.IngestRequest {
 		case audit.Outcome:
 			kind = audit.TypeActionOutcome
 		}
-		rec, err := audit.Encode(audit.Record{ID: s.minter.NewRecordID(epoch).String(), Type: kind, Time: epoch, Node: gateway + "#1", Seq: s.next, Body: body})
+		rec, err := audit.Encode(audit.Record{ID: s.minter.NewRecordID(epoch).String(), Type: kind, Time: epoch.Add(s.ahead), Node: gateway + "#1", Seq: s.next, Body: body})
 		if err != nil {
 			s.t.Fatal(err)
 		}

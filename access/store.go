@@ -55,6 +55,7 @@ type Tx interface {
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
 	Tokens() TokenStore
+	Proofs() ProofStore
 }
 
 // HeadStore keeps the feed's position: the last one that changed what instances hold.
@@ -151,6 +152,12 @@ type GrantStore interface {
 	// Unswept lists grants that have ended at now and whose end is not on record yet.
 	Unswept(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error)
 	MarkSwept(ctx context.Context, id grant.GrantID) error
+	// Used notes that a grant was used at an instant. An earlier one changes nothing.
+	Used(ctx context.Context, id grant.GrantID, at time.Time) error
+	// Idle lists live grants that were not used for their IdleAfter, as of now.
+	Idle(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error)
+	// LastUse returns when a grant was last used; its NotBefore if it never was.
+	LastUse(ctx context.Context, id grant.GrantID) (time.Time, error)
 }
 
 // SessionFilter narrows a list of sessions; see RequestFilter.

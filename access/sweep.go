@@ -15,10 +15,10 @@ const goneAfter = 24 * time.Hour
 
 // Sweep writes down what time alone has brought: grants that ended, sessions on
 // hosts of apps that are over, revocations that nobody is awaited for any more,
-// instances that were not seen for 24 h. It enforces nothing: instances end grants
-// and sessions by themselves. Call it each second, and Expire beside it.
+// instances that were not seen for 24 h. That enforces nothing: instances end grants
+// and sessions by themselves. It does end grants that nobody uses. Call it each second, and Expire beside it.
 func (s *Service) Sweep(ctx context.Context) error {
-	for _, batch := range []func(context.Context) (int, error){s.sweepGrants, s.sweepSessions} {
+	for _, batch := range []func(context.Context) (int, error){s.sweepGrants, s.sweepIdle, s.sweepSessions} {
 		if err := untilNone(ctx, batch); err != nil {
 			return err
 		}

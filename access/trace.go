@@ -31,6 +31,9 @@ type Trace struct {
 	Records   []Traced          // by time, then place
 	Shown     map[string]string // pseudonym to name, for those not erased
 	Truncated bool              // there are more actions than are listed
+	// TraceIDs are the traces that were exported, by the id of the request or action
+	// whose they are: 32 hexadecimal digits, as a collector knows them.
+	TraceIDs map[string]string
 }
 
 // Trace returns the chain that any id belongs to: a request, an offer, an
@@ -61,7 +64,18 @@ func (s *Service) Trace(ctx context.Context, c Caller, id string) (Trace, error)
 			return more, nil
 		}
 	}
-	return out, nil
+	return s.named(out), nil
+}
+
+// named adds the trace of the request, if this process exports it.
+func (s *Service) named(t Trace) Trace {
+	if t.Request == nil {
+		return t
+	}
+	if id, _, exported := s.traces.Requested(t.Request.ID); exported {
+		t.TraceIDs[t.Request.ID.String()] = id.String()
+	}
+	return t
 }
 
 // traceRead is the body of the leaf administration that says whose trace was read.
@@ -113,7 +127,7 @@ func (s *Service) traceOthers(ctx context.Context, c Caller, id string, security
 	})
 	switch code := CodeOf(err); {
 	case err == nil:
-		return out, nil
+		return s.named(out), nil
 	case code == CodeNoGrant && security, code == CodeInternal:
 		return Trace{}, err
 	default:
@@ -152,7 +166,7 @@ type tracer struct {
 }
 
 func newTracer(v *viewer, tx Tx, id string) *tracer {
-	return &tracer{viewer: v, tx: tx, out: &Trace{ID: id, Shown: map[string]string{}}, seen: map[Place]bool{}}
+	return &tracer{viewer: v, tx: tx, out: &Trace{ID: id, Shown: map[string]string{}, TraceIDs: map[string]string{}}, seen: map[Place]bool{}}
 }
 
 func (t *tracer) run(ctx context.Context, id string) (Trace, error) {
@@ -358,6 +372,7 @@ func (t *tracer) finish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		t.traceID(r.Record.Type, body)
 		for _, value := range body {
 			if text, ok := value.(string); ok && strings.HasPrefix(text, "p_") {
 				if err := t.name(ctx, text); err != nil {
@@ -367,6 +382,18 @@ func (t *tracer) finish(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// traceID notes the trace of an action, which its intent or denial names if it was
+// exported.
+func (t *tracer) traceID(of audit.Type, body map[string]any) {
+	if of != audit.TypeActionIntent && of != audit.TypeActionDenied {
+		return
+	}
+	action, _ := body["action"].(string)
+	if id, _ := body["trace"].(string); id != "" && action != "" {
+		t.out.TraceIDs[action] = id
+	}
 }
 
 func (t *tracer) name(ctx context.Context, pseudonym string) error {

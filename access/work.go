@@ -29,6 +29,7 @@ type work struct {
 	revocations []Revocation           // whose position is not known yet
 	names       map[identity.Principal]string
 	touched     map[string]bool // ids of what a Watch is told of
+	spans       *spans
 }
 
 // update runs one verb in one write transaction. After its commit the feed is
@@ -37,10 +38,11 @@ type work struct {
 func (s *Service) update(ctx context.Context, f func(*work) error) error {
 	var changed bool
 	var touched map[string]bool
+	var traced *spans
 	err := s.store.Update(ctx, func(tx Tx) error {
-		touched = map[string]bool{}
+		touched, traced = map[string]bool{}, &spans{tracer: s.traces, began: s.traces.Now()}
 		w := &work{
-			Service: s, tx: tx, now: tx.Now(), deltas: map[string]*feed.Delta{}, names: map[identity.Principal]string{}, touched: touched,
+			Service: s, tx: tx, now: tx.Now(), deltas: map[string]*feed.Delta{}, names: map[identity.Principal]string{}, touched: touched, spans: traced,
 		}
 		if err := f(w); err != nil {
 			return err
@@ -55,6 +57,7 @@ func (s *Service) update(ctx context.Context, f func(*work) error) error {
 		s.wake()
 	}
 	s.watches.tell(touched)
+	traced.committed()
 	return nil
 }
 
@@ -69,6 +72,7 @@ func (w *work) leaf(ctx context.Context, t audit.Type, subject string, body any,
 	if err != nil {
 		return 0, err
 	}
+	w.trace(ctx, t, body)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		if id == "" {
@@ -161,6 +165,7 @@ func (w *work) publish(ctx context.Context) error {
 		return fmt.Errorf("revision %d does not follow %d: a change without a leaf", at.Revision, head.Revision)
 	}
 	steps := w.steps(head, at)
+	w.traceFeed(steps)
 	if err := w.appendChanges(ctx, steps); err != nil {
 		return err
 	}

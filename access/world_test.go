@@ -18,6 +18,7 @@ import (
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/store/sqlite"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // world is a Service over a real database with a clock that only the test moves,
@@ -32,6 +33,7 @@ type world struct {
 	verifier *audit.Verifier
 	provider *provider
 	maxAge   time.Duration // of an identity; zero: as in production
+	traces   *trace.Tracer // nil: off
 
 	mu    sync.Mutex
 	now   time.Time
@@ -65,13 +67,30 @@ func newWorldAged(t testing.TB, age time.Duration) *world {
 	t.Helper()
 	w := newWorld(t)
 	w.maxAge = age
+	w.again(func(s access.Store) access.Store { return s })
+	return w
+}
+
+// newWorldTraced shows its traces to somebody, over a store that a test stands
+// before.
+func newWorldTraced(t testing.TB, traces *trace.Tracer, wrap func(access.Store) access.Store) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.traces = traces
+	w.again(wrap)
+	return w
+}
+
+// again starts the Service over a fresh database with the policy in force.
+func (w *world) again(wrap func(access.Store) access.Store) {
+	w.t.Helper()
+	t := w.t
 	path := filepath.Join(t.TempDir(), "mayfly.db")
 	template, _ := templates.Load("db")
 	if err := os.WriteFile(path, template.([]byte), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.open(path, func(s access.Store) access.Store { return s })
-	return w
+	w.open(path, wrap)
 }
 
 // newWorldOver lets a test stand between the Service and its store.
@@ -138,7 +157,7 @@ func (w *world) open(path string, wrap func(access.Store) access.Store) {
 	w.Service, err = access.New(access.Config{
 		Store: w.store, Signer: signer, Minter: grant.NewMinter(),
 		Policy:     policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
-		DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge,
+		DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge, Traces: w.traces,
 		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
 		Published: func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
 	})
@@ -205,6 +224,7 @@ func catalogues(t testing.TB) func(string) (*scope.Catalogue, bool) {
 		"web": {
 			{Name: "http.get", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{path}},
 			{Name: "http.head", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{path}},
+			{Name: "http.options", Class: scope.ClassRead, Attributes: []scope.AttributeSpec{path}},
 		},
 	} {
 		c, err := scope.NewCatalogue(specs)

@@ -124,6 +124,11 @@ func (c *Client) Receipts(ctx context.Context, id string) (Receipts, error) {
 	return get[Receipts](ctx, c, at("grants", id, "receipts"), nil)
 }
 
+// Reach returns where a live grant can be used, and where it is in force already.
+func (c *Client) Reach(ctx context.Context, id string) (Reach, error) {
+	return get[Reach](ctx, c, at("grants", id, "reach"), nil)
+}
+
 // FromDenial returns what to ask for after a denial of the caller's.
 func (c *Client) FromDenial(ctx context.Context, id string) (Suggestion, error) {
 	return get[Suggestion](ctx, c, at("denials", id), nil)

@@ -54,7 +54,8 @@ type Step struct {
 	Any    []string `json:"any"`
 	Count  int      `json:"count"`
 	Within string   `json:"within"`
-	Given  int      `json:"given"` // distinct persons so far
+	Given  int      `json:"given"`            // distinct persons so far
+	Signed bool     `json:"signed,omitempty"` // approvals count only with a signature
 }
 
 // Approval is one person's word.
@@ -79,6 +80,25 @@ type Offer struct {
 type Verdict struct {
 	OfferSHA256 string `json:"offer_sha256"`
 	Reason      string `json:"reason,omitempty"`
+	// Signature is of the offer's SHA-256, of an approval that policy wants signed.
+	Signature *Signature `json:"signature,omitempty"`
+}
+
+// Signature is an approver's: exactly one is set.
+type Signature struct {
+	// SSH is an armoured SSH signature, in the namespace mayfly-approval, of the 64
+	// hexadecimal digits of the offer's SHA-256.
+	SSH     string     `json:"ssh,omitempty"`
+	Passkey *Assertion `json:"passkey,omitempty"`
+}
+
+// Assertion is what a passkey answers, its challenge being the offer's SHA-256
+// (WebAuthn Level 3, AuthenticatorAssertionResponse). Each is base64.
+type Assertion struct {
+	ID                []byte `json:"id"` // of the credential
+	AuthenticatorData []byte `json:"authenticator_data"`
+	ClientData        []byte `json:"client_data"` // clientDataJSON
+	Signature         []byte `json:"signature"`
 }
 
 // Because is the body of revoke, finish and withdraw.
@@ -99,7 +119,21 @@ type Grant struct {
 	NotBefore   string   `json:"not_before"`
 	NotAfter    string   `json:"not_after"`
 	EndedAt     string   `json:"ended_at,omitempty"`
-	EndedBy     string   `json:"ended_by,omitempty"` // reason code
+	EndedBy     string   `json:"ended_by,omitempty"`     // reason code
+	IdleAfter   string   `json:"idle_after,omitempty"`   // it ends when it is not used for so long
+	LastUsedAt  string   `json:"last_used_at,omitempty"` // as the record tells until now; in a list it is not told
+}
+
+// Reach is where a live grant can be used.
+type Reach struct {
+	Grant    string   `json:"grant"`
+	App      string   `json:"app"`
+	Kind     string   `json:"kind"`     // of the app: how it is spoken to
+	Hosts    []string `json:"hosts"`    // of the app, at the gateways
+	Callers  []string `json:"callers"`  // services, people: the doors that it answers at
+	Gateways []string `json:"gateways"` // SPIFFE IDs that the gateways of the app prove to callers
+	Holds    int      `json:"holds"`    // running gateway instances at which the grant is in force
+	Waits    []string `json:"waits"`    // those that have not acknowledged it yet
 }
 
 // Receipts says which instances have heard of a grant's end.
@@ -174,6 +208,9 @@ type Trace struct {
 	Grant   string  `json:"grant,omitempty"`
 	Entries []Entry `json:"entries"`
 	Missing string  `json:"missing,omitempty"` // what is known not to be there yet, or not listed
+	// TraceIDs are the OpenTelemetry traces that were exported, by the id of the
+	// request or action whose they are: 32 hexadecimal digits.
+	TraceIDs map[string]string `json:"trace_ids,omitempty"`
 }
 
 // Entry is one record of a trace.

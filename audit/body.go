@@ -36,6 +36,7 @@ type Try struct {
 	FreshnessMS int64           `json:"freshness_ms,string"` // age of the lease's newest Ping
 	Deadline    Time            `json:"deadline,omitzero"`   // when the request is cut off
 	Resolved    map[string]Attr `json:"resolved,omitempty"`  // facts looked up before deciding
+	Trace       string          `json:"trace,omitempty"`     // id of the exported trace of it, which the caller may have chosen
 }
 
 // Intent is the body of action.intent: on the record before the act.

@@ -17,6 +17,7 @@ const (
 	TypeGrantCreated     Type = "grant.created"     // a grant with its times; body as GrantCreated
 	TypeGrantRevoked     Type = "grant.revoked"     // ended by somebody else's will
 	TypeGrantFinished    Type = "grant.finished"    // ended by its holder
+	TypeGrantIdle        Type = "grant.idle"        // ended because nobody used it
 	TypeGrantEnded       Type = "grant.ended"       // its time has passed, written by the sweeper
 	TypeGrantReceipts    Type = "grant.receipts"    // how each instance took a revoke
 	TypeActionReserved   Type = "action.reserved"   // an intent acknowledged before the act; body Reserved
@@ -59,7 +60,7 @@ func (t Type) Where() Where {
 	switch t {
 	case TypeRequestCreated, TypeOfferMade, TypeApprovalGiven, TypeRequestApproved,
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
-		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantEnded, TypeGrantReceipts,
+		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle, TypeGrantEnded, TypeGrantReceipts,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
 		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
 		return WhereLeaf

@@ -50,7 +50,7 @@ func (c *actionCheck) leaf(index int64, r Record) error {
 	switch r.Type {
 	case TypeGrantCreated:
 		return c.grantCreated(r)
-	case TypeGrantRevoked, TypeGrantFinished:
+	case TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle:
 		return c.grantEnded(r)
 	case TypeActionReserved:
 		var b Reserved

@@ -66,6 +66,9 @@ func (o shownOffer) render(a *app, w io.Writer) {
 	line("reason", orDash(o.Reason))
 	line("class", o.Limits.Class)
 	line("duration", durationText(o.Duration)+" from the approval")
+	if o.Limits.IdleAfter != "" {
+		line("unused", "it ends after "+durationText(o.Limits.IdleAfter)+" without use")
+	}
 	line("start by", clock(audit.Stamp(o.StartBy.Time)))
 	line("left open", strings.Join(o.Limits.Any, ", "))
 	fmt.Fprintln(w, "may do")

@@ -128,12 +128,15 @@ func (a *app) showTrace(t api.Trace) error {
 	if a.isJSON() {
 		return a.json(t)
 	}
-	a.pairs([2]string{"request", t.Request}, [2]string{"grant", t.Grant})
+	a.pairs([2]string{"request", t.Request}, [2]string{"grant", t.Grant}, [2]string{"trace id", t.TraceIDs[t.Request]})
 	rows := make([][]string, len(t.Entries))
 	for i, e := range t.Entries {
 		text := e.Text
 		if id := e.Detail["action"]; id != "" {
 			text += " " + id
+		}
+		if id := e.Detail["trace"]; id != "" {
+			text += " trace " + id
 		}
 		rows[i] = []string{e.Time, e.Type, e.Place, orDash(e.Who), text}
 	}

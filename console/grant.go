@@ -84,6 +84,8 @@ func every(e *endingView) int {
 // endWords says how a grant came to its end.
 func endWords(g grant.Grant) string {
 	switch {
+	case g.EndedEarly == grant.Idle:
+		return "it was not used"
 	case g.EndedEarly != "" && g.EndedEarly != grant.Revoked:
 		return strings.ToLower(g.EndedEarly.Info().Title[:1]) + g.EndedEarly.Info().Title[1:]
 	case !g.Revoked.IsZero():

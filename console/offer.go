@@ -28,6 +28,7 @@ type offerView struct {
 	Open        []string
 	Operations  []operationView
 	Duration    string
+	Idle        string // unused for so long, it ends; empty: it does not
 	StartBy     when
 	Reason      string
 	Findings    []string
@@ -73,6 +74,9 @@ func viewOffer(o access.Offer, digest string, now time.Time) offerView {
 		Digest: digest, Requester: named(o.Requester.Shown, o.Requester.Principal, o.Requester.Person),
 		Entitlement: o.Entitlement, App: o.App, Class: o.Limits.Class, Open: o.Limits.Any, Duration: exact(o.Duration),
 		StartBy: at(o.StartBy.Time, now), Reason: o.Reason, Findings: o.Findings, Commit: o.Policy.Commit, Policy: o.Policy.Digest, Catalogue: o.Catalogue,
+	}
+	if o.Limits.IdleAfter != "" {
+		out.Idle = exact(o.Limits.IdleAfter)
 	}
 	if o.Beneficiary != o.Requester {
 		p := named(o.Beneficiary.Shown, o.Beneficiary.Principal, o.Beneficiary.Person)

@@ -22,6 +22,7 @@ type traceView struct {
 	Timeline           *timeline
 	Entries            []entryView
 	Truncated          bool
+	TraceID            string // of the request, in the tracing that its operators run; empty: not exported
 	Counts             []countView
 }
 
@@ -68,6 +69,7 @@ func (c *Console) viewTrace(t access.Trace) (traceView, time.Time, error) {
 	if t.Request != nil {
 		out.Request, out.Entitlement, out.Holder, now = t.Request.ID.String(), t.Request.Entitlement, t.Request.Shown[t.Request.Beneficiary], t.Request.Now
 	}
+	out.TraceID = t.TraceIDs[out.Request]
 	if t.Grant != nil {
 		out.Grant, out.Holder = t.Grant.ID.String(), t.Grant.Shown
 	}
@@ -208,6 +210,8 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 		return "Access revoked", d["reason"]
 	case audit.TypeGrantFinished:
 		return "Access finished by its holder", ""
+	case audit.TypeGrantIdle:
+		return "Access ended", "nobody used it"
 	case audit.TypeGrantEnded:
 		return "Access ended", "its time was over"
 	case audit.TypeGrantReceipts:
@@ -215,9 +219,9 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 	case audit.TypeActionReserved:
 		return "Acknowledged before the act", list(d["class"], prefixed("amount ", strings.TrimSpace(d["amount"]+" "+d["currency"])))
 	case audit.TypeActionIntent:
-		return d["operation"], list(attributes(d), d["action"])
+		return d["operation"], list(attributes(d), d["action"], prefixed("trace ", d["trace"]))
 	case audit.TypeActionDenied:
-		return d["operation"], list(d["code"], attributes(d), d["denial"])
+		return d["operation"], list(d["code"], attributes(d), d["denial"], prefixed("trace ", d["trace"]))
 	case audit.TypeActionOutcome:
 		return "Outcome: " + strings.ReplaceAll(d["result"], "_", " "), list(prefixed("status ", d["status"]), d["reason"], d["ended_by"], d["action"])
 	default:

@@ -77,7 +77,7 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30, 0}
+	return file_feed_proto_rawDescGZIP(), []int{34, 0}
 }
 
 type SyncRequest struct {
@@ -393,6 +393,7 @@ type Ping struct {
 	Revision       int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // applied
 	Spools         []*SpoolHead           `protobuf:"bytes,4,rep,name=spools,proto3" json:"spools,omitempty"`
 	CheckpointSize int64                  `protobuf:"varint,5,opt,name=checkpoint_size,json=checkpointSize,proto3" json:"checkpoint_size,omitempty"` // of the newest checkpoint that it keeps
+	Prove          []int64                `protobuf:"varint,7,rep,packed,name=prove,proto3" json:"prove,omitempty"`                                  // leaves that it wants shown in the Pong's checkpoint
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -460,6 +461,13 @@ func (x *Ping) GetCheckpointSize() int64 {
 		return x.CheckpointSize
 	}
 	return 0
+}
+
+func (x *Ping) GetProve() []int64 {
+	if x != nil {
+		return x.Prove
+	}
+	return nil
 }
 
 type SpoolHead struct {
@@ -532,6 +540,7 @@ type Pong struct {
 	Checkpoint    []byte                 `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                    // signed note
 	CompleteTo    int64                  `protobuf:"varint,6,opt,name=complete_to,json=completeTo,proto3" json:"complete_to,omitempty"` // every delta of this stream up to here was sent before
 	Deltas        uint64                 `protobuf:"varint,7,opt,name=deltas,proto3" json:"deltas,omitempty"`                           // how many were sent on this stream so far; fewer received: resync
+	Leaves        []*LeafProof           `protobuf:"bytes,9,rep,name=leaves,proto3" json:"leaves,omitempty"`                            // what the Ping asked for, of this checkpoint
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -615,6 +624,66 @@ func (x *Pong) GetDeltas() uint64 {
 	return 0
 }
 
+func (x *Pong) GetLeaves() []*LeafProof {
+	if x != nil {
+		return x.Leaves
+	}
+	return nil
+}
+
+// LeafProof shows that a leaf stands in the tree of the Pong's checkpoint.
+type LeafProof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         int64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Path          [][]byte               `protobuf:"bytes,2,rep,name=path,proto3" json:"path,omitempty"` // RFC 6962 audit path
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeafProof) Reset() {
+	*x = LeafProof{}
+	mi := &file_feed_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeafProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeafProof) ProtoMessage() {}
+
+func (x *LeafProof) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeafProof.ProtoReflect.Descriptor instead.
+func (*LeafProof) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LeafProof) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LeafProof) GetPath() [][]byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
 // Ack says that every revision up to this one is applied and that nothing
 // decided under an older one is still on its way to Envoy.
 type Ack struct {
@@ -631,7 +700,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +712,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +725,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{6}
+	return file_feed_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Ack) GetEpoch() int64 {
@@ -715,7 +784,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +796,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +809,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{7}
+	return file_feed_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Nack) GetRevision() int64 {
@@ -793,7 +862,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +874,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +887,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{8}
+	return file_feed_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SnapshotPart) GetEpoch() int64 {
@@ -869,7 +938,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +950,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +963,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{9}
+	return file_feed_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Delta) GetEpoch() int64 {
@@ -937,7 +1006,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1018,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1031,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{10}
+	return file_feed_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Removal) GetKind() string {
@@ -1002,6 +1071,7 @@ type Resource struct {
 	//	*Resource_App
 	//	*Resource_Grant
 	//	*Resource_Session
+	//	*Resource_Proof
 	Resource      isResource_Resource `protobuf_oneof:"resource"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1009,7 +1079,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1091,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1104,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{11}
+	return file_feed_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Resource) GetId() string {
@@ -1085,6 +1155,15 @@ func (x *Resource) GetSession() *Session {
 	return nil
 }
 
+func (x *Resource) GetProof() *Proof {
+	if x != nil {
+		if x, ok := x.Resource.(*Resource_Proof); ok {
+			return x.Proof
+		}
+	}
+	return nil
+}
+
 type isResource_Resource interface {
 	isResource_Resource()
 }
@@ -1101,11 +1180,17 @@ type Resource_Session struct {
 	Session *Session `protobuf:"bytes,5,opt,name=session,proto3,oneof"`
 }
 
+type Resource_Proof struct {
+	Proof *Proof `protobuf:"bytes,7,opt,name=proof,proto3,oneof"`
+}
+
 func (*Resource_App) isResource_Resource() {}
 
 func (*Resource_Grant) isResource_Resource() {}
 
 func (*Resource_Session) isResource_Resource() {}
+
+func (*Resource_Proof) isResource_Resource() {}
 
 // App is the only app that a sidecar knows: what it needs to decide and to say
 // how to ask.
@@ -1129,7 +1214,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1226,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1239,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{12}
+	return file_feed_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *App) GetName() string {
@@ -1252,7 +1337,7 @@ type IdentityHeader struct {
 
 func (x *IdentityHeader) Reset() {
 	*x = IdentityHeader{}
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1349,7 @@ func (x *IdentityHeader) String() string {
 func (*IdentityHeader) ProtoMessage() {}
 
 func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1362,7 @@ func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
 func (*IdentityHeader) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{13}
+	return file_feed_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *IdentityHeader) GetHeader() string {
@@ -1305,7 +1390,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1402,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1415,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{14}
+	return file_feed_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1361,7 +1446,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1458,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1471,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{15}
+	return file_feed_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -1437,7 +1522,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1534,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1547,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{16}
+	return file_feed_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Binding) GetOperation() string {
@@ -1506,13 +1591,16 @@ type Grant struct {
 	Class         string                 `protobuf:"bytes,9,opt,name=class,proto3" json:"class,omitempty"`
 	Catalogue     string                 `protobuf:"bytes,10,opt,name=catalogue,proto3" json:"catalogue,omitempty"`
 	Params        map[string]string      `protobuf:"bytes,11,rep,name=params,proto3" json:"params,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Offer         []byte                 `protobuf:"bytes,12,opt,name=offer,proto3" json:"offer,omitempty"`         // the Offer's canonical JSON, of a grant with a proof
+	Approvals     []*Approval            `protobuf:"bytes,13,rep,name=approvals,proto3" json:"approvals,omitempty"` // of that Offer, each signed
+	Recorded      *Recorded              `protobuf:"bytes,14,opt,name=recorded,proto3" json:"recorded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1612,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1625,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{17}
+	return file_feed_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Grant) GetRequest() string {
@@ -1617,6 +1705,228 @@ func (x *Grant) GetParams() map[string]string {
 	return nil
 }
 
+func (x *Grant) GetOffer() []byte {
+	if x != nil {
+		return x.Offer
+	}
+	return nil
+}
+
+func (x *Grant) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *Grant) GetRecorded() *Recorded {
+	if x != nil {
+		return x.Recorded
+	}
+	return nil
+}
+
+// Approval is one person's signed approval of an Offer.
+type Approval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Person        string                 `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"` // a name under people: of policy
+	Step          int32                  `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`    // from 0
+	Signature     []byte                 `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_feed_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Approval) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *Approval) GetStep() int32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Approval) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// Recorded is where the record says that a grant was made.
+type Recorded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         int64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // of the leaf grant.created
+	Leaf          []byte                 `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	Commit        string                 `protobuf:"bytes,3,opt,name=commit,proto3" json:"commit,omitempty"` // of the policy that was in force then
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recorded) Reset() {
+	*x = Recorded{}
+	mi := &file_feed_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recorded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recorded) ProtoMessage() {}
+
+func (x *Recorded) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recorded.ProtoReflect.Descriptor instead.
+func (*Recorded) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Recorded) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Recorded) GetLeaf() []byte {
+	if x != nil {
+		return x.Leaf
+	}
+	return nil
+}
+
+func (x *Recorded) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+// Proof is what proves the policy of one commit to an instance that fronts an app:
+// git objects, as git hashes them without their header. Its resource id is
+// <commit>/<app>.
+type Proof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Commit        string                 `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Commits       [][]byte               `protobuf:"bytes,3,rep,name=commits,proto3" json:"commits,omitempty"` // the commit and some before it, newest first
+	Trees         [][]byte               `protobuf:"bytes,4,rep,name=trees,proto3" json:"trees,omitempty"`
+	Blobs         [][]byte               `protobuf:"bytes,5,rep,name=blobs,proto3" json:"blobs,omitempty"` // mayfly.yaml and the signed entitlements on the app
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proof) Reset() {
+	*x = Proof{}
+	mi := &file_feed_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proof) ProtoMessage() {}
+
+func (x *Proof) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proof.ProtoReflect.Descriptor instead.
+func (*Proof) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Proof) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+func (x *Proof) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *Proof) GetCommits() [][]byte {
+	if x != nil {
+		return x.Commits
+	}
+	return nil
+}
+
+func (x *Proof) GetTrees() [][]byte {
+	if x != nil {
+		return x.Trees
+	}
+	return nil
+}
+
+func (x *Proof) GetBlobs() [][]byte {
+	if x != nil {
+		return x.Blobs
+	}
+	return nil
+}
+
 type Rule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Operation     string                 `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
@@ -1627,7 +1937,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1949,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1962,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Rule) GetOperation() string {
@@ -1680,7 +1990,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +2002,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +2015,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -1739,7 +2049,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +2061,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +2074,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Value) GetType() string {
@@ -1801,7 +2111,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +2123,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +2136,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Session) GetHash() []byte {
@@ -1920,7 +2230,7 @@ type RedeemRequest struct {
 
 func (x *RedeemRequest) Reset() {
 	*x = RedeemRequest{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2242,7 @@ func (x *RedeemRequest) String() string {
 func (*RedeemRequest) ProtoMessage() {}
 
 func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2255,7 @@ func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
 func (*RedeemRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RedeemRequest) GetInstance() string {
@@ -2001,7 +2311,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2323,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2336,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LookupRequest) GetInstance() string {
@@ -2061,7 +2371,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2383,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2396,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{24}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *EndSessionRequest) GetInstance() string {
@@ -2118,7 +2428,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2130,7 +2440,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2143,7 +2453,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{25}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 type SessionResponse struct {
@@ -2156,7 +2466,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2478,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2491,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{26}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SessionResponse) GetSession() *Resource {
@@ -2213,7 +2523,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2535,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2548,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{27}
+	return file_feed_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -2301,7 +2611,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2623,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2636,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{28}
+	return file_feed_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -2367,7 +2677,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +2689,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2702,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{29}
+	return file_feed_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -2468,7 +2778,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2790,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2803,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30}
+	return file_feed_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -2539,18 +2849,19 @@ const file_feed_proto_rawDesc = "" +
 	"\x04apps\x18\a \x03(\tR\x04apps\x1a=\n" +
 	"\x0fCataloguesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
 	"\x04Ping\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x121\n" +
 	"\x06spools\x18\x04 \x03(\v2\x19.mayfly.feed.v1.SpoolHeadR\x06spools\x12'\n" +
-	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\"R\n" +
+	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\x12\x14\n" +
+	"\x05prove\x18\a \x03(\x03R\x05prove\"R\n" +
 	"\tSpoolHead\x12\x14\n" +
 	"\x05spool\x18\x01 \x01(\tR\x05spool\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
-	"chain_head\x18\x03 \x01(\fR\tchainHead\"\xb8\x01\n" +
+	"chain_head\x18\x03 \x01(\fR\tchainHead\"\xeb\x01\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x12\n" +
@@ -2561,7 +2872,11 @@ const file_feed_proto_rawDesc = "" +
 	"checkpoint\x12\x1f\n" +
 	"\vcomplete_to\x18\x06 \x01(\x03R\n" +
 	"completeTo\x12\x16\n" +
-	"\x06deltas\x18\a \x01(\x04R\x06deltas\"\xc0\x01\n" +
+	"\x06deltas\x18\a \x01(\x04R\x06deltas\x121\n" +
+	"\x06leaves\x18\t \x03(\v2\x19.mayfly.feed.v1.LeafProofR\x06leaves\"5\n" +
+	"\tLeafProof\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x12\n" +
+	"\x04path\x18\x02 \x03(\fR\x04path\"\xc0\x01\n" +
 	"\x03Ack\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12&\n" +
@@ -2593,14 +2908,15 @@ const file_feed_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x13\n" +
-	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\xd2\x01\n" +
+	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\x81\x02\n" +
 	"\bResource\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"min_reader\x18\x02 \x01(\rR\tminReader\x12'\n" +
 	"\x03app\x18\x03 \x01(\v2\x13.mayfly.feed.v1.AppH\x00R\x03app\x12-\n" +
 	"\x05grant\x18\x04 \x01(\v2\x15.mayfly.feed.v1.GrantH\x00R\x05grant\x123\n" +
-	"\asession\x18\x05 \x01(\v2\x17.mayfly.feed.v1.SessionH\x00R\asessionB\n" +
+	"\asession\x18\x05 \x01(\v2\x17.mayfly.feed.v1.SessionH\x00R\asession\x12-\n" +
+	"\x05proof\x18\a \x01(\v2\x15.mayfly.feed.v1.ProofH\x00R\x05proofB\n" +
 	"\n" +
 	"\bresource\"\x9e\x03\n" +
 	"\x03App\x12\x12\n" +
@@ -2638,7 +2954,7 @@ const file_feed_proto_rawDesc = "" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x12\x1c\n" +
 	"\tattribute\x18\x02 \x01(\tR\tattribute\x12\x0e\n" +
 	"\x02op\x18\x03 \x01(\tR\x02op\x12\x14\n" +
-	"\x05param\x18\x04 \x01(\tR\x05param\"\xad\x03\n" +
+	"\x05param\x18\x04 \x01(\tR\x05param\"\xb1\x04\n" +
 	"\x05Grant\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x1c\n" +
 	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x1c\n" +
@@ -2652,10 +2968,27 @@ const file_feed_proto_rawDesc = "" +
 	"\x05class\x18\t \x01(\tR\x05class\x12\x1c\n" +
 	"\tcatalogue\x18\n" +
 	" \x01(\tR\tcatalogue\x129\n" +
-	"\x06params\x18\v \x03(\v2!.mayfly.feed.v1.Grant.ParamsEntryR\x06params\x1a9\n" +
+	"\x06params\x18\v \x03(\v2!.mayfly.feed.v1.Grant.ParamsEntryR\x06params\x12\x14\n" +
+	"\x05offer\x18\f \x01(\fR\x05offer\x126\n" +
+	"\tapprovals\x18\r \x03(\v2\x18.mayfly.feed.v1.ApprovalR\tapprovals\x124\n" +
+	"\brecorded\x18\x0e \x01(\v2\x18.mayfly.feed.v1.RecordedR\brecorded\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"V\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"T\n" +
+	"\bApproval\x12\x16\n" +
+	"\x06person\x18\x01 \x01(\tR\x06person\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\x05R\x04step\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"L\n" +
+	"\bRecorded\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x12\n" +
+	"\x04leaf\x18\x02 \x01(\fR\x04leaf\x12\x16\n" +
+	"\x06commit\x18\x03 \x01(\tR\x06commit\"w\n" +
+	"\x05Proof\x12\x16\n" +
+	"\x06commit\x18\x01 \x01(\tR\x06commit\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x18\n" +
+	"\acommits\x18\x03 \x03(\fR\acommits\x12\x14\n" +
+	"\x05trees\x18\x04 \x03(\fR\x05trees\x12\x14\n" +
+	"\x05blobs\x18\x05 \x03(\fR\x05blobs\"V\n" +
 	"\x04Rule\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x120\n" +
 	"\x05where\x18\x02 \x03(\v2\x1a.mayfly.feed.v1.ConstraintR\x05where\"i\n" +
@@ -2760,7 +3093,7 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
 	(*SyncRequest)(nil),         // 1: mayfly.feed.v1.SyncRequest
@@ -2769,79 +3102,87 @@ var file_feed_proto_goTypes = []any{
 	(*Ping)(nil),                // 4: mayfly.feed.v1.Ping
 	(*SpoolHead)(nil),           // 5: mayfly.feed.v1.SpoolHead
 	(*Pong)(nil),                // 6: mayfly.feed.v1.Pong
-	(*Ack)(nil),                 // 7: mayfly.feed.v1.Ack
-	(*Nack)(nil),                // 8: mayfly.feed.v1.Nack
-	(*SnapshotPart)(nil),        // 9: mayfly.feed.v1.SnapshotPart
-	(*Delta)(nil),               // 10: mayfly.feed.v1.Delta
-	(*Removal)(nil),             // 11: mayfly.feed.v1.Removal
-	(*Resource)(nil),            // 12: mayfly.feed.v1.Resource
-	(*App)(nil),                 // 13: mayfly.feed.v1.App
-	(*IdentityHeader)(nil),      // 14: mayfly.feed.v1.IdentityHeader
-	(*Credential)(nil),          // 15: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 16: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 17: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 18: mayfly.feed.v1.Grant
-	(*Rule)(nil),                // 19: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 20: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 21: mayfly.feed.v1.Value
-	(*Session)(nil),             // 22: mayfly.feed.v1.Session
-	(*RedeemRequest)(nil),       // 23: mayfly.feed.v1.RedeemRequest
-	(*LookupRequest)(nil),       // 24: mayfly.feed.v1.LookupRequest
-	(*EndSessionRequest)(nil),   // 25: mayfly.feed.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),  // 26: mayfly.feed.v1.EndSessionResponse
-	(*SessionResponse)(nil),     // 27: mayfly.feed.v1.SessionResponse
-	(*IngestRequest)(nil),       // 28: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 29: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 30: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 31: mayfly.feed.v1.ReserveResponse
-	nil,                         // 32: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 33: mayfly.feed.v1.Grant.ParamsEntry
-	nil,                         // 34: mayfly.feed.v1.Session.FactsEntry
+	(*LeafProof)(nil),           // 7: mayfly.feed.v1.LeafProof
+	(*Ack)(nil),                 // 8: mayfly.feed.v1.Ack
+	(*Nack)(nil),                // 9: mayfly.feed.v1.Nack
+	(*SnapshotPart)(nil),        // 10: mayfly.feed.v1.SnapshotPart
+	(*Delta)(nil),               // 11: mayfly.feed.v1.Delta
+	(*Removal)(nil),             // 12: mayfly.feed.v1.Removal
+	(*Resource)(nil),            // 13: mayfly.feed.v1.Resource
+	(*App)(nil),                 // 14: mayfly.feed.v1.App
+	(*IdentityHeader)(nil),      // 15: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 16: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 17: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 18: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 19: mayfly.feed.v1.Grant
+	(*Approval)(nil),            // 20: mayfly.feed.v1.Approval
+	(*Recorded)(nil),            // 21: mayfly.feed.v1.Recorded
+	(*Proof)(nil),               // 22: mayfly.feed.v1.Proof
+	(*Rule)(nil),                // 23: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 24: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 25: mayfly.feed.v1.Value
+	(*Session)(nil),             // 26: mayfly.feed.v1.Session
+	(*RedeemRequest)(nil),       // 27: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 28: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 29: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 30: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 31: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 32: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 33: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 34: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 35: mayfly.feed.v1.ReserveResponse
+	nil,                         // 36: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 37: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 38: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
 	3,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
 	4,  // 1: mayfly.feed.v1.SyncRequest.ping:type_name -> mayfly.feed.v1.Ping
-	7,  // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
-	8,  // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
-	9,  // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
-	10, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
+	8,  // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
+	9,  // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
+	10, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
+	11, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
 	6,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	32, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	36, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
 	5,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
-	12, // 9: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
-	12, // 10: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
-	11, // 11: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
-	13, // 12: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	18, // 13: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	22, // 14: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
-	15, // 15: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	16, // 16: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	14, // 17: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
-	17, // 18: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	19, // 19: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	33, // 20: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	20, // 21: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	21, // 22: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	34, // 23: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
-	12, // 24: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
-	0,  // 25: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	1,  // 26: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	28, // 27: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	30, // 28: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	23, // 29: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
-	24, // 30: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
-	25, // 31: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
-	2,  // 32: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	29, // 33: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	31, // 34: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	27, // 35: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
-	27, // 36: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
-	26, // 37: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
-	32, // [32:38] is the sub-list for method output_type
-	26, // [26:32] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	7,  // 9: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
+	13, // 10: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
+	13, // 11: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
+	12, // 12: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
+	14, // 13: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
+	19, // 14: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	26, // 15: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	22, // 16: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
+	16, // 17: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	17, // 18: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	15, // 19: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	18, // 20: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	23, // 21: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	37, // 22: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	20, // 23: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
+	21, // 24: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
+	24, // 25: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	25, // 26: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	38, // 27: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	13, // 28: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 29: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	1,  // 30: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	32, // 31: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	34, // 32: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	27, // 33: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	28, // 34: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	29, // 35: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	2,  // 36: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	33, // 37: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	35, // 38: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	31, // 39: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	31, // 40: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	30, // 41: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	36, // [36:42] is the sub-list for method output_type
+	30, // [30:36] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -2860,10 +3201,11 @@ func file_feed_proto_init() {
 		(*SyncResponse_Delta)(nil),
 		(*SyncResponse_Pong)(nil),
 	}
-	file_feed_proto_msgTypes[11].OneofWrappers = []any{
+	file_feed_proto_msgTypes[12].OneofWrappers = []any{
 		(*Resource_App)(nil),
 		(*Resource_Grant)(nil),
 		(*Resource_Session)(nil),
+		(*Resource_Proof)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2871,7 +3213,7 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -51,6 +51,8 @@ type Pulse struct {
 	Checkpoint []byte // signed note
 	// Silent are the instances that get no Pong: their leases run out.
 	Silent map[Instance]bool
+	// Leaves are the proofs that Pings asked for, in the tree of Checkpoint.
+	Leaves map[Instance][]*LeafProof
 }
 
 // Receipt is an instance's word that a position is applied.

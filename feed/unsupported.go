@@ -13,6 +13,7 @@ const (
 	KindApp     = "app"
 	KindGrant   = "grant"
 	KindSession = "session"
+	KindProof   = "proof"
 )
 
 // KindOf returns the kind of r, "" for one that this binary does not know.
@@ -24,6 +25,8 @@ func KindOf(r *Resource) string {
 		return KindGrant
 	case *Resource_Session:
 		return KindSession
+	case *Resource_Proof:
+		return KindProof
 	default:
 		return ""
 	}

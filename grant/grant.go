@@ -29,6 +29,9 @@ type Grant struct {
 	Revoked     time.Time // zero: not revoked
 	Finished    time.Time // zero: not finished by its holder
 	EndedEarly  Reason    // why revoked other than by a person, such as policy_changed; may be empty
+	// IdleAfter is how long it may lie unused until it ends; 0: to its end. Only
+	// the control plane knows of the last use.
+	IdleAfter time.Duration
 }
 
 // State is derived, never stored.
@@ -63,8 +66,10 @@ func (g Grant) Check() error {
 // StateAt returns the state at an instant. A mark counts from its time on.
 func (g Grant) StateAt(now time.Time) State {
 	switch {
-	case !g.Revoked.IsZero():
+	case !g.Revoked.IsZero() && g.EndedEarly != Idle:
 		return RevokedState
+	case !g.Revoked.IsZero(): // for want of use: nobody's will
+		return EndedState
 	case !g.Finished.IsZero(), !now.Before(g.NotAfter):
 		return EndedState
 	case now.Before(g.NotBefore):
@@ -120,6 +125,9 @@ func (g Grant) InForce(now time.Time) error {
 		}
 		return Deny(Revoked, "grant %s was revoked at %s", g.ID, clockText(g.Revoked))
 	default:
+		if g.EndedEarly == Idle {
+			return Deny(Idle, "grant %s ended at %s because it was not used", g.ID, clockText(g.EndsAt()))
+		}
 		return Deny(Ended, "grant %s ended at %s", g.ID, clockText(g.EndsAt()))
 	}
 }

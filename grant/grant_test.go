@@ -78,6 +78,9 @@ func TestP2_OnlyWhatAGrantCoversPasses(t *testing.T) {
 		{"ended by a lock", func(g *Grant, _ *identity.Principal, _ *scope.Operation) {
 			g.Revoked, g.EndedEarly = now, Locked
 		}, Locked},
+		{"ended for want of use", func(g *Grant, _ *identity.Principal, _ *scope.Operation) {
+			g.Revoked, g.EndedEarly = now, Idle
+		}, Idle},
 		{"finished", func(g *Grant, _ *identity.Principal, _ *scope.Operation) { g.Finished = now }, Ended},
 		{"revoked before it begins", func(g *Grant, _ *identity.Principal, _ *scope.Operation) {
 			g.NotBefore, g.Revoked = now.Add(time.Second), now
@@ -178,6 +181,7 @@ func TestStateAndEndAgree(t *testing.T) {
 		{"scheduled", func(g *Grant) { g.NotBefore = now.Add(time.Second) }, Scheduled, now.Add(time.Minute)},
 		{"ended", func(g *Grant) { g.NotAfter = now }, EndedState, now},
 		{"revoked", func(g *Grant) { g.Revoked = now.Add(-time.Second) }, RevokedState, now.Add(-time.Second)},
+		{"not used", func(g *Grant) { g.Revoked, g.EndedEarly = now.Add(-time.Second), Idle }, EndedState, now.Add(-time.Second)},
 		{"finished", func(g *Grant) { g.Finished = now.Add(-time.Second) }, EndedState, now.Add(-time.Second)},
 		{"finished, then revoked", func(g *Grant) { g.Finished, g.Revoked = now.Add(-2), now.Add(-1) }, RevokedState, now.Add(-2)},
 		{"a mark after the end moves nothing", func(g *Grant) { g.NotAfter, g.Finished = now, now.Add(time.Hour) }, EndedState, now},

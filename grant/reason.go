@@ -42,6 +42,7 @@ const (
 	UpstreamUnavailable   Reason = "upstream_unavailable"
 	Overloaded            Reason = "overloaded"
 	CrossSite             Reason = "cross_site"
+	Idle                  Reason = "idle"
 	Internal              Reason = "internal"
 )
 
@@ -119,6 +120,7 @@ func table() map[Reason]Info {
 		UpstreamUnavailable:   {Title: "The app cannot be reached", HTTP: 502, GRPC: grpcUnavailable, Stripe: "api_error", Retryable: true},
 		Overloaded:            unavailable("The gateway is overloaded"),
 		CrossSite:             denied("The request came from another site"),
+		Idle:                  denied("The access ended because it was not used"),
 		Internal:              {Title: "Something went wrong in the gateway", HTTP: 500, GRPC: grpcInternal, Stripe: "api_error"},
 	}
 }

@@ -19,11 +19,13 @@ type Entitlement struct {
 	Class       scope.Class   // the strictest of Sensitivity and every operation's
 	Max         time.Duration // of one grant
 	Default     time.Duration // when nobody names a duration
+	IdleAfter   time.Duration // a grant that is not used for so long ends; 0: it does not
 	Who         []Subject     // who may ask
 	Justify     bool          // a reason in words must be given
 	Auto        string        // the CEL condition of an automatic approval, "" for none
 	Steps       []Step        // approvals otherwise, in order; empty: none can help
 	Onward      []string      // apps that the app may pass this access on to, by token exchange; sorted
+	Signed      bool          // approvals count only with their approver's signature
 	Tests       []Test
 	File        string
 	Line        int
@@ -79,6 +81,7 @@ type Step struct {
 	Any    []string      `json:"any"` // group:<source>/<name>, a person's name, or an account
 	Count  int           `json:"count"`
 	Within time.Duration `json:"within"`
+	Signed bool          `json:"signed,omitempty"` // each with the approver's signature
 }
 
 // Test is one inline test of an entitlement.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"time"
 
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/scope"
@@ -11,7 +12,7 @@ func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
 		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "tests"},
-		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "idle_after", "includes", "persona", "renew", "review", "streams", "window"},
+		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
 		return
@@ -122,7 +123,7 @@ func (l *loader) readGrant(e *Entitlement, n *node) {
 	if n == nil {
 		return
 	}
-	f := l.object(n, schema{what: "grant", known: []string{"max", "default"}, later: []string{"idle_after", "renew", "budget", "window"}})
+	f := l.object(n, schema{what: "grant", known: []string{"max", "default", "idle_after"}, later: []string{"renew", "budget", "window"}})
 	at := f.need("max")
 	e.Max = l.duration(at, "grant.max")
 	e.lines.max = lineOf(at, n)
@@ -134,6 +135,24 @@ func (l *loader) readGrant(e *Entitlement, n *node) {
 		if e.Default = l.duration(at, "grant.default"); e.Default > e.Max && e.Max > 0 {
 			l.fail(at, CodeCap, "grant.default: %s is over grant.max, which is %s", durationText(e.Default), durationText(e.Max))
 		}
+	}
+	if at := f.opt("idle_after"); at != nil {
+		e.IdleAfter = l.duration(at, "grant.idle_after")
+		l.checkIdle(e, at)
+	}
+}
+
+// MinIdle is the shortest idle_after: a use is known when the gateway's record of it
+// has arrived, which takes seconds.
+const MinIdle = 10 * time.Second
+
+func (l *loader) checkIdle(e *Entitlement, at *node) {
+	switch {
+	case e.IdleAfter == 0: // no duration, and told so
+	case e.App == OwnApp:
+		l.fail(at, CodeValue, "grant.idle_after: uses of Mayfly's own operations are not counted")
+	case e.IdleAfter < MinIdle:
+		l.fail(at, CodeCap, "grant.idle_after: %s is under %s: uses are known some seconds late", durationText(e.IdleAfter), durationText(MinIdle))
 	}
 }
 
@@ -158,7 +177,7 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 	if n == nil {
 		return
 	}
-	f := l.object(n, schema{what: "approve", known: []string{"auto", "steps"}, later: []string{"break_glass", "delegate", "escalate", "webhook"}})
+	f := l.object(n, schema{what: "approve", known: []string{"auto", "steps", "signed"}, later: []string{"break_glass", "delegate", "escalate", "webhook"}})
 	if f == nil {
 		return
 	}
@@ -169,13 +188,41 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 			e.auto = l.compile(e, when)
 		}
 	}
+	e.Signed = l.boolean(f.opt("signed"), "signed")
 	if at := f.opt("steps"); at != nil {
 		for _, item := range l.list(at, "steps") {
-			e.Steps = append(e.Steps, l.readStep(item))
+			s := l.readStep(item)
+			if s.Signed = e.Signed; e.Signed {
+				l.checkSigned(s, item)
+			}
+			e.Steps = append(e.Steps, s)
 		}
+	}
+	switch {
+	case e.Signed && f.has("auto"):
+		l.fail(n, CodeValue, "approve: signed: true and auto: a rule signs nothing, leave one of them out")
+	case e.Signed && e.App == OwnApp:
+		l.fail(n, CodeValue, "approve: signed: true is for what gateways check, and the app %s is behind none", OwnApp)
 	}
 	if !f.has("auto") && !f.has("steps") {
 		l.fail(n, CodeNobody, "approve: neither auto nor steps: nobody could ever approve")
+	}
+}
+
+// checkSigned refuses approvers of a signed step whom a gateway could not find in
+// the signed files: it reads persons and their keys there, and no file says who is
+// in a group.
+func (l *loader) checkSigned(s Step, at *node) {
+	for _, text := range s.Any {
+		switch who, err := ParseSubject(text); {
+		case err != nil:
+		case who.IsGroup():
+			l.fail(at, CodeValue, "any: %s is a group, and with signed: true only persons of people: approve: Git cannot prove who is in a group", text)
+		case who.person.IsZero():
+			l.fail(at, CodeValue, "any: %s is an account; with signed: true name its person under people:, with keys:", text)
+		case len(l.set.keys[text]) == 0:
+			l.fail(at, CodeNobody, "any: %s has no keys: under people: in %s, and so can sign nothing", text, mainFile)
+		}
 	}
 }
 

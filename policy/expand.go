@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mayflyproxy/mayfly/scope"
 )
@@ -17,6 +18,7 @@ type Expansion struct {
 	Params    map[string]string // canonical texts, by name
 	ShownAny  []string          // parameters left out, sorted; shown as any
 	Catalogue string            // digest
+	IdleAfter time.Duration     // unused for so long, the grant ends; 0: it does not
 }
 
 // Refusal is a no with its code and a sentence that names what is allowed.
@@ -91,7 +93,7 @@ func (e *Entitlement) unknownParam(name string) string {
 }
 
 func (s *Set) expand(e *Entitlement, values map[string]scope.Value) Expansion {
-	out := Expansion{App: e.App, Class: e.Class, Params: map[string]string{}, Catalogue: s.apps[e.App].Catalogue}
+	out := Expansion{App: e.App, Class: e.Class, Params: map[string]string{}, Catalogue: s.apps[e.App].Catalogue, IdleAfter: e.IdleAfter}
 	for name, v := range values {
 		out.Params[name] = v.String()
 	}

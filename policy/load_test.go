@@ -82,7 +82,9 @@ func mistakes() []struct {
 		// later keys are refused, never ignored
 		{"budget", change{refunds, "default: 30m", "default: 30m, budget: {calls: 50}"}, CodeUnsupported},
 		{"renew", change{refunds, "default: 30m", "default: 30m, renew: {times: 1}"}, CodeUnsupported},
-		{"idle_after", change{refunds, "default: 30m", "default: 30m, idle_after: 15m"}, CodeUnsupported},
+		{"idle_after that is no duration", change{refunds, "idle_after: 15m", "idle_after: soon"}, CodeValue},
+		{"idle_after within seconds", change{refunds, "idle_after: 15m", "idle_after: 9s"}, CodeCap},
+		{"idle_after of Mayfly's own operations", change{"entitlements/mayfly/operate.yaml", "default: 30m", "default: 30m, idle_after: 15m"}, CodeValue},
 		{"window", change{refunds, "default: 30m", "default: 30m, window: {per: 24h}"}, CodeUnsupported},
 		{"emergency", change{refunds, "sensitivity: money", "emergency: {max: 30m}"}, CodeUnsupported},
 		{"agents", change{refunds, "sensitivity: money", "agents: {allow: true}"}, CodeUnsupported},

@@ -85,9 +85,7 @@ func (a *AccessLog) outcome(ctx context.Context, text string, e *accesslogdata.H
 	if !open {
 		return // the hop has it, and writes its outcome
 	}
-	o := outcomeOf(action, e)
-	o.Action = text
-	if err := a.journal.Outcome(o); err != nil {
+	if err := action.Conclude(a.journal, outcomeOf(action, e), time.Time{}); err != nil {
 		a.log.ErrorContext(ctx, "outcome not written", "action", text, "error", err)
 	}
 }
@@ -179,7 +177,7 @@ func (a *AccessLog) Sweep(ctx context.Context) {
 	unknown, never := a.actions.Overdue(a.now())
 	write := func(actions []Action, r audit.Result, reason grant.Reason) {
 		for _, action := range actions {
-			if err := a.journal.Outcome(audit.Outcome{Action: action.ID.String(), Result: r, Reason: string(reason)}); err != nil {
+			if err := action.Conclude(a.journal, audit.Outcome{Result: r, Reason: string(reason)}, time.Time{}); err != nil {
 				a.log.ErrorContext(ctx, "outcome not written", "action", action.ID.String(), "error", err)
 			}
 		}

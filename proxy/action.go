@@ -7,6 +7,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/scope"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // TakeWithin is how long an action may wait to be taken by the hop.
@@ -34,8 +35,9 @@ type Action struct {
 	Body      [32]byte
 	HasBody   bool
 	Hop       bool
-	Decided   time.Time // t
-	Deadline  time.Time // nothing new is sent from here on
+	Decided   time.Time     // t
+	Deadline  time.Time     // nothing new is sent from here on
+	Trace     *trace.Action // nil: not exported
 }
 
 type pending struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // DecideWithin is Check's own limit: shorter than Envoy's ext_authz timeout of
@@ -25,7 +26,7 @@ type Peers interface {
 	VerifyEscapedPEM(text string, now time.Time) (spiffe.Peer, error)
 }
 
-// CheckerConfig configures a Checker. All fields but Log are required.
+// CheckerConfig configures a Checker. All fields but Traces and Log are required.
 type CheckerConfig struct {
 	Table     *Table
 	Kinds     map[string]app.Kind // by name
@@ -36,6 +37,7 @@ type CheckerConfig struct {
 	Actions   *Actions
 	Minter    *grant.Minter
 	RecordKey audit.PersonKey // makes the HMACs of attribute values that the record does not keep
+	Traces    *trace.Tracer   // nil: nobody sees them
 	Log       *slog.Logger    // nil discards
 }
 
@@ -70,6 +72,7 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 // ruling is one request on its way to a decision: what is known of it so far.
 type ruling struct {
 	began   time.Duration // on the boot clock
+	arrived time.Time     // on the wall clock, for the trace alone
 	now     time.Time     // t, of the steps before the intent
 	r       *Request
 	app     *App
@@ -88,13 +91,15 @@ type ruling struct {
 	status int
 	// own is whether the request is for a page of ours, not of the app.
 	own bool
+	// traced is the trace that the caller says it is in.
+	traced trace.Caller
 }
 
 // Check implements envoy.service.auth.v3.Authorization.
 func (c *Checker) Check(ctx context.Context, m *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, DecideWithin)
 	defer cancel()
-	v := &ruling{began: c.c.Table.clock.Boot()}
+	v := &ruling{began: c.c.Table.clock.Boot(), arrived: c.c.Traces.Now()}
 	own, err := c.decide(ctx, v, m)
 	switch {
 	case err != nil:
@@ -231,23 +236,31 @@ func (c *Checker) findGrant(v *ruling) error {
 	if s := v.caller.session; s != nil {
 		v.action.Deadline = earlier(v.action.Deadline, s.Ends)
 	}
+	c.beginTrace(v, false)
 	return nil
 }
 
 // commit writes the intent and, where the class asks for it, has it acknowledged.
 func (c *Checker) commit(ctx context.Context, v *ruling) error {
+	began := v.action.Trace.Now()
 	mark, err := c.c.Journal.Intent(ctx, audit.Intent{Grant: v.grant.ID.String(), Try: c.try(v)}, v.class.Writes())
 	if err != nil {
-		return c.unwritten(ctx, v, err)
+		err = c.unwritten(ctx, v, err)
+	}
+	v.action.Trace.Step(trace.Intent, began, reasonText(err))
+	if err != nil {
+		return err
 	}
 	v.mark, v.written = mark, true
 	if !v.class.Acknowledged() {
 		return nil
 	}
-	if err := c.c.Reserver.Reserve(ctx, v.action, v.class.String(), amountOf(v.op), mark); err != nil {
-		return unavailable(ctx, err, "the control plane did not acknowledge the intent")
+	began = v.action.Trace.Now()
+	if err = c.c.Reserver.Reserve(ctx, v.action, v.class.String(), amountOf(v.op), mark); err != nil {
+		err = unavailable(ctx, err, "the control plane did not acknowledge the intent")
 	}
-	return nil
+	v.action.Trace.Step(trace.Reserve, began, reasonText(err))
+	return err
 }
 
 // unwritten says why an intent is not on the record. If the grant or the session
@@ -288,6 +301,7 @@ func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse
 		bound = time.Time{} // the hop looks again, and cuts
 	}
 	to := tell(v)
+	tellTrace(v, &to)
 	var answer *authv3.CheckResponse
 	err := c.c.Actions.Put(v.action)
 	if err == nil {
@@ -303,6 +317,7 @@ func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse
 	if err != nil {
 		return c.refuse(ctx, v, grant.Of(err))
 	}
+	v.action.Trace.Checked("")
 	return answer
 }
 

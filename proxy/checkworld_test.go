@@ -28,6 +28,7 @@ import (
 	"github.com/mayflyproxy/mayfly/proxy/proxytest"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // desk is a Checker in a world with the apps stripe and wiki, and one grant of an
@@ -41,6 +42,7 @@ type desk struct {
 	sessions *sessions
 	actions  *proxy.Actions
 	logs     *logs
+	traces   *trace.Tracer // nil: off; taken by build
 	ca       *dev.CA
 	stripe   grant.GrantID
 	wiki     grant.GrantID
@@ -118,7 +120,7 @@ func (d *desk) build(j proxy.Journal) {
 	d.reserver, d.actions, d.logs = &reserver{}, proxy.NewActions(), &logs{}
 	d.Checker, err = proxy.NewChecker(proxy.CheckerConfig{
 		Table: d.world.Table, Kinds: map[string]app.Kind{"stripe": s, "web": w}, Peers: devtest.Verifier(d.t, d.ca), Journal: j,
-		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(),
+		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(), Traces: d.traces,
 		Log: slog.New(slog.NewTextHandler(d.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

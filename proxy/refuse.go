@@ -65,7 +65,8 @@ func (c *Checker) shape(v *ruling, d *grant.Denial) app.Response {
 // record writes the denial and, if the intent stands already, that nothing was
 // sent: both under the intent's action id. It reports whether the denial's id
 // leads anywhere.
-func (c *Checker) record(v *ruling, d *grant.Denial) bool {
+func (c *Checker) record(v *ruling, d *grant.Denial) (shown bool) {
+	defer func() { c.traceRefusal(v, d, shown) }()
 	if v.written {
 		c.c.Actions.Close(v.action.ID)
 		if err := c.c.Journal.Outcome(audit.Outcome{Action: v.action.ID.String(), Result: audit.ResultNotSent, Reason: string(d.Reason)}); err != nil {
@@ -81,5 +82,6 @@ func (c *Checker) record(v *ruling, d *grant.Denial) bool {
 		v.action.ID = c.c.Minter.NewActionID(now)
 	}
 	d.ID = c.c.Minter.NewDenialID(now)
+	c.beginTrace(v, true)
 	return c.c.Journal.Denied(audit.Denied{Denial: d.ID.String(), Code: string(d.Reason), Try: c.try(v)})
 }

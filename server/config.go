@@ -205,6 +205,7 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"POST /api/v1/grants/{id}/revoke":     s.revoke,
 		"POST /api/v1/grants/{id}/finish":     s.finish,
 		"GET /api/v1/grants/{id}/receipts":    s.receipts,
+		"GET /api/v1/grants/{id}/reach":       s.reach,
 		"GET /api/v1/denials/{id}":            s.fromDenial,
 		"GET /api/v1/nodes":                   s.nodes,
 		"POST /api/v1/nodes/quarantine":       s.quarantine,

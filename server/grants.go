@@ -111,6 +111,28 @@ func receiptsOf(v access.RevocationView) api.Receipts {
 	return out
 }
 
+func (s *Server) reach(w http.ResponseWriter, r *http.Request, c caller) error {
+	var id grant.GrantID
+	if err := pathID(r, &id); err != nil {
+		return err
+	}
+	v, err := s.service.Reach(r.Context(), c.Caller, id)
+	if err != nil {
+		return err
+	}
+	out := api.Reach{
+		Grant: v.Grant.String(), App: v.App.Name, Kind: v.App.Kind, Hosts: v.App.Hosts, Callers: v.App.Callers,
+		Gateways: []string{}, Holds: len(v.Holds), Waits: []string{},
+	}
+	for _, n := range v.Nodes {
+		out.Gateways = append(out.Gateways, n.Listener.String())
+	}
+	for _, i := range v.Waits {
+		out.Waits = append(out.Waits, i.String())
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
 // grantOf is a grant as the API shows it.
 func grantOf(v access.GrantView) api.Grant {
 	name := v.Shown
@@ -122,6 +144,10 @@ func grantOf(v access.GrantView) api.Grant {
 		Entitlement: v.Entitlement, App: v.Scope.App, Class: v.Class.String(), Operations: operations(v.Scope),
 		NotBefore: stamp(v.NotBefore), NotAfter: stamp(v.NotAfter),
 	}
+	if v.IdleAfter > 0 {
+		out.IdleAfter = v.IdleAfter.String()
+	}
+	out.LastUsedAt = stamp(v.LastUse)
 	if v.State == grant.EndedState || v.State == grant.RevokedState {
 		out.EndedAt, out.EndedBy = stamp(v.EndsAt()), string(grant.ReasonOf(v.InForce(v.Now)))
 	}

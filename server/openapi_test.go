@@ -84,7 +84,7 @@ func TestDocumentHasEveryRoute(t *testing.T) {
 func types() map[string]any {
 	return map[string]any{
 		"Ask": api.Ask{}, "Request": api.Request{}, "Who": api.Who{}, "Policy": api.Policy{}, "Step": api.Step{}, "Approval": api.Approval{},
-		"Offer": api.Offer{}, "Verdict": api.Verdict{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{},
+		"Offer": api.Offer{}, "Verdict": api.Verdict{}, "Signature": api.Signature{}, "Assertion": api.Assertion{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{}, "Reach": api.Reach{},
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
 		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Suggestion": api.Suggestion{},
 		"Entitlement": api.Entitlement{}, "Whoami": api.Whoami{}, "Problem": api.Problem{},
@@ -233,7 +233,7 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 	post("grants/"+finished+"/finish", alice, `{}`, 200)
 	post("grants/"+revoked+"/revoke", dave, `{"reason":"x"}`, 200)
 	for _, path := range []string{
-		"requests", "requests?state=denied", "requests/" + denied, "grants?all=1", "grants/" + live, "grants/" + finished,
+		"requests", "requests?state=denied", "requests/" + denied, "grants?all=1", "grants/" + live, "grants/" + finished, "grants/" + live + "/reach",
 		"grants/" + revoked + "/receipts", "trace/" + denied, "trace/" + live, "explain/" + denied, "entitlements", "whoami",
 	} {
 		get(path, alice)

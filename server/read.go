@@ -138,7 +138,7 @@ func (s *Server) trace(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	out := api.Trace{ID: t.ID, Entries: []api.Entry{}}
+	out := api.Trace{ID: t.ID, Entries: []api.Entry{}, TraceIDs: t.TraceIDs}
 	if t.Request != nil {
 		out.Request = t.Request.ID.String()
 	}

@@ -29,7 +29,7 @@ func sentenceOf(t audit.Type, d map[string]string) string {
 		return "nobody decided in time"
 	case audit.TypeGrantCreated:
 		return join("grant", d["grant"], "of", d["entitlement"], "until", d["not_after"])
-	case audit.TypeGrantRevoked, audit.TypeGrantFinished, audit.TypeGrantEnded:
+	case audit.TypeGrantRevoked, audit.TypeGrantFinished, audit.TypeGrantIdle, audit.TypeGrantEnded:
 		return join("grant", d["grant"], strings.TrimPrefix(string(t), "grant.")+":", d["reason"])
 	case audit.TypeGrantReceipts:
 		return join("every instance has heard of the end, or its lease ran out:", receiptWords(d))

@@ -1,6 +1,9 @@
 package spiffe
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"slices"
@@ -63,6 +66,28 @@ func rawURIs(leaf *x509.Certificate) ([]string, error) {
 		}
 	}
 	return uris, nil
+}
+
+// minRSA is the smallest RSA key that counts, in bits (NIST SP 800-131A).
+const minRSA = 2048
+
+// checkKey takes the keys that Envoy takes from callers too: ECDSA on P-256 and
+// P-384, and RSA. One key is then as good at every door.
+func checkKey(leaf *x509.Certificate, id string) *Error {
+	switch key := leaf.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		if key.Curve == elliptic.P256() || key.Curve == elliptic.P384() {
+			return nil
+		}
+		return refuse(ReasonKey, id, "an ECDSA key on %s: want P-256 or P-384", key.Params().Name)
+	case *rsa.PublicKey:
+		if key.N.BitLen() >= minRSA {
+			return nil
+		}
+		return refuse(ReasonKey, id, "an RSA key of %d bits: want at least %d", key.N.BitLen(), minRSA)
+	default:
+		return refuse(ReasonKey, id, "a key of kind %s: want ECDSA or RSA", leaf.PublicKeyAlgorithm)
+	}
 }
 
 // checkUse holds a leaf to X.509-SVID §4: it signs handshakes, nothing else.

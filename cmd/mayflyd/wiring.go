@@ -21,10 +21,12 @@ import (
 	"github.com/mayflyproxy/mayfly/oauth"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/policy/git"
+	"github.com/mayflyproxy/mayfly/proof"
 	"github.com/mayflyproxy/mayfly/server"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/store/sqlite"
 	"github.com/mayflyproxy/mayfly/tokens"
+	"github.com/mayflyproxy/mayfly/trace"
 	"github.com/mayflyproxy/mayfly/xds"
 )
 
@@ -54,6 +56,7 @@ type daemon struct {
 	policy    *policyLoop
 	proofs    *tokens.Proofs // of everybody who speaks with a key
 	nonces    *tokens.Nonces
+	traces    *trace.Tracer // nil: off
 }
 
 // run joins the parts and runs them until ctx ends or one of them fails.
@@ -154,11 +157,14 @@ func (d *daemon) buildService(ctx context.Context) error {
 	if d.providers, err = newProviders(d.c, d.dev); err != nil {
 		return err
 	}
+	if d.traces, err = trace.New(trace.Config{Settings: d.c.Traces.settings(), Service: "mayflyd", Version: version, Log: d.log}); err != nil {
+		return err
+	}
 	d.key = key
 	d.service, err = access.New(access.Config{
-		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Log: d.log,
+		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Log: d.log,
 		Seal: seal, IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
-		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), Dev: d.dev},
+		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.CheckKey, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
 		Wake:      func() { d.feed.Wake() },
 		Published: advance(pin, d.log),
@@ -255,6 +261,7 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 		g.Go(func() error { return err })
 		return
 	}
+	g.Go(func() error { return d.traces.Run(ctx) })
 	g.Go(func() error { return d.feed.Run(ctx) })
 	g.Go(func() error { return d.policy.run(ctx) })
 	g.Go(func() error { return d.oauth.Run(ctx) })

@@ -72,6 +72,7 @@ type try struct {
 	kind   app.Credentialed
 	ticket *ticket
 	secret credential.Secret
+	called time.Time // when the app began to be called, by the clock of traces
 }
 
 // ServeHTTP takes the action that the request presents and carries it out.
@@ -109,6 +110,7 @@ func (h *Handler) carryOut(w http.ResponseWriter, r *http.Request, action proxy.
 		h.refuse(ctx, w, t, err)
 		return
 	}
+	t.called = action.Trace.Now()
 	resp, err := transport.RoundTrip(out.WithContext(withTicket(ctx, t.ticket)))
 	if err != nil {
 		h.failed(ctx, w, t, err)
@@ -280,9 +282,8 @@ func (h *Handler) outcome(t *try, o audit.Outcome) {
 	if !h.c.Actions.Close(t.action.ID) {
 		return
 	}
-	o.Action = t.action.ID.String()
-	if err := h.c.Journal.Outcome(o); err != nil {
-		h.c.Log.Error("outcome not written", "action", o.Action, "error", err)
+	if err := t.action.Conclude(h.c.Journal, o, t.called); err != nil {
+		h.c.Log.Error("outcome not written", "action", t.action.ID.String(), "error", err)
 	}
 }
 

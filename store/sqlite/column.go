@@ -94,6 +94,18 @@ func parsed[T any](dst *T, parse func(string) (T, error)) sql.Scanner {
 	})
 }
 
+// parsedBlob reads bytes by their parser.
+func parsedBlob[T any](dst *T, parse func([]byte) (T, error)) sql.Scanner {
+	return scanner(func(src any) (err error) {
+		b, ok := src.([]byte)
+		if !ok {
+			return fmt.Errorf("want bytes, got %T", src)
+		}
+		*dst, err = parse(b)
+		return err
+	})
+}
+
 // nullable is the text of an id that may be none, as NULL.
 func nullable(s string) any {
 	if s == "" {

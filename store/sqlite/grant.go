@@ -12,14 +12,14 @@ type grants struct{ t *tx }
 
 const (
 	grantColumns = `id, request, principal, pseudonym, entitlement, app, scope, class, not_before, not_after,
-		revoked, finished, ended_early`
+		revoked, finished, ended_early, idle_after`
 	selectGrant = `SELECT ` + grantColumns + ` FROM grants `
 )
 
 func grantFields(g *grant.Grant, app *string) []any {
 	return []any{asText(&g.ID), ifText(&g.Request), asText(&g.Principal), &g.Pseudonym, &g.Entitlement, app,
 		asObject(&g.Scope), asText(&g.Class), asTime(&g.NotBefore), asTime(&g.NotAfter),
-		asTime(&g.Revoked), asTime(&g.Finished), &g.EndedEarly}
+		asTime(&g.Revoked), asTime(&g.Finished), &g.EndedEarly, asDuration(&g.IdleAfter)}
 }
 
 func readGrant(r row) (g grant.Grant, err error) {
@@ -32,10 +32,10 @@ func (s grants) Insert(ctx context.Context, g grant.Grant, params map[string]str
 	if err := g.Check(); err != nil {
 		return about(err, "insert grant")
 	}
-	_, err := s.t.exec(ctx, `INSERT INTO grants (`+grantColumns+`, params, catalogue, swept) VALUES (`+marks(15)+`, 0)`,
+	_, err := s.t.exec(ctx, `INSERT INTO grants (`+grantColumns+`, params, catalogue, used, swept) VALUES (`+marks(17)+`, 0)`,
 		g.ID.String(), nullable(g.Request.String()), g.Principal.String(), g.Pseudonym, g.Entitlement, g.Scope.App,
 		object{g.Scope}, g.Class.String(), micros(g.NotBefore), micros(g.NotAfter),
-		micros(g.Revoked), micros(g.Finished), string(g.EndedEarly), object{params}, catalogue)
+		micros(g.Revoked), micros(g.Finished), string(g.EndedEarly), g.IdleAfter.Microseconds(), object{params}, catalogue, micros(g.NotBefore))
 	return about(err, "insert grant %s", g.ID)
 }
 
@@ -89,4 +89,22 @@ func (s grants) Unswept(ctx context.Context, now time.Time, limit int) ([]grant.
 
 func (s grants) MarkSwept(ctx context.Context, id grant.GrantID) error {
 	return about(s.t.change(ctx, `UPDATE grants SET swept = 1 WHERE id = ?`, id.String()), "mark grant %s swept", id)
+}
+
+// Used never moves back: records of several gateways come in any order.
+func (s grants) Used(ctx context.Context, id grant.GrantID, at time.Time) error {
+	err := s.t.change(ctx, `UPDATE grants SET used = max(used, ?1) WHERE id = ?2`, micros(at), id.String())
+	return about(err, "use of grant %s", id)
+}
+
+func (s grants) Idle(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error) {
+	out, err := list(ctx, s.t, readGrant, selectGrant+`INDEXED BY grants_idle
+		WHERE idle_after > 0 AND revoked = 0 AND finished = 0 AND not_after > ?1 AND used + idle_after <= ?1 AND not_before <= ?1
+		ORDER BY used + idle_after, id LIMIT ?2`, micros(now), limitOf(limit))
+	return out, about(err, "list idle grants")
+}
+
+func (s grants) LastUse(ctx context.Context, id grant.GrantID) (at time.Time, err error) {
+	err = s.t.one(ctx, `SELECT used FROM grants WHERE id = ?`, []any{id.String()}, asTime(&at))
+	return at, about(err, "last use of grant %s", id)
 }

@@ -91,7 +91,7 @@ func attempt(t *testing.T, all []statement) {
 // insertGrant copies the seeded grant with other columns.
 func insertGrant(verb, id, notBefore, notAfter string) string {
 	return verb + ` INTO grants SELECT ` + id + `, request, principal, pseudonym, entitlement, app, scope, class, ` +
-		notBefore + `, ` + notAfter + `, revoked, finished, ended_early, params, catalogue, swept FROM grants LIMIT ?1 * 0 + 1`
+		notBefore + `, ` + notAfter + `, revoked, finished, ended_early, params, catalogue, swept, idle_after, used FROM grants LIMIT ?1 * 0 + 1`
 }
 
 func TestP1_DatabaseRefusesAGrantWithoutAnEnd(t *testing.T) {

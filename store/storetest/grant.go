@@ -202,3 +202,45 @@ func testErase(t *testing.T, store access.Store) {
 		t.Error("a live grant lost its pseudonym")
 	}
 }
+
+func testIdle(t *testing.T, store access.Store) {
+	s := samples(t)
+	with := func(change func(*grant.Grant)) grant.Grant {
+		g := s.grant()
+		g.IdleAfter = time.Minute
+		change(&g)
+		return g
+	}
+	unused, used := with(func(*grant.Grant) {}), with(func(*grant.Grant) {})
+	s.keep(store, nil, []grant.Grant{
+		unused, used,
+		with(func(g *grant.Grant) { g.IdleAfter = 0 }),
+		with(func(g *grant.Grant) { g.Revoked = epoch() }),
+		with(func(g *grant.Grant) { g.Finished = epoch() }),
+		with(func(g *grant.Grant) { g.NotAfter = g.NotBefore.Add(30 * time.Second) }),
+	})
+	idle := func(now time.Time, limit int) []grant.Grant {
+		return get(t, store, func(ctx context.Context, tx access.Tx) ([]grant.Grant, error) {
+			return tx.Grants().Idle(ctx, now, limit)
+		})
+	}
+	last := func(id grant.GrantID) time.Time {
+		return get(t, store, func(ctx context.Context, tx access.Tx) (time.Time, error) { return tx.Grants().LastUse(ctx, id) })
+	}
+	use := func(id grant.GrantID, at time.Time) func(context.Context, access.Tx) error {
+		return func(ctx context.Context, tx access.Tx) error { return tx.Grants().Used(ctx, id, at) }
+	}
+	same(t, "how long it may lie unused", get(t, store, getGrant(unused.ID)), unused)
+	began := unused.NotBefore
+	same(t, "the use of one that was never used", last(unused.ID), began)
+	same(t, "before their time", idle(began.Add(time.Minute-time.Microsecond), 10), []grant.Grant(nil))
+	same(t, "at their time", idle(began.Add(time.Minute), 10), []grant.Grant{unused, used})
+	same(t, "one of them", idle(began.Add(time.Minute), 1), []grant.Grant{unused})
+	at := began.Add(10 * time.Second)
+	update(t, store, use(used.ID, at))
+	update(t, store, use(used.ID, at.Add(-time.Second))) // of another gateway, late
+	same(t, "the last use", last(used.ID), at)
+	same(t, "after one was used", idle(began.Add(time.Minute), 10), []grant.Grant{unused})
+	same(t, "a minute after its use", idle(at.Add(time.Minute), 10), []grant.Grant{unused, used})
+	refused(t, store, access.ErrNotFound, use(s.grant().ID, at))
+}

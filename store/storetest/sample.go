@@ -11,6 +11,7 @@ import (
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/proof"
 	"github.com/mayflyproxy/mayfly/scope"
 )
 
@@ -76,7 +77,7 @@ func (s sampler) approval(r access.Request) access.Approval {
 	return access.Approval{
 		ID: s.mint.NewApprovalID(epoch()), Request: r.ID, Revision: r.Revision, Step: 0,
 		Approver: s.bob(), Person: s.person("bob"), OfferDigest: r.OfferDigest, Approves: true,
-		Reason: "looks right", At: epoch().Add(time.Second),
+		Reason: "looks right", Signature: proof.Signature{SSH: "armoured"}, At: epoch().Add(time.Second),
 	}
 }
 

@@ -43,6 +43,7 @@ func Run(t *testing.T, open Opener) {
 		{"grant marks", testGrantMarks},
 		{"grant lists", testGrantLists},
 		{"sweeping", testSweep},
+		{"grants that nobody uses", testIdle},
 		{"sessions", testSessions},
 		{"session lists", testSessionLists},
 		{"sweeping sessions", testSweepSessions},
@@ -63,6 +64,7 @@ func Run(t *testing.T, open Opener) {
 		{"outbox", testOutbox},
 		{"quarantines", testQuarantines},
 		{"tokens", testTokens},
+		{"proofs", testProofs},
 		{"large values", testLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })

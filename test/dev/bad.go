@@ -37,6 +37,10 @@ func (ca *CA) Bad(id spiffeid.ID) ([]Bad, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys, err := newOddKeys()
+	if err != nil {
+		return nil, err
+	}
 	now, good, td := ca.now(), id.String(), ca.domain.Name()
 	var out []Bad
 	for _, c := range []struct {
@@ -56,6 +60,15 @@ func (ca *CA) Bad(id spiffeid.ID) ([]Bad, error) {
 		{"empty fragment", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{good + "#"}}},
 		{"percent in path", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{good + "%2e"}}},
 		{"dot segment", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{"spiffe://" + td + "/.." + id.Path()}}},
+		{"trailing slash", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{good + "/"}}},
+		{"empty segment", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{"spiffe://" + td + "/" + id.Path()}}},
+		{"path of a slash", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{"spiffe://" + td + "/"}}},
+		{"query", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{good + "?a=b"}}},
+		{"port", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{"spiffe://" + td + ":443" + id.Path()}}},
+		{"user", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{"spiffe://a@" + td + id.Path()}}},
+		{"ID of 2,049 bytes", spiffe.ReasonNotSPIFFE, ca, Template{URIs: []string{longID(good, 2049)}}},
+		{"NUL in the path", spiffe.ReasonMalformed, ca, Template{URIs: []string{good + "\x00.evil"}}},
+		{"NUL in the trust domain", spiffe.ReasonMalformed, ca, Template{URIs: []string{"spiffe://" + td + "\x00.evil" + id.Path()}}},
 		{"trust domain alone", spiffe.ReasonNoPath, ca, Template{URIs: []string{"spiffe://" + td}}},
 		{"foreign domain, own authority", spiffe.ReasonForeignDomain, foreign, Template{ID: there}},
 		{"foreign domain, our authority", spiffe.ReasonForeignDomain, ca, Template{ID: there}},
@@ -71,6 +84,13 @@ func (ca *CA) Bad(id spiffeid.ID) ([]Bad, error) {
 		{"no key usage", spiffe.ReasonKeyUsage, ca, Template{ID: id, NoKeyUsage: true}},
 		{"key usage not critical", spiffe.ReasonKeyUsage, ca, Template{ID: id, LaxKeyUsage: true}},
 		{"server only", spiffe.ReasonExtKeyUsage, ca, Template{ID: id, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}},
+		{"client only", spiffe.ReasonExtKeyUsage, ca, Template{ID: id, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}},
+		{"any extended use", spiffe.ReasonExtKeyUsage, ca, Template{ID: id, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}},
+		{"code signing only", spiffe.ReasonExtKeyUsage, ca, Template{ID: id, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}},
+		{"RSA key of 1,024 bits", spiffe.ReasonKey, ca, Template{ID: id, Key: keys.rsa1024}},
+		{"P-521 key", spiffe.ReasonKey, ca, Template{ID: id, Key: keys.p521}},
+		{"Ed25519 key", spiffe.ReasonKey, ca, Template{ID: id, Key: keys.ed25519}},
+		{"signed with SHA-1", spiffe.ReasonUntrusted, ca, Template{ID: id, Signature: x509.ECDSAWithSHA1}},
 	} {
 		cert, err := c.from.Mint(c.t)
 		if err != nil {

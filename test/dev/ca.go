@@ -143,6 +143,14 @@ func (ca *CA) UseIntermediate() error {
 	return nil
 }
 
+// Redact empties the bundle: nothing that the CA signed is trusted any more.
+func (ca *CA) Redact() error {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	ca.roots = nil
+	return ca.announce()
+}
+
 // announce needs mu.
 func (ca *CA) announce() error {
 	close(ca.changed)
@@ -179,14 +187,18 @@ func authority(td spiffeid.TrustDomain, from, to time.Time) *x509.Certificate {
 }
 
 func sign(template, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
+	der, err := signRaw(template, parent, pub, key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+func signRaw(template, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err
 	}
 	template.SerialNumber = serial
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, pub, key)
-	if err != nil {
-		return nil, err
-	}
-	return x509.ParseCertificate(der)
+	return x509.CreateCertificate(rand.Reader, template, parent, pub, key)
 }

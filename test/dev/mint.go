@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -30,26 +31,36 @@ type Template struct {
 	CA          bool
 	KeyUsage    x509.KeyUsage // 0 means digitalSignature
 	NoKeyUsage  bool
-	LaxKeyUsage bool               // digitalSignature, but not marked critical
-	ExtKeyUsage []x509.ExtKeyUsage // nil means clientAuth and serverAuth
+	LaxKeyUsage bool                    // digitalSignature, but not marked critical
+	ExtKeyUsage []x509.ExtKeyUsage      // nil means clientAuth and serverAuth
+	Key         crypto.Signer           // nil means a new P-256 key
+	Signature   x509.SignatureAlgorithm // 0 means the authority's own choice
 }
 
-// Mint signs what t says, with a new P-256 key. Leaf is set.
+// Mint signs what t says. Leaf is set, unless the certificate is one that
+// crypto/x509 writes but does not read, such as one with a NUL in a URI.
 func (ca *CA) Mint(t Template) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
+	key := t.Key
+	if key == nil {
+		var err error
+		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return tls.Certificate{}, err
+		}
 	}
 	from := ca.signer()
 	template, err := t.certificate(ca.now())
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	leaf, err := sign(template, from.cert, key.Public(), from.key)
+	der, err := signRaw(template, from.cert, key.Public(), from.key)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: append([][]byte{leaf.Raw}, from.chain...), PrivateKey: key, Leaf: leaf}, nil
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		leaf = nil
+	}
+	return tls.Certificate{Certificate: append([][]byte{der}, from.chain...), PrivateKey: key, Leaf: leaf}, nil
 }
 
 // SVID mints the X.509-SVID of id; 0 means one hour.
@@ -100,6 +111,7 @@ func (t Template) certificate(now time.Time) (*x509.Certificate, error) {
 		BasicConstraintsValid: true,
 		KeyUsage:              t.KeyUsage,
 		ExtKeyUsage:           t.ExtKeyUsage,
+		SignatureAlgorithm:    t.Signature,
 	}
 	if !t.NotBefore.IsZero() {
 		c.NotBefore = t.NotBefore

@@ -35,8 +35,9 @@ type Entry struct {
 
 // WorkloadAPIConfig configures a WorkloadAPI.
 type WorkloadAPIConfig struct {
-	CA      *CA     // required
-	Entries []Entry // required; several for one caller give it several SVIDs, in this order
+	CA        *CA     // required
+	Federated []*CA   // of other trust domains: their bundles go to everybody
+	Entries   []Entry // required; several for one caller give it several SVIDs, in this order
 }
 
 // WorkloadAPI serves the SPIFFE Workload API over Unix sockets: X.509 only. It
@@ -44,6 +45,7 @@ type WorkloadAPIConfig struct {
 // when the bundle or the entries change.
 type WorkloadAPI struct {
 	ca      *CA
+	others  []*CA
 	sockets []string
 	held    map[string]net.Listener
 
@@ -57,7 +59,7 @@ func NewWorkloadAPI(c WorkloadAPIConfig) (*WorkloadAPI, error) {
 	if c.CA == nil {
 		return nil, errors.New("workload API: CA is required")
 	}
-	w := &WorkloadAPI{ca: c.CA, held: map[string]net.Listener{}, changed: make(chan struct{})}
+	w := &WorkloadAPI{ca: c.CA, others: c.Federated, held: map[string]net.Listener{}, changed: make(chan struct{})}
 	for _, e := range c.Entries {
 		if !slices.Contains(w.sockets, e.Socket) {
 			w.sockets = append(w.sockets, e.Socket)
@@ -82,6 +84,29 @@ func (w *WorkloadAPI) SetEntries(entries ...Entry) error {
 	w.entries = slices.Clone(entries)
 	w.push()
 	return nil
+}
+
+// bundles returns the bundle of every trust domain that has one, and a channel that
+// closes when one changes. Call stop when done.
+func (w *WorkloadAPI) bundles() (out map[string][]byte, changed <-chan struct{}, stop func()) {
+	out = map[string][]byte{}
+	any, done := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var waits sync.WaitGroup
+	for _, ca := range append([]*CA{w.ca}, w.others...) {
+		roots, one := ca.bundleChanged()
+		if len(roots) > 0 { // an empty bundle is left out: absence is what withdraws it
+			out[ca.domain.IDString()] = concat(roots)
+		}
+		waits.Go(func() {
+			select {
+			case <-one:
+				once.Do(func() { close(any) })
+			case <-done:
+			}
+		})
+	}
+	return out, any, func() { close(done); waits.Wait() }
 }
 
 // Rotate mints everybody's SVIDs anew, now.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"maps"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
@@ -24,8 +25,10 @@ type workloadDoor struct {
 // FetchX509SVID sends all SVIDs of the caller, and again whenever one is at half
 // of its life or anything changed. Each message replaces the one before.
 func (d *workloadDoor) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStreamingServer[workload.X509SVIDResponse]) error {
-	return d.follow(stream.Context(), func(entries []Entry, roots []*x509.Certificate) (time.Duration, error) {
-		out := &workload.X509SVIDResponse{}
+	return d.follow(stream.Context(), func(entries []Entry, bundles map[string][]byte) (time.Duration, error) {
+		own := d.api.ca.domain.IDString()
+		out := &workload.X509SVIDResponse{FederatedBundles: maps.Clone(bundles)}
+		delete(out.FederatedBundles, own)
 		life := defaultTTL
 		for _, e := range entries {
 			svid, err := d.api.ca.SVID(e.ID, e.TTL, e.DNS...)
@@ -40,7 +43,7 @@ func (d *workloadDoor) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.Se
 				life = min(life, e.TTL)
 			}
 			out.Svids = append(out.Svids, &workload.X509SVID{
-				SpiffeId: e.ID.String(), X509Svid: chain, X509SvidKey: key, Bundle: concat(roots), Hint: e.Hint,
+				SpiffeId: e.ID.String(), X509Svid: chain, X509SvidKey: key, Bundle: bundles[own], Hint: e.Hint,
 			})
 		}
 		return life / 2, stream.Send(out)
@@ -49,38 +52,41 @@ func (d *workloadDoor) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.Se
 
 // FetchX509Bundles sends the trust bundle, and again when it changed.
 func (d *workloadDoor) FetchX509Bundles(_ *workload.X509BundlesRequest, stream grpc.ServerStreamingServer[workload.X509BundlesResponse]) error {
-	return d.follow(stream.Context(), func(_ []Entry, roots []*x509.Certificate) (time.Duration, error) {
-		return defaultTTL, stream.Send(&workload.X509BundlesResponse{Bundles: map[string][]byte{d.api.ca.domain.IDString(): concat(roots)}})
+	return d.follow(stream.Context(), func(_ []Entry, bundles map[string][]byte) (time.Duration, error) {
+		return defaultTTL, stream.Send(&workload.X509BundlesResponse{Bundles: bundles})
 	})
 }
 
 // follow calls send with the caller's entries now and after every change, and
 // again after the time that it returns.
-func (d *workloadDoor) follow(ctx context.Context, send func([]Entry, []*x509.Certificate) (time.Duration, error)) error {
+func (d *workloadDoor) follow(ctx context.Context, send func([]Entry, map[string][]byte) (time.Duration, error)) error {
 	if err := checkHeader(ctx); err != nil {
 		return err
 	}
 	for {
 		all, entriesChanged := d.api.watch(d.socket)
-		roots, rootsChanged := d.api.ca.bundleChanged()
 		mine := entriesOf(ctx, all)
 		if len(mine) == 0 {
 			return status.Error(codes.PermissionDenied, "no identity issued: no entry for this caller on this socket")
 		}
-		wait, err := send(mine, roots)
+		bundles, bundlesChanged, stop := d.api.bundles()
+		wait, err := send(mine, bundles)
 		if err != nil {
+			stop()
 			return err
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-entriesChanged:
-		case <-rootsChanged:
+		case <-bundlesChanged:
 		case <-ctx.Done():
 			timer.Stop()
+			stop()
 			return status.FromContextError(ctx.Err()).Err()
 		}
 		timer.Stop()
+		stop()
 	}
 }
 

@@ -49,6 +49,32 @@ func (e *Env) Caller(ctx context.Context, name string, g *Gateway) (*Caller, err
 		stop()
 		return nil, err
 	}
+	return newCaller(config, g, stop), nil
+}
+
+// CallerShowing returns a client that shows whatever certificate it is given.
+func (e *Env) CallerShowing(g *Gateway, cert tls.Certificate) (*Caller, error) {
+	own, err := spiffeid.FromString(RefunderID)
+	if err != nil {
+		return nil, err
+	}
+	source, err := e.CA.Source(own, time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := spiffe.NewVerifier(spiffe.VerifierConfig{Bundles: source.Bundles, TrustDomains: []spiffeid.TrustDomain{e.CA.TrustDomain()}})
+	if err != nil {
+		return nil, err
+	}
+	config, err := spiffe.ClientTLS(spiffe.TLSConfig{Source: source, Verifier: verifier, Authorize: spiffe.AnyWorkload(), NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		return nil, err
+	}
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+	return newCaller(config, g, func() {}), nil
+}
+
+func newCaller(config *tls.Config, g *Gateway, stop context.CancelFunc) *Caller {
 	transport := &http.Transport{
 		MaxIdleConnsPerHost: 64,
 		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -61,7 +87,7 @@ func (e *Env) Caller(ctx context.Context, name string, g *Gateway) (*Caller, err
 			return (&tls.Dialer{Config: own}).DialContext(ctx, network, g.Address)
 		},
 	}
-	return &Caller{Client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, transport: transport, stop: stop}, nil
+	return &Caller{Client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, transport: transport, stop: stop}
 }
 
 // Close lets connections and SVID go.

@@ -21,13 +21,14 @@ import (
 
 // Names and SPIFFE IDs of the environment. All are of acme.example.
 const (
-	TrustDomain = "acme.example"
-	ControlID   = "spiffe://acme.example/mayflyd"
-	SidecarID   = "spiffe://acme.example/gw/sidecar"
-	ListenerID  = "spiffe://acme.example/gw/listener"
-	RefunderID  = "spiffe://acme.example/ns/pay/sa/refunder" // may ask for stripe/refunds and reports/read
-	ReporterID  = "spiffe://acme.example/ns/data/sa/reporter"
-	ShopID      = "spiffe://acme.example/ns/web/sa/shop" // may ask for nothing
+	TrustDomain   = "acme.example"
+	PartnerDomain = "partner.example"
+	ControlID     = "spiffe://acme.example/mayflyd"
+	SidecarID     = "spiffe://acme.example/gw/sidecar"
+	ListenerID    = "spiffe://acme.example/gw/listener"
+	RefunderID    = "spiffe://acme.example/ns/pay/sa/refunder" // may ask for stripe/refunds and reports/read
+	ReporterID    = "spiffe://acme.example/ns/data/sa/reporter"
+	ShopID        = "spiffe://acme.example/ns/web/sa/shop" // may ask for nothing
 
 	StripeHost  = "stripe.acme.example"
 	ReportsHost = "reports.acme.example"
@@ -54,6 +55,9 @@ type Config struct {
 	SVIDLife time.Duration
 	// IdentityMaxAge is mayflyd's identity_max_age; 0 means its own default.
 	IdentityMaxAge time.Duration
+	// Federate makes mayflyd and gateways take workloads of PartnerDomain too, whose
+	// bundle the Workload API gives them.
+	Federate bool
 	// Providers starts more identity providers, once mayflyd's address is known, and
 	// returns their lines of mayflyd's oidc: list. Nil: none.
 	Providers func(context.Context, *Env) (lines []string, err error)
@@ -63,6 +67,7 @@ type Config struct {
 type Env struct {
 	Config
 	CA       *dev.CA
+	Partner  *dev.CA // with Federate, or nil
 	IdP      *dev.IdP
 	Policy   *Policy
 	Control  *Process // mayflyd
@@ -205,7 +210,14 @@ func (e *Env) startTrust(_, run context.Context) error {
 		}
 		entries = append(entries, entry)
 	}
-	if e.api, err = dev.NewWorkloadAPI(dev.WorkloadAPIConfig{CA: e.CA, Entries: entries}); err != nil {
+	var federated []*dev.CA
+	if e.Federate {
+		if e.Partner, err = dev.NewCA(dev.CAConfig{TrustDomain: spiffeid.RequireTrustDomainFromString(PartnerDomain)}); err != nil {
+			return err
+		}
+		federated = append(federated, e.Partner)
+	}
+	if e.api, err = dev.NewWorkloadAPI(dev.WorkloadAPIConfig{CA: e.CA, Federated: federated, Entries: entries}); err != nil {
 		return err
 	}
 	if err := e.api.Listen(); err != nil {
@@ -314,6 +326,14 @@ func (e *Env) StartControl(ctx context.Context) error {
 	return e.awaitReady(ctx, e.Control, "http://"+e.health)
 }
 
+// trustDomains are those whose workloads are taken, as configurations list them.
+func (e *Env) trustDomains() string {
+	if e.Federate {
+		return TrustDomain + ", " + PartnerDomain
+	}
+	return TrustDomain
+}
+
 func (e *Env) controlConfig() (string, error) {
 	text := fmt.Sprintf(`data_dir: data
 origin: %s
@@ -327,7 +347,7 @@ health: %q
 policy: {repository: policy, branch: main, folder: policy, every: %s}
 oidc:
   - {name: idp, issuer: %q, client_id: %s}
-`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, TrustDomain, e.public, e.Public, e.people, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
+`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, e.trustDomains(), e.public, e.Public, e.people, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
 		e.health, e.PolicyEvery, e.IdP.Issuer(), clientID)
 	for _, line := range e.providers {
 		text += "  - " + line + "\n"

@@ -133,7 +133,7 @@ func (r *Record) leaves(_ string, text []byte) error {
 			if r.Grants[of("grant")], err = audit.ParseStamp(of("not_after")); err != nil {
 				return err
 			}
-		case audit.TypeGrantRevoked, audit.TypeGrantFinished:
+		case audit.TypeGrantRevoked, audit.TypeGrantFinished, audit.TypeGrantIdle:
 			r.Ended[of("grant")] = leaf.Time
 		case audit.TypeActionReserved:
 			r.Reserved[of("action")] = of("grant")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,21 @@ var envoyPath string
 // theProduct returns the running product, or skips.
 func theProduct(t testing.TB) *product {
 	t.Helper()
+	needProduct(t)
+	shared.Store(true)
+	p, err := started()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// shared is whether a test has asked for the product that they share.
+var shared atomic.Bool
+
+// needProduct skips where a product cannot be started.
+func needProduct(t testing.TB) {
+	t.Helper()
 	b := findEnvoy(t)
 	if env.Tool("bin", "stripe-mock") == "stripe-mock" {
 		if os.Getenv("REQUIRE_ALL") == "1" {
@@ -45,11 +61,6 @@ func theProduct(t testing.TB) *product {
 		t.Skip("SKIP: no stripe-mock: make tools")
 	}
 	envoyPath = b.Path
-	p, err := started()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 func startProduct() (*product, error) { return startWith(env.Config{}) }
@@ -89,7 +100,7 @@ func firstOf(errs ...error) error {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if envoyPath != "" {
+	if shared.Load() {
 		if p, _ := started(); p != nil {
 			if err := p.stop(); err != nil {
 				fmt.Fprintln(os.Stderr, err)

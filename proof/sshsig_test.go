@@ -1,4 +1,4 @@
-package git
+package proof
 
 import (
 	"testing"
@@ -14,7 +14,7 @@ func FuzzParseArmour(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if key, err := s.check([]byte("a commit that nobody signed")); err == nil {
+		if key, err := s.check(NamespaceGit, []byte("a commit that nobody signed")); err == nil {
 			t.Errorf("%q signs by %s what was never signed", text, key.Type())
 		}
 	})

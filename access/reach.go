@@ -1,0 +1,99 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/policy"
+)
+
+// Reach is where a grant can be used, and where it is in force already.
+type Reach struct {
+	Grant grant.GrantID
+	App   policy.App
+	Nodes []policy.Node   // that front the app
+	Holds []feed.Instance // running instances of them that have acknowledged the grant
+	Waits []feed.Instance // those that have not
+}
+
+// Reach says where a live grant can be used: for whoever may see the grant. A
+// grant of Mayfly's own verbs is used at mayflyd, and is answered with ended like
+// one that nothing can be done with any more.
+func (s *Service) Reach(ctx context.Context, c Caller, id grant.GrantID) (Reach, error) {
+	var out Reach
+	err := s.store.View(ctx, func(tx Tx) error {
+		v, err := s.viewer(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		g, err := tx.Grants().Get(ctx, id)
+		if err != nil {
+			return missing(err, id.String())
+		}
+		if err := v.mayGrant(g); err != nil {
+			return err
+		}
+		out, err = v.reach(ctx, tx, g)
+		return err
+	})
+	if err != nil {
+		return Reach{}, err
+	}
+	return out, nil
+}
+
+func (v *viewer) reach(ctx context.Context, tx Tx, g grant.Grant) (Reach, error) {
+	if state := g.StateAt(v.now); state == grant.EndedState || state == grant.RevokedState || v.set == nil {
+		return Reach{}, fault(CodeEnded, "mayfly show "+g.ID.String(), "grant %s has ended", g.ID)
+	}
+	app, ok := v.set.App(g.Scope.App)
+	if !ok || len(app.Hosts) == 0 {
+		return Reach{}, fault(CodeEnded, "mayfly show "+g.ID.String(), "%s is at no host: grants of it are used by the commands of mayfly", g.Scope.App)
+	}
+	out := Reach{Grant: g.ID, App: app}
+	for _, n := range v.set.Nodes() {
+		if slices.Contains(n.Apps, app.Name) {
+			out.Nodes = append(out.Nodes, n)
+		}
+	}
+	made, err := madeAt(ctx, tx, g.ID)
+	if err != nil {
+		return Reach{}, err
+	}
+	list, err := tx.Instances().List(ctx)
+	if err != nil {
+		return Reach{}, fmt.Errorf("instances: %w", err)
+	}
+	head, err := tx.Head().Feed(ctx)
+	if err != nil {
+		return Reach{}, fmt.Errorf("head: %w", err)
+	}
+	for _, i := range list {
+		switch {
+		case !slices.Contains(i.Apps, app.Name) || !viewInstance(v.set, i, v.now).Fresh:
+		case i.Acked.Epoch == head.Epoch && i.Acked.Revision > made:
+			out.Holds = append(out.Holds, i.ID)
+		default:
+			out.Waits = append(out.Waits, i.ID)
+		}
+	}
+	return out, nil
+}
+
+// madeAt returns the index of the leaf that made a grant. The revision of that verb
+// is the first one above it (contracts §2).
+func madeAt(ctx context.Context, tx Tx, id grant.GrantID) (int64, error) {
+	places, err := tx.Spools().Find(ctx, id.String())
+	if err != nil {
+		return 0, fmt.Errorf("find %s: %w", id, err)
+	}
+	for _, p := range places {
+		if p.Spool == "" {
+			return int64(p.Seq), nil
+		}
+	}
+	return 0, missing(ErrNotFound, id.String())
+}

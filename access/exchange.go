@@ -17,6 +17,9 @@ import (
 	"github.com/mayflyproxy/mayfly/tokens"
 )
 
+// maxTokenRules is how many operations a token has room for.
+const maxTokenRules = 64
+
 // tokenIssued is the body of the leaf token.issued.
 type tokenIssued struct {
 	Token     string     `json:"token"`
@@ -28,9 +31,9 @@ type tokenIssued struct {
 	App       string     `json:"app"`
 	Audience  string     `json:"audience"`
 	Proof     string     `json:"proof"`
-	From      string     `json:"from,omitempty"`       // the token that was exchanged
-	Bound     string     `json:"bound"`                // certificate or key
-	Scope     []string   `json:"operations,omitempty"` // none: all of the grant
+	From      string     `json:"from,omitempty"` // the token that was exchanged
+	Bound     string     `json:"bound"`          // certificate or key
+	Scope     []string   `json:"operations"`
 	Ends      audit.Time `json:"ends"`
 }
 
@@ -98,11 +101,10 @@ func (w *work) issue(ctx context.Context, a TokenAsk) (IssuedToken, error) {
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	c.Details = details
-	text, err := w.signToken(ctx, w.tx, c)
-	if errors.Is(err, tokens.ErrTooLong) {
-		return IssuedToken{}, fault(CodeInvalidDetails, "", "a token has no room for these authorization details: ask for fewer operations, or for the whole grant")
+	if c.Details = details; len(details[0].Scope.Rules) > maxTokenRules {
+		return IssuedToken{}, fault(CodeInvalidDetails, "", "a token has room for %d operations: ask for those that are needed by authorization details", maxTokenRules)
 	}
+	text, err := w.signToken(ctx, w.tx, c)
 	if err != nil {
 		return IssuedToken{}, fmt.Errorf("sign a token: %w", err)
 	}
@@ -250,21 +252,20 @@ func (w *work) grantFor(ctx context.Context, a TokenAsk, app policy.App) (best g
 
 // detailsOf returns what a token for g says if ask fits it.
 func detailsOf(ask *DetailAsk, app policy.App, g grant.Grant) ([]tokens.Detail, bool) {
-	whole := tokens.Detail{Type: tokens.TypePrefix + app.Kind, Locations: []string{app.Resource()}, Entitlement: g.Entitlement, Whole: true, Scope: scope.Scope{App: app.Name}}
+	whole := tokens.Detail{Type: tokens.TypePrefix + app.Kind, Locations: []string{app.Resource()}, Entitlement: g.Entitlement, Scope: g.Scope.Canonical()}
 	if ask == nil {
 		return []tokens.Detail{whole}, true
 	}
 	switch {
-	case ask.Type != whole.Type, ask.Entitlement != "" && ask.Entitlement != g.Entitlement, !ask.Grant.IsZero() && ask.Grant != g.ID,
+	case ask.Type != whole.Type, ask.App != "" && ask.App != app.Name, ask.Entitlement != "" && ask.Entitlement != g.Entitlement, !ask.Grant.IsZero() && ask.Grant != g.ID,
 		ask.Locations != nil && !slices.Equal(ask.Locations, whole.Locations):
 		return nil, false
 	case ask.Rules == nil:
 		return []tokens.Detail{whole}, true
 	}
-	part, all := whole, whole
-	part.Whole, part.Scope = false, scope.Scope{App: app.Name, Rules: ask.Rules}.Canonical()
-	all.Whole, all.Scope = false, g.Scope
-	if err := tokens.Narrows([]tokens.Detail{part}, []tokens.Detail{all}); err != nil {
+	part := whole
+	part.Scope = scope.Scope{App: app.Name, Rules: ask.Rules}.Canonical()
+	if err := tokens.Narrows([]tokens.Detail{part}, []tokens.Detail{whole}); err != nil {
 		return nil, false
 	}
 	return []tokens.Detail{part}, true

@@ -46,6 +46,8 @@ type Config struct {
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
 	// 3 s. Zero: 3 s.
 	DenialWait time.Duration
+	// Bundles tells of the foreign bundles that this process holds. Nil: of none.
+	Bundles func() []Bundle
 	// Traces shows each request's way to whoever runs traces. Nil: nobody sees it.
 	Traces *trace.Tracer
 	Log    *slog.Logger // nil: none
@@ -66,11 +68,13 @@ type Service struct {
 	identities  Identities
 	identityAge time.Duration
 	denialWait  time.Duration
+	ownBundles  func() []Bundle
 	traces      *trace.Tracer
 	log         *slog.Logger
 
 	policies policyCache
 	spools   spoolBook
+	bundles  bundleBook
 	asking   asking
 	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet
 	ingested bell         // rings when a segment was stored
@@ -122,6 +126,9 @@ func New(c Config) (*Service, error) {
 	}
 	if s.sessionLife == 0 {
 		s.sessionLife = MaxSession
+	}
+	if s.ownBundles = c.Bundles; s.ownBundles == nil {
+		s.ownBundles = func() []Bundle { return nil }
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -45,6 +45,7 @@ type TokenAsk struct {
 type DetailAsk struct {
 	Type        string // urn:mayfly:<kind>
 	Locations   []string
+	App         string
 	Entitlement string
 	Grant       grant.GrantID
 	Rules       []scope.Rule // nil: all of the grant

@@ -20,7 +20,7 @@ const (
 	ClientID      = "mayfly-cli"
 )
 
-// Prover proves possession of a key (RFC 9449); *tokens.Prover is one.
+// Prover proves possession of a key (RFC 9449); tokens.Prover is one.
 type Prover interface {
 	// Prove returns a proof for one request. url has neither query nor fragment; token
 	// is the access token that goes with it, "" for none; so is nonce.

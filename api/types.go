@@ -304,6 +304,17 @@ type Nodes struct {
 	Items []Node `json:"items"`
 	// Missing names records that an instance wrote and that have not arrived.
 	Missing []string `json:"missing,omitempty"`
+	// Bundles are those of foreign trust domains, at mayflyd and at each instance.
+	Bundles []Bundle `json:"bundles,omitempty"`
+}
+
+// Bundle is how it stands with the bundle of a foreign trust domain.
+type Bundle struct {
+	Holder      string `json:"holder"` // an instance, or mayflyd
+	TrustDomain string `json:"trust_domain"`
+	Fetched     string `json:"fetched,omitempty"` // when its endpoint last told it; empty: not since the holder's start
+	Authorities int    `json:"authorities"`       // 0: nobody of the domain is trusted there
+	Problem     string `json:"problem,omitempty"` // of the newest try
 }
 
 // Problem is an RFC 9457 problem document; every error of the API is one.

@@ -81,7 +81,7 @@ func (a *app) connect(ctx context.Context) (*api.Client, error) {
 
 // person returns a client of the public door: with the session that s and key are, or,
 // where s is empty, of whoever is about to log in with key.
-func (a *app) person(server string, s secret, key *tokens.Prover) (*api.Client, error) {
+func (a *app) person(server string, s secret, key tokens.Prover) (*api.Client, error) {
 	if a.peer != "" {
 		return nil, usage{"--server-id belongs to --svid: people check the server's host name", ""}
 	}

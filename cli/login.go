@@ -63,7 +63,11 @@ func (a *app) login(ctx context.Context, idp string) error {
 	}
 	defer listener.Close()
 	w := newWait(listener, server)
-	fmt.Fprintf(a.c.Stdout, "Open this address in your browser:\n\n  %s\n\n", w.address(idp, key))
+	address, err := w.address(idp, key)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.c.Stdout, "Open this address in your browser:\n\n  %s\n\n", address)
 	ctx, cancel := context.WithTimeoutCause(ctx, loginTime, fmt.Errorf("no browser came back within %s", loginTime))
 	defer cancel()
 	code, err := w.code(ctx)
@@ -126,8 +130,12 @@ func (w *wait) redirect() string { return "http://" + w.listener.Addr().String()
 
 // address is what the person opens. idp may be empty. The code is bound to key (RFC
 // 9449 §10): whoever else catches it cannot redeem it.
-func (w *wait) address(idp string, key *tokens.Prover) string {
-	sum, print := sha256.Sum256([]byte(w.verifier)), key.Thumbprint()
+func (w *wait) address(idp string, key tokens.Prover) (string, error) {
+	print, err := key.Thumbprint()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(w.verifier))
 	q := url.Values{
 		"response_type": {"code"}, "client_id": {api.ClientID}, "redirect_uri": {w.redirect()}, "state": {w.state},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
@@ -136,7 +144,7 @@ func (w *wait) address(idp string, key *tokens.Prover) string {
 	if idp != "" {
 		q.Set("idp", idp)
 	}
-	return w.server + api.AuthorizePath + "?" + q.Encode()
+	return w.server + api.AuthorizePath + "?" + q.Encode(), nil
 }
 
 // code serves the loopback port until the browser brought the code of this login.

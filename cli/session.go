@@ -28,7 +28,7 @@ type session struct {
 	Principal string
 	RecordKey string // verifies the record's checkpoints
 	// Key is what the session is bound to: without it the secret is worth nothing.
-	Key *tokens.Prover
+	Key tokens.Prover
 }
 
 // storedSession is its file.

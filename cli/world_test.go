@@ -23,6 +23,7 @@ import (
 	"github.com/mayflyproxy/mayfly/app/web"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/cli"
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
@@ -135,13 +136,14 @@ func (w *world) openDoors() {
 		ID: "mayflyd", Secret: "not-for-production", Redirects: []string{w.public + "/oidc/idp/callback"},
 	}}})
 	rp, err := oidc.New(oidc.Config{
-		Name: "idp", Issuer: idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: oidc.Loopback(),
+		Name: "idp", Issuer: idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: egress.Loopback(),
 		RedirectURL: w.public + "/oidc/idp/callback",
 	})
 	check(w.t, err)
 	options, err := kinds()
 	check(w.t, err)
-	nonces := tokens.NewNonces()
+	nonces, err := tokens.NewNonces()
+	check(w.t, err)
 	proofs, err := tokens.NewProofs(tokens.ProofConfig{Nonces: nonces})
 	check(w.t, err)
 	var s *server.Server

@@ -77,7 +77,7 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34, 0}
+	return file_feed_proto_rawDescGZIP(), []int{35, 0}
 }
 
 type SyncRequest struct {
@@ -393,6 +393,7 @@ type Ping struct {
 	Revision       int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // applied
 	Spools         []*SpoolHead           `protobuf:"bytes,4,rep,name=spools,proto3" json:"spools,omitempty"`
 	CheckpointSize int64                  `protobuf:"varint,5,opt,name=checkpoint_size,json=checkpointSize,proto3" json:"checkpoint_size,omitempty"` // of the newest checkpoint that it keeps
+	Bundles        []*ForeignBundle       `protobuf:"bytes,6,rep,name=bundles,proto3" json:"bundles,omitempty"`                                      // of trust domains that it federates with
 	Prove          []int64                `protobuf:"varint,7,rep,packed,name=prove,proto3" json:"prove,omitempty"`                                  // leaves that it wants shown in the Pong's checkpoint
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -463,11 +464,87 @@ func (x *Ping) GetCheckpointSize() int64 {
 	return 0
 }
 
+func (x *Ping) GetBundles() []*ForeignBundle {
+	if x != nil {
+		return x.Bundles
+	}
+	return nil
+}
+
 func (x *Ping) GetProve() []int64 {
 	if x != nil {
 		return x.Prove
 	}
 	return nil
+}
+
+// ForeignBundle is how it stands with the bundle of a foreign trust domain.
+type ForeignBundle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TrustDomain   string                 `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
+	AgeUs         int64                  `protobuf:"varint,2,opt,name=age_us,json=ageUs,proto3" json:"age_us,omitempty"` // since its endpoint last told it; below 0: not since the start
+	Problem       string                 `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`           // of the newest try, empty: none
+	Authorities   uint32                 `protobuf:"varint,4,opt,name=authorities,proto3" json:"authorities,omitempty"`  // 0: nobody of the domain is trusted
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForeignBundle) Reset() {
+	*x = ForeignBundle{}
+	mi := &file_feed_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForeignBundle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForeignBundle) ProtoMessage() {}
+
+func (x *ForeignBundle) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForeignBundle.ProtoReflect.Descriptor instead.
+func (*ForeignBundle) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ForeignBundle) GetTrustDomain() string {
+	if x != nil {
+		return x.TrustDomain
+	}
+	return ""
+}
+
+func (x *ForeignBundle) GetAgeUs() int64 {
+	if x != nil {
+		return x.AgeUs
+	}
+	return 0
+}
+
+func (x *ForeignBundle) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *ForeignBundle) GetAuthorities() uint32 {
+	if x != nil {
+		return x.Authorities
+	}
+	return 0
 }
 
 type SpoolHead struct {
@@ -481,7 +558,7 @@ type SpoolHead struct {
 
 func (x *SpoolHead) Reset() {
 	*x = SpoolHead{}
-	mi := &file_feed_proto_msgTypes[4]
+	mi := &file_feed_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +570,7 @@ func (x *SpoolHead) String() string {
 func (*SpoolHead) ProtoMessage() {}
 
 func (x *SpoolHead) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[4]
+	mi := &file_feed_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +583,7 @@ func (x *SpoolHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolHead.ProtoReflect.Descriptor instead.
 func (*SpoolHead) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{4}
+	return file_feed_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SpoolHead) GetSpool() string {
@@ -547,7 +624,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_feed_proto_msgTypes[5]
+	mi := &file_feed_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +636,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[5]
+	mi := &file_feed_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +649,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{5}
+	return file_feed_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Pong) GetNonce() string {
@@ -642,7 +719,7 @@ type LeafProof struct {
 
 func (x *LeafProof) Reset() {
 	*x = LeafProof{}
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +731,7 @@ func (x *LeafProof) String() string {
 func (*LeafProof) ProtoMessage() {}
 
 func (x *LeafProof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +744,7 @@ func (x *LeafProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeafProof.ProtoReflect.Descriptor instead.
 func (*LeafProof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{6}
+	return file_feed_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LeafProof) GetIndex() int64 {
@@ -700,7 +777,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +789,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +802,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{7}
+	return file_feed_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ack) GetEpoch() int64 {
@@ -784,7 +861,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +873,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +886,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{8}
+	return file_feed_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Nack) GetRevision() int64 {
@@ -862,7 +939,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +951,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +964,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{9}
+	return file_feed_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SnapshotPart) GetEpoch() int64 {
@@ -938,7 +1015,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1027,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1040,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{10}
+	return file_feed_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Delta) GetEpoch() int64 {
@@ -1006,7 +1083,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1095,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1108,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{11}
+	return file_feed_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Removal) GetKind() string {
@@ -1079,7 +1156,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1168,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1181,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{12}
+	return file_feed_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Resource) GetId() string {
@@ -1214,7 +1291,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1303,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1316,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{13}
+	return file_feed_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *App) GetName() string {
@@ -1337,7 +1414,7 @@ type IdentityHeader struct {
 
 func (x *IdentityHeader) Reset() {
 	*x = IdentityHeader{}
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1426,7 @@ func (x *IdentityHeader) String() string {
 func (*IdentityHeader) ProtoMessage() {}
 
 func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1439,7 @@ func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
 func (*IdentityHeader) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{14}
+	return file_feed_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *IdentityHeader) GetHeader() string {
@@ -1390,7 +1467,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1479,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1492,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{15}
+	return file_feed_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1446,7 +1523,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1535,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1548,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{16}
+	return file_feed_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -1522,7 +1599,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1611,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1624,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{17}
+	return file_feed_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Binding) GetOperation() string {
@@ -1600,7 +1677,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1689,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1702,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Grant) GetRequest() string {
@@ -1738,7 +1815,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1827,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1840,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Approval) GetPerson() string {
@@ -1799,7 +1876,7 @@ type Recorded struct {
 
 func (x *Recorded) Reset() {
 	*x = Recorded{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1888,7 @@ func (x *Recorded) String() string {
 func (*Recorded) ProtoMessage() {}
 
 func (x *Recorded) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1901,7 @@ func (x *Recorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recorded.ProtoReflect.Descriptor instead.
 func (*Recorded) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Recorded) GetIndex() int64 {
@@ -1864,7 +1941,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +1953,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +1966,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Proof) GetCommit() string {
@@ -1937,7 +2014,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2026,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2039,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Rule) GetOperation() string {
@@ -1990,7 +2067,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2079,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2092,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -2049,7 +2126,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2138,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2151,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{24}
+	return file_feed_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Value) GetType() string {
@@ -2111,7 +2188,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2200,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2213,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{25}
+	return file_feed_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Session) GetHash() []byte {
@@ -2230,7 +2307,7 @@ type RedeemRequest struct {
 
 func (x *RedeemRequest) Reset() {
 	*x = RedeemRequest{}
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2242,7 +2319,7 @@ func (x *RedeemRequest) String() string {
 func (*RedeemRequest) ProtoMessage() {}
 
 func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2255,7 +2332,7 @@ func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
 func (*RedeemRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{26}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RedeemRequest) GetInstance() string {
@@ -2311,7 +2388,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2400,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2413,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{27}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LookupRequest) GetInstance() string {
@@ -2371,7 +2448,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2460,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2473,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{28}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EndSessionRequest) GetInstance() string {
@@ -2428,7 +2505,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2517,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2530,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{29}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 type SessionResponse struct {
@@ -2466,7 +2543,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2555,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2568,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30}
+	return file_feed_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SessionResponse) GetSession() *Resource {
@@ -2523,7 +2600,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +2612,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +2625,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{31}
+	return file_feed_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -2611,7 +2688,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2700,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2713,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{32}
+	return file_feed_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -2677,7 +2754,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2766,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2779,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{33}
+	return file_feed_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -2778,7 +2855,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2867,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +2880,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34}
+	return file_feed_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -2849,14 +2926,20 @@ const file_feed_proto_rawDesc = "" +
 	"\x04apps\x18\a \x03(\tR\x04apps\x1a=\n" +
 	"\x0fCataloguesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf9\x01\n" +
 	"\x04Ping\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x121\n" +
 	"\x06spools\x18\x04 \x03(\v2\x19.mayfly.feed.v1.SpoolHeadR\x06spools\x12'\n" +
-	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\x12\x14\n" +
-	"\x05prove\x18\a \x03(\x03R\x05prove\"R\n" +
+	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\x127\n" +
+	"\abundles\x18\x06 \x03(\v2\x1d.mayfly.feed.v1.ForeignBundleR\abundles\x12\x14\n" +
+	"\x05prove\x18\a \x03(\x03R\x05prove\"\x85\x01\n" +
+	"\rForeignBundle\x12!\n" +
+	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x15\n" +
+	"\x06age_us\x18\x02 \x01(\x03R\x05ageUs\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\x12 \n" +
+	"\vauthorities\x18\x04 \x01(\rR\vauthorities\"R\n" +
 	"\tSpoolHead\x12\x14\n" +
 	"\x05spool\x18\x01 \x01(\tR\x05spool\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1d\n" +
@@ -3093,96 +3176,98 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
 	(*SyncRequest)(nil),         // 1: mayfly.feed.v1.SyncRequest
 	(*SyncResponse)(nil),        // 2: mayfly.feed.v1.SyncResponse
 	(*Subscribe)(nil),           // 3: mayfly.feed.v1.Subscribe
 	(*Ping)(nil),                // 4: mayfly.feed.v1.Ping
-	(*SpoolHead)(nil),           // 5: mayfly.feed.v1.SpoolHead
-	(*Pong)(nil),                // 6: mayfly.feed.v1.Pong
-	(*LeafProof)(nil),           // 7: mayfly.feed.v1.LeafProof
-	(*Ack)(nil),                 // 8: mayfly.feed.v1.Ack
-	(*Nack)(nil),                // 9: mayfly.feed.v1.Nack
-	(*SnapshotPart)(nil),        // 10: mayfly.feed.v1.SnapshotPart
-	(*Delta)(nil),               // 11: mayfly.feed.v1.Delta
-	(*Removal)(nil),             // 12: mayfly.feed.v1.Removal
-	(*Resource)(nil),            // 13: mayfly.feed.v1.Resource
-	(*App)(nil),                 // 14: mayfly.feed.v1.App
-	(*IdentityHeader)(nil),      // 15: mayfly.feed.v1.IdentityHeader
-	(*Credential)(nil),          // 16: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 17: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 18: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 19: mayfly.feed.v1.Grant
-	(*Approval)(nil),            // 20: mayfly.feed.v1.Approval
-	(*Recorded)(nil),            // 21: mayfly.feed.v1.Recorded
-	(*Proof)(nil),               // 22: mayfly.feed.v1.Proof
-	(*Rule)(nil),                // 23: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 24: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 25: mayfly.feed.v1.Value
-	(*Session)(nil),             // 26: mayfly.feed.v1.Session
-	(*RedeemRequest)(nil),       // 27: mayfly.feed.v1.RedeemRequest
-	(*LookupRequest)(nil),       // 28: mayfly.feed.v1.LookupRequest
-	(*EndSessionRequest)(nil),   // 29: mayfly.feed.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),  // 30: mayfly.feed.v1.EndSessionResponse
-	(*SessionResponse)(nil),     // 31: mayfly.feed.v1.SessionResponse
-	(*IngestRequest)(nil),       // 32: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 33: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 34: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 35: mayfly.feed.v1.ReserveResponse
-	nil,                         // 36: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 37: mayfly.feed.v1.Grant.ParamsEntry
-	nil,                         // 38: mayfly.feed.v1.Session.FactsEntry
+	(*ForeignBundle)(nil),       // 5: mayfly.feed.v1.ForeignBundle
+	(*SpoolHead)(nil),           // 6: mayfly.feed.v1.SpoolHead
+	(*Pong)(nil),                // 7: mayfly.feed.v1.Pong
+	(*LeafProof)(nil),           // 8: mayfly.feed.v1.LeafProof
+	(*Ack)(nil),                 // 9: mayfly.feed.v1.Ack
+	(*Nack)(nil),                // 10: mayfly.feed.v1.Nack
+	(*SnapshotPart)(nil),        // 11: mayfly.feed.v1.SnapshotPart
+	(*Delta)(nil),               // 12: mayfly.feed.v1.Delta
+	(*Removal)(nil),             // 13: mayfly.feed.v1.Removal
+	(*Resource)(nil),            // 14: mayfly.feed.v1.Resource
+	(*App)(nil),                 // 15: mayfly.feed.v1.App
+	(*IdentityHeader)(nil),      // 16: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 17: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 18: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 19: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 20: mayfly.feed.v1.Grant
+	(*Approval)(nil),            // 21: mayfly.feed.v1.Approval
+	(*Recorded)(nil),            // 22: mayfly.feed.v1.Recorded
+	(*Proof)(nil),               // 23: mayfly.feed.v1.Proof
+	(*Rule)(nil),                // 24: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 25: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 26: mayfly.feed.v1.Value
+	(*Session)(nil),             // 27: mayfly.feed.v1.Session
+	(*RedeemRequest)(nil),       // 28: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 29: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 30: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 31: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 32: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 33: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 34: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 35: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 36: mayfly.feed.v1.ReserveResponse
+	nil,                         // 37: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 38: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 39: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
 	3,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
 	4,  // 1: mayfly.feed.v1.SyncRequest.ping:type_name -> mayfly.feed.v1.Ping
-	8,  // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
-	9,  // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
-	10, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
-	11, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
-	6,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	36, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
-	5,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
-	7,  // 9: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
-	13, // 10: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
-	13, // 11: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
-	12, // 12: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
-	14, // 13: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	19, // 14: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	26, // 15: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
-	22, // 16: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
-	16, // 17: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	17, // 18: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	15, // 19: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
-	18, // 20: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	23, // 21: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	37, // 22: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	20, // 23: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
-	21, // 24: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
-	24, // 25: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	25, // 26: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	38, // 27: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
-	13, // 28: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
-	0,  // 29: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	1,  // 30: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	32, // 31: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	34, // 32: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	27, // 33: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
-	28, // 34: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
-	29, // 35: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
-	2,  // 36: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	33, // 37: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	35, // 38: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	31, // 39: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
-	31, // 40: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
-	30, // 41: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
-	36, // [36:42] is the sub-list for method output_type
-	30, // [30:36] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	9,  // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
+	10, // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
+	11, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
+	12, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
+	7,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
+	37, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	6,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
+	5,  // 9: mayfly.feed.v1.Ping.bundles:type_name -> mayfly.feed.v1.ForeignBundle
+	8,  // 10: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
+	14, // 11: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
+	14, // 12: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
+	13, // 13: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
+	15, // 14: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
+	20, // 15: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	27, // 16: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	23, // 17: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
+	17, // 18: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	18, // 19: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	16, // 20: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	19, // 21: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	24, // 22: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	38, // 23: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	21, // 24: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
+	22, // 25: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
+	25, // 26: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	26, // 27: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	39, // 28: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	14, // 29: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 30: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	1,  // 31: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	33, // 32: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	35, // 33: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	28, // 34: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	29, // 35: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	30, // 36: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	2,  // 37: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	34, // 38: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	36, // 39: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	32, // 40: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	32, // 41: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	31, // 42: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	37, // [37:43] is the sub-list for method output_type
+	31, // [31:37] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -3201,7 +3286,7 @@ func file_feed_proto_init() {
 		(*SyncResponse_Delta)(nil),
 		(*SyncResponse_Pong)(nil),
 	}
-	file_feed_proto_msgTypes[12].OneofWrappers = []any{
+	file_feed_proto_msgTypes[13].OneofWrappers = []any{
 		(*Resource_App)(nil),
 		(*Resource_Grant)(nil),
 		(*Resource_Session)(nil),
@@ -3213,7 +3298,7 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

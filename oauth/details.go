@@ -46,7 +46,7 @@ func badDetails(why string) *Error {
 }
 
 func (s *Server) parseDetail(v any) (*access.DetailAsk, error) {
-	m, err := members(v, "type", "locations", "entitlement", "grant", "operations")
+	m, err := members(v, "type", "locations", "app", "entitlement", "grant", "operations")
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +58,9 @@ func (s *Server) parseDetail(v any) (*access.DetailAsk, error) {
 	catalogue, known := s.c.Kinds[kind]
 	if !ours || !known {
 		return nil, errors.New("the type is not one of authorization_details_types_supported")
+	}
+	if out.App, err = word(m, "app", false); err != nil {
+		return nil, err
 	}
 	if out.Entitlement, err = word(m, "entitlement", false); err != nil {
 		return nil, err
@@ -227,13 +230,14 @@ type granted struct {
 	Locations   []string     `json:"locations"`
 	Entitlement string       `json:"entitlement"`
 	Grant       string       `json:"grant"`
-	Operations  []scope.Rule `json:"operations,omitempty"` // none: all of the grant
+	App         string       `json:"app"`
+	Operations  []scope.Rule `json:"operations"`
 }
 
 func grantedOf(c tokens.Claims) []granted {
 	var out []granted
 	for _, d := range c.Details {
-		out = append(out, granted{Type: d.Type, Locations: d.Locations, Entitlement: d.Entitlement, Grant: c.Grant.String(), Operations: rules(d.Scope.Rules)})
+		out = append(out, granted{Type: d.Type, Locations: d.Locations, Entitlement: d.Entitlement, Grant: c.Grant.String(), App: d.Scope.App, Operations: rules(d.Scope.Rules)})
 	}
 	return out
 }

@@ -25,6 +25,7 @@ func Schema(kind string, c *scope.Catalogue) []byte {
 	schema := object([]string{"type"}, map[string]any{
 		"type":        map[string]any{"const": tokens.TypePrefix + kind},
 		"locations":   map[string]any{"type": "array", "minItems": 1, "maxItems": 1, "items": map[string]any{"type": "string", "minLength": 1}},
+		"app":         map[string]any{"type": "string", "minLength": 1, "maxLength": maxWord},
 		"entitlement": map[string]any{"type": "string", "minLength": 1, "maxLength": maxWord},
 		"grant":       map[string]any{"type": "string", "pattern": "^grt_[0-7][0-9A-HJKMNP-TV-Z]{25}$"},
 		"operations":  map[string]any{"type": "array", "minItems": 1, "maxItems": maxOperations, "items": map[string]any{"$ref": "#/$defs/operation"}},

@@ -56,7 +56,7 @@ type world struct {
 	server            *oauth.Server
 	ca                *dev.CA
 	log               *lockedBuffer
-	key               *tokens.Prover // of the person at the command
+	key               tokens.Prover // of the person at the command
 	verifier          *tokens.Verifier
 	db                *sqlite.Store
 	idTokens          map[string]oauth.IDToken
@@ -158,7 +158,8 @@ func newWorld(t testing.TB, edit ...string) *world {
 	check(t, err)
 	w.key, err = tokens.NewProver()
 	check(t, err)
-	nonces := tokens.NewNonces()
+	nonces, err := tokens.NewNonces()
+	check(t, err)
 	proofs, err := tokens.NewProofs(tokens.ProofConfig{Nonces: nonces})
 	check(t, err)
 	w.server, err = oauth.New(oauth.Config{
@@ -202,8 +203,8 @@ type call struct {
 	path, body string
 	form       url.Values
 	header     http.Header
-	key        *tokens.Prover // at the public door; nil: w's
-	bound      string         // the token that the proof is for
+	key        tokens.Prover // at the public door; nil: w's
+	bound      string        // the token that the proof is for
 	noProof    bool
 	cert       *tls.Certificate // at the workloads door
 	remote     string
@@ -249,7 +250,7 @@ func (w *world) once(c call, nonce string) *httptest.ResponseRecorder {
 		}
 	} else if !c.noProof {
 		key := w.key
-		if c.key != nil {
+		if !c.key.IsZero() {
 			key = c.key
 		}
 		proof, err := key.Prove(http.MethodPost, issuer+c.path, c.bound, nonce, w.clock())
@@ -337,7 +338,7 @@ func (w *world) grantOf(who, entitlement string, d time.Duration, params map[str
 }
 
 // login logs alice in at the command and returns the session's secret.
-func (w *world) login(key *tokens.Prover) string {
+func (w *world) login(key tokens.Prover) string {
 	w.t.Helper()
 	a := read(w.t, w.do(call{form: w.codeForm(w.code(nil)), key: key}))
 	if a.AccessToken == "" {
@@ -431,3 +432,11 @@ func check(t testing.TB, err error) {
 }
 
 func noCert() *tls.Certificate { return &tls.Certificate{} }
+
+// byKey is the confirmation of w's key.
+func (w *world) byKey() tokens.Confirmation {
+	w.t.Helper()
+	print, err := w.key.Thumbprint()
+	check(w.t, err)
+	return tokens.Confirmation{JKT: print}
+}

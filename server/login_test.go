@@ -35,7 +35,7 @@ func TestSessionIsBoundToItsKey(t *testing.T) {
 	secret := w.session("alice", "support")
 	other, err := tokens.NewProver()
 	check(t, err)
-	prove := func(key *tokens.Prover, method, address, token string, at time.Time) string {
+	prove := func(key tokens.Prover, method, address, token string, at time.Time) string {
 		t.Helper()
 		proof, err := key.Prove(method, address, token, "", at)
 		check(t, err)

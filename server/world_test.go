@@ -24,6 +24,7 @@ import (
 	"github.com/mayflyproxy/mayfly/app/stripe"
 	"github.com/mayflyproxy/mayfly/app/web"
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
@@ -54,7 +55,7 @@ type world struct {
 	dir               string   // of the database
 	patterns          []string // of the public door
 	me                *browser // begins and ends logins of the command
-	key               *tokens.Prover
+	key               tokens.Prover
 	codes             codes
 
 	mu    sync.Mutex
@@ -146,7 +147,7 @@ func newWorldWith(t testing.TB, change func(*world, *server.Config)) *world {
 func (w *world) provider(name string) *oidc.RP {
 	w.t.Helper()
 	rp, err := oidc.New(oidc.Config{
-		Name: name, Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: oidc.Loopback(),
+		Name: name, Issuer: w.idp.Issuer(), ClientID: "mayflyd", ClientSecret: oidc.NewSecret("not-for-production"), AllowAddresses: egress.Loopback(),
 		RedirectURL: public + "/oidc/" + name + "/callback",
 	})
 	check(w.t, err)
@@ -183,7 +184,9 @@ func (w *world) session(name string, groups ...string) string {
 	w.t.Helper()
 	p, err := identity.User("idp", name)
 	check(w.t, err)
-	l := access.Login{Kind: access.SessionAPI, ProofKey: w.key.Thumbprint(), Principal: p, Name: name}
+	key, err := w.key.Thumbprint()
+	check(w.t, err)
+	l := access.Login{Kind: access.SessionAPI, ProofKey: key, Principal: p, Name: name}
 	for _, g := range groups {
 		group, err := identity.ParseGroup("group:idp/" + g)
 		check(w.t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/mayflyproxy/mayfly/proxy/envoy"
+	"github.com/mayflyproxy/mayfly/spiffe"
 )
 
 // config is the one YAML file of the sidecar. Unknown keys are errors. Each
@@ -23,6 +24,7 @@ type config struct {
 	ControlPlane  controlPlane            `yaml:"control_plane"`
 	Identity      identityConfig          `yaml:"identity"`
 	TrustDomains  []string                `yaml:"trust_domains"`
+	Federation    []spiffe.Relation       `yaml:"federation"`
 	RunDir        string                  `yaml:"run_dir"`
 	StateDir      string                  `yaml:"state_dir"`
 	Services      netip.AddrPort          `yaml:"services"`
@@ -126,6 +128,9 @@ func (c *config) resolve(dir string) {
 	for _, s := range []*svidConfig{&c.Identity.Sidecar, &c.Identity.Listener} {
 		paths = append(paths, &s.Cert, &s.Key, &s.Bundle)
 	}
+	for i := range c.Federation {
+		paths = append(paths, c.Federation[i].Paths()...)
+	}
 	for i := range c.Certificates {
 		paths = append(paths, &c.Certificates[i].Cert, &c.Certificates[i].Key)
 	}
@@ -156,6 +161,9 @@ func (c *config) check(dev bool) error {
 	for _, td := range c.TrustDomains {
 		_, err := spiffeid.TrustDomainFromString(td)
 		need(err == nil, "trust_domains: %q is not a trust domain", td)
+	}
+	if own, err := spiffeid.FromString(c.Identity.Sidecar.ID); err == nil {
+		errs = append(errs, spiffe.CheckRelations(c.Federation, own, c.TrustDomains))
 	}
 	need(c.RunDir != "" && c.StateDir != "", "run_dir and state_dir: want two folders")
 	need(c.Services.IsValid() && c.Services.Port() != 0, "services: want IP:port of the listener for workloads")

@@ -17,6 +17,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/spiffe"
 )
 
 // config is the one YAML file of mayflyd. Unknown keys are errors. Each field is
@@ -40,6 +41,8 @@ type config struct {
 	Traces       tracesConfig   `yaml:"traces"`
 
 	FirstAdministrator string `yaml:"first_administrator"` // a file
+
+	Federation []spiffe.Relation `yaml:"federation"`
 }
 
 type identityConfig struct {
@@ -118,6 +121,9 @@ func (c *config) defaults(dir string) {
 		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
 		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator, &c.Traces.CA, &c.Traces.HeadersFile,
 	}
+	for i := range c.Federation {
+		paths = append(paths, c.Federation[i].Paths()...)
+	}
 	for i := range c.OIDC {
 		paths = append(paths, &c.OIDC[i].ClientSecret, &c.OIDC[i].Roots)
 	}
@@ -152,7 +158,7 @@ func (c *config) check(dev bool) error {
 	}
 	need(c.DataDir != "", "data_dir: want a folder; mayflyd init makes it")
 	need(regexp.MustCompile(`^[a-z0-9.-]+(/[A-Za-z0-9._-]+)*$`).MatchString(c.Origin), "origin: want the name of the log, such as mayfly.acme.example/log")
-	_, err := spiffeid.FromString(c.Identity.ID)
+	own, err := spiffeid.FromString(c.Identity.ID)
 	need(err == nil, "identity.id: want mayflyd's SPIFFE ID")
 	files := c.Identity.Cert != "" && c.Identity.Key != "" && c.Identity.Bundle != ""
 	need(files || c.Identity.WorkloadAPI != "", "identity: want workload_api, or cert, key and bundle")
@@ -160,6 +166,9 @@ func (c *config) check(dev bool) error {
 	for _, td := range c.TrustDomains {
 		_, err := spiffeid.TrustDomainFromString(td)
 		need(err == nil, "trust_domains: %q is not a trust domain", td)
+	}
+	if err := spiffe.CheckRelations(c.Federation, own, c.TrustDomains); err != nil {
+		errs = append(errs, err)
 	}
 	u, err := url.Parse(c.Public.URL)
 	need(err == nil && u.Scheme == "https" && u.Host != "" && strings.Trim(u.Path, "/") == "", "public.url: want https://host[:port], as people reach it")

@@ -36,7 +36,9 @@ func (c *config) workloadsURL() string {
 // buildOAuth makes the authorization server. It logs people in by the server, which
 // is made after it.
 func (d *daemon) buildOAuth() (err error) {
-	d.nonces = tokens.NewNonces()
+	if d.nonces, err = tokens.NewNonces(); err != nil {
+		return err
+	}
 	if d.proofs, err = tokens.NewProofs(tokens.ProofConfig{Nonces: d.nonces}); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -43,6 +44,7 @@ type daemon struct {
 	log       *slog.Logger
 	kinds     kinds
 	source    *spiffe.Source
+	foreign   *spiffe.Federation
 	verifier  *spiffe.Verifier
 	key       *audit.Verifier // of the record
 	providers providers
@@ -118,7 +120,18 @@ func (d *daemon) identify(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
+	dir := filepath.Join(d.c.DataDir, "bundles")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	d.foreign, err = spiffe.NewFederation(spiffe.FederationConfig{
+		Relations: d.c.Federation, Sources: []*spiffe.Source{d.source}, Dir: dir, Dev: d.dev, OnError: onError,
+	})
+	if err != nil {
+		return err
+	}
 	g.Go(func() error { return d.source.Run(ctx) })
+	g.Go(func() error { return d.foreign.Run(ctx) })
 	if err := d.source.Wait(ctx); err != nil {
 		return fmt.Errorf("no SVID for %s: %w", id, err)
 	}
@@ -167,9 +180,19 @@ func (d *daemon) buildService(ctx context.Context) error {
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.CheckKey, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
 		Wake:      func() { d.feed.Wake() },
+		Bundles:   d.bundles,
 		Published: advance(pin, d.log),
 	})
 	return err
+}
+
+// bundles are the foreign bundles that mayflyd holds itself.
+func (d *daemon) bundles() []access.Bundle {
+	var out []access.Bundle
+	for _, s := range d.foreign.Status() {
+		out = append(out, access.Bundle{Holder: "mayflyd", TrustDomain: s.TrustDomain.Name(), Fetched: s.Fetched, Authorities: s.Authorities, Problem: s.Problem})
+	}
+	return out
 }
 
 // buildNodes makes what gateways hear: the feed for sidecars, ADS for Envoys.

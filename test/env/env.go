@@ -55,9 +55,9 @@ type Config struct {
 	SVIDLife time.Duration
 	// IdentityMaxAge is mayflyd's identity_max_age; 0 means its own default.
 	IdentityMaxAge time.Duration
-	// Federate makes mayflyd and gateways take workloads of PartnerDomain too, whose
-	// bundle the Workload API gives them.
-	Federate bool
+	// Federate makes mayflyd and gateways take workloads of PartnerDomain too. Its
+	// bundle comes with their SVIDs or, with Endpoint, from its bundle endpoint.
+	Federate, Endpoint bool
 	// Providers starts more identity providers, once mayflyd's address is known, and
 	// returns their lines of mayflyd's oidc: list. Nil: none.
 	Providers func(context.Context, *Env) (lines []string, err error)
@@ -67,7 +67,8 @@ type Config struct {
 type Env struct {
 	Config
 	CA       *dev.CA
-	Partner  *dev.CA // with Federate, or nil
+	Partner  *dev.CA             // with Federate, or nil
+	Endpoint *dev.BundleEndpoint // of Partner; nil without Config.Endpoint
 	IdP      *dev.IdP
 	Policy   *Policy
 	Control  *Process // mayflyd
@@ -77,16 +78,17 @@ type Env struct {
 	Wiki     *Recorder // of people; says in JSON what headers it was given
 	Gateways []*Gateway
 
-	Public    string // https URL of mayflyd
-	public    string // host:port behind Public
-	health    string // host:port
-	workloads string // https URL of the door for workloads
-	nodes     string // host:port
-	caFile    string
-	keyFile   string   // the record's public key
-	providers []string // lines of mayflyd's oidc: list
-	people    string   // port under which people reach every gateway
-	doors     int      // gateways so far: each takes people at an address of its own
+	Public     string // https URL of mayflyd
+	public     string // host:port behind Public
+	health     string // host:port
+	workloads  string // https URL of the door for workloads
+	nodes      string // host:port
+	caFile     string
+	keyFile    string   // the record's public key
+	providers  []string // lines of mayflyd's oidc: list
+	federation string   // line of both configurations, or ""
+	people     string   // port under which people reach every gateway
+	doors      int      // gateways so far: each takes people at an address of its own
 
 	api  *dev.WorkloadAPI
 	stop context.CancelFunc
@@ -215,7 +217,14 @@ func (e *Env) startTrust(_, run context.Context) error {
 		if e.Partner, err = dev.NewCA(dev.CAConfig{TrustDomain: spiffeid.RequireTrustDomainFromString(PartnerDomain)}); err != nil {
 			return err
 		}
-		federated = append(federated, e.Partner)
+		if e.Config.Endpoint {
+			err = e.startEndpoint()
+		} else {
+			federated = append(federated, e.Partner)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if e.api, err = dev.NewWorkloadAPI(dev.WorkloadAPIConfig{CA: e.CA, Federated: federated, Entries: entries}); err != nil {
 		return err
@@ -339,7 +348,7 @@ func (e *Env) controlConfig() (string, error) {
 origin: %s
 identity: {workload_api: %q, id: %q}
 trust_domains: [%s]
-public: {address: %q, url: %q, cert: public.crt, key: public.key}
+%spublic: {address: %q, url: %q, cert: public.crt, key: public.key}
 people_port: %s
 nodes: %q
 workloads: %q
@@ -347,7 +356,7 @@ health: %q
 policy: {repository: policy, branch: main, folder: policy, every: %s}
 oidc:
   - {name: idp, issuer: %q, client_id: %s}
-`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, e.trustDomains(), e.public, e.Public, e.people, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
+`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, e.trustDomains(), e.federation, e.public, e.Public, e.people, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
 		e.health, e.PolicyEvery, e.IdP.Issuer(), clientID)
 	for _, line := range e.providers {
 		text += "  - " + line + "\n"

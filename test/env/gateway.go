@@ -74,7 +74,7 @@ identity:
   sidecar: {id: %q}
   listener: {id: %q}
 trust_domains: [%s]
-run_dir: run
+%srun_dir: run
 state_dir: state
 services: %q
 health: %q
@@ -86,7 +86,7 @@ secrets:
   stripe-read: {file: stripe-read.key, apps: [stripe], hosts: [%q]}
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
-`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), address, health, people, WikiHost, BoardHost, e.Envoy, upstream, upstream)
+`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, address, health, people, WikiHost, BoardHost, e.Envoy, upstream, upstream)
 	for _, line := range more {
 		text += line + "\n"
 	}

@@ -34,7 +34,7 @@ func (e *Env) Person(ctx context.Context, who string) (*api.Client, error) {
 }
 
 // Client returns a client with the secret of a session and the key that it is bound to.
-func (e *Env) Client(secret string, key *tokens.Prover) (*api.Client, error) {
+func (e *Env) Client(secret string, key tokens.Prover) (*api.Client, error) {
 	client, err := e.browserClient()
 	if err != nil {
 		return nil, err
@@ -44,10 +44,10 @@ func (e *Env) Client(secret string, key *tokens.Prover) (*api.Client, error) {
 
 // Secret is Person that returns the secret of the session and its key: what whoever
 // reads the command's file has.
-func (e *Env) Secret(ctx context.Context, who string) (string, *tokens.Prover, error) {
+func (e *Env) Secret(ctx context.Context, who string) (string, tokens.Prover, error) {
 	client, err := e.browserClient()
 	if err != nil {
-		return "", nil, err
+		return "", tokens.Prover{}, err
 	}
 	return e.login(ctx, client, who)
 }
@@ -62,9 +62,9 @@ func (e *Env) browserClient() (*http.Client, error) {
 	}, nil
 }
 
-func (e *Env) login(ctx context.Context, client *http.Client, who string) (secret string, key *tokens.Prover, err error) {
+func (e *Env) login(ctx context.Context, client *http.Client, who string) (secret string, key tokens.Prover, err error) {
 	if key, err = tokens.NewProver(); err != nil {
-		return "", nil, err
+		return "", tokens.Prover{}, err
 	}
 	const redirect = "http://127.0.0.1:" + loopbackPort + "/callback"
 	verifier, state := random(), random()
@@ -75,21 +75,21 @@ func (e *Env) login(ctx context.Context, client *http.Client, who string) (secre
 	}
 	callback, err := dev.Login(ctx, client, e.Public+api.AuthorizePath+"?"+q.Encode(), who)
 	if err != nil {
-		return "", nil, err
+		return "", tokens.Prover{}, err
 	}
 	code, err := codeOf(ctx, client, callback, state)
 	if err != nil {
-		return "", nil, fmt.Errorf("login as %s: %w", who, err)
+		return "", tokens.Prover{}, fmt.Errorf("login as %s: %w", who, err)
 	}
 	plain, err := api.NewClient(api.ClientConfig{Server: e.Public, HTTP: client, Prover: key})
 	if err != nil {
-		return "", nil, err
+		return "", tokens.Prover{}, err
 	}
 	made, err := plain.Token(ctx, url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {api.ClientID}, "code": {code}, "code_verifier": {verifier}, "redirect_uri": {redirect},
 	})
 	if err != nil {
-		return "", nil, fmt.Errorf("login as %s: %w", who, err)
+		return "", tokens.Prover{}, fmt.Errorf("login as %s: %w", who, err)
 	}
 	return made.AccessToken, key, nil
 }

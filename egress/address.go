@@ -1,4 +1,4 @@
-package oidc
+package egress
 
 import (
 	"fmt"
@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// Loopback lists the addresses of this machine, for a development provider.
+// Loopback lists the addresses of this machine, for development.
 func Loopback() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-// closed are IPv4 networks that no provider on the Internet answers from
+// closed are IPv4 networks that nobody on the Internet answers from
 // (RFC 6890 and its registry), and one that a cloud answers its own machines from.
 func closed() []netip.Prefix {
 	return []netip.Prefix{
@@ -34,7 +34,7 @@ func closed() []netip.Prefix {
 	}
 }
 
-// closed6 are the IPv6 networks inside 2000::/3 that no provider answers from.
+// closed6 are the IPv6 networks inside 2000::/3 that nobody answers from.
 // Outside it everything is closed: loopback, unspecified, link-local, private
 // (fd00:ec2::254 and fd20:ce::254 are metadata), multicast.
 func closed6() []netip.Prefix {
@@ -68,9 +68,26 @@ func listed(allow []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// checkListed takes prefixes that say what they mean: the addresses as Unmap
+// ParsePrefixes reads addresses and address prefixes, as operators list them.
+func ParsePrefixes(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range texts {
+		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil || p != p.Masked() {
+			return nil, fmt.Errorf("%q: want an IP address, or a prefix such as 10.1.0.0/16", s)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// CheckListed takes prefixes that say what they mean: the addresses as Unmap
 // writes them, and not all there are.
-func checkListed(allow []netip.Prefix) error {
+func CheckListed(allow []netip.Prefix) error {
 	for _, p := range allow {
 		switch {
 		case !p.IsValid() || p.Addr().Zone() != "" || p.Addr().Is4In6():
@@ -82,9 +99,9 @@ func checkListed(allow []netip.Prefix) error {
 	return nil
 }
 
-// checkAddress takes https anywhere and http on loopback only: what comes over
+// CheckAddress takes https anywhere and http on loopback only: what comes over
 // the other kind could be anybody's.
-func checkAddress(s string) error {
+func CheckAddress(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Opaque != "" {
 		return fmt.Errorf("%q is not an address such as https://login.acme.example", s)

@@ -1,4 +1,4 @@
-package oidc
+package egress_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/test/need"
 )
 
@@ -27,24 +28,24 @@ func TestAddressesThatNeedListing(t *testing.T) {
 		"2002:7f00:1::", "2001::1", "2001:db8::1", "192.0.2.1",
 	} {
 		a := netip.MustParseAddr(text)
-		if open(a) {
+		if egress.Open(a) {
 			t.Errorf("%s is asked", text)
 		}
 		address := net.JoinHostPort(text, "443")
-		if err := (egress{}).control(t.Context(), "tcp", address, nil); !errors.Is(err, errAddress) {
+		if err := (egress.Way{}).Control(t.Context(), "tcp", address); !errors.Is(err, egress.ErrAddress) {
 			t.Errorf("%s: %v", address, err)
 		}
 		plain := a.WithZone("").Unmap()
-		if err := (egress{allow: []netip.Prefix{netip.PrefixFrom(plain, plain.BitLen())}}).control(t.Context(), "tcp", address, nil); err != nil {
+		if err := (egress.Way{Allow: []netip.Prefix{netip.PrefixFrom(plain, plain.BitLen())}}).Control(t.Context(), "tcp", address); err != nil {
 			t.Errorf("%s, listed: %v", address, err)
 		}
 	}
 	for _, text := range []string{"1.1.1.1", "8.8.8.8", "172.32.0.1", "172.15.255.255", "100.128.0.1", "169.253.255.255", "168.63.129.17", "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808", "::ffff:8.8.8.8"} {
-		if !open(netip.MustParseAddr(text)) {
+		if !egress.Open(netip.MustParseAddr(text)) {
 			t.Errorf("%s is not asked", text)
 		}
 	}
-	if err := (egress{}).control(t.Context(), "unix", "/run/docker.sock", nil); !errors.Is(err, errAddress) {
+	if err := (egress.Way{}).Control(t.Context(), "unix", "/run/docker.sock"); !errors.Is(err, egress.ErrAddress) {
 		t.Errorf("a socket: %v", err)
 	}
 }
@@ -126,10 +127,10 @@ func TestANameThatMovesInside(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(provider.Certificate())
 	outer, inner := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")
-	client := egress{
-		allow: []netip.Prefix{netip.PrefixFrom(outer, 32)}, roots: roots,
-		resolver: stubResolver(t, []netip.Addr{outer}, []netip.Addr{inner, outer}, []netip.Addr{inner}),
-	}.client(answerTime)
+	client := egress.Way{
+		Allow: []netip.Prefix{netip.PrefixFrom(outer, 32)}, Roots: roots,
+		Resolver: stubResolver(t, []netip.Addr{outer}, []netip.Addr{inner, outer}, []netip.Addr{inner}),
+	}.Client(egress.AnswerTime)
 	ask := func() error {
 		res, err := client.Get("https://example.com:" + port)
 		if err == nil {
@@ -144,7 +145,7 @@ func TestANameThatMovesInside(t *testing.T) {
 	if err := ask(); err != nil {
 		t.Errorf("while it is both: %v", err)
 	}
-	if err := ask(); !errors.Is(err, errAddress) || !strings.Contains(err.Error(), "127.0.0.2") {
+	if err := ask(); !errors.Is(err, egress.ErrAddress) || !strings.Contains(err.Error(), "127.0.0.2") {
 		t.Errorf("when it has moved: %v", err)
 	}
 	if err := inside.(*net.TCPListener).SetDeadline(time.Now()); err != nil {
@@ -167,18 +168,18 @@ func TestAnswersThatAreNotWaitedFor(t *testing.T) {
 		<-r.Context().Done()
 	})
 	mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) {
-		for range maxAnswer/1024 + 1 {
+		for range egress.MaxAnswer/1024 + 1 {
 			_, _ = w.Write(make([]byte, 1024))
 		}
 	})
-	mux.HandleFunc("/full", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxAnswer)) })
+	mux.HandleFunc("/full", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, egress.MaxAnswer)) })
 	mux.HandleFunc("/elsewhere", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, secret.URL, http.StatusTemporaryRedirect)
 	})
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	get := func(path string, limit time.Duration) (int, int, error) {
-		res, err := egress{allow: Loopback()}.client(limit).Get(server.URL + path)
+		res, err := egress.Way{Allow: egress.Loopback()}.Client(limit).Get(server.URL + path)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -191,22 +192,22 @@ func TestAnswersThatAreNotWaitedFor(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if _, _, err := get("/long", answerTime); !errors.Is(err, errAnswerTooLong) {
+	if _, _, err := get("/long", egress.AnswerTime); !errors.Is(err, egress.ErrTooLong) {
 		t.Errorf("too long: %v", err)
 	}
-	if _, n, err := get("/full", answerTime); err != nil || n != maxAnswer {
+	if _, n, err := get("/full", egress.AnswerTime); err != nil || n != egress.MaxAnswer {
 		t.Errorf("as long as may be: %d, %v", n, err)
 	}
-	if status, _, err := get("/elsewhere", answerTime); err != nil || status != http.StatusTemporaryRedirect || inside != 0 {
+	if status, _, err := get("/elsewhere", egress.AnswerTime); err != nil || status != http.StatusTemporaryRedirect || inside != 0 {
 		t.Errorf("a redirect: %d, %v, followed %d times", status, err, inside)
 	}
-	if answerTime > 5*time.Second {
-		t.Errorf("a provider has %s", answerTime)
+	if egress.AnswerTime > 5*time.Second {
+		t.Errorf("a provider has %s", egress.AnswerTime)
 	}
 }
 
 func TestNoProxyFromTheEnvironment(t *testing.T) {
-	transport := egress{}.client(answerTime).Transport.(bounded).next.(*http.Transport)
+	transport := egress.TransportOf(egress.Way{}.Client(egress.AnswerTime))
 	if transport.Proxy != nil || transport.TLSClientConfig.InsecureSkipVerify {
 		t.Error("somebody may stand between")
 	}
@@ -221,10 +222,10 @@ func TestNothingGoesOutInTheClear(t *testing.T) {
 		"ftp://login.acme.example/token": false, "HTTP://1.1.1.1/": false,
 	} {
 		sent := false
-		client := &http.Client{Transport: bounded{trip(func(*http.Request) (*http.Response, error) {
+		client := &http.Client{Transport: egress.Bounded(trip(func(*http.Request) (*http.Response, error) {
 			sent = true
 			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
-		})}}
+		}))}
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -32,6 +32,7 @@ const (
 	CodeLocked         Code = "locked"
 	CodeInvalidTarget  Code = "invalid_target"
 	CodeInvalidDetails Code = "invalid_authorization_details"
+	CodeTooSoon        Code = "too_soon"
 	CodeNotSigned      Code = "not_signed"
 	CodeInternal       Code = "internal"
 )
@@ -73,6 +74,7 @@ func faults() map[Code]FaultInfo {
 		CodeLocked:         {"This principal is locked", 403, exitDenied},
 		CodeInvalidTarget:  {"No token for this resource", 400, exitDenied},
 		CodeInvalidDetails: {"No token with these details", 400, exitDenied},
+		CodeTooSoon:        {"It is too early", 409, exitError},
 		CodeNotSigned:      {"The approval is not signed as it must be", 422, exitDenied},
 		CodeInternal:       {"Something went wrong", 500, exitError},
 	}

@@ -154,6 +154,21 @@ func (c *Client) Locks(ctx context.Context) (Page[Lock], error) {
 	return get[Page[Lock]](ctx, c, at("locks"), nil)
 }
 
+// Keys returns the keys of access tokens, the newest first.
+func (c *Client) Keys(ctx context.Context) (Page[Key], error) {
+	return get[Page[Key]](ctx, c, at("keys"), nil)
+}
+
+// RotateKeys has the next key sign, and returns the keys as they are then.
+func (c *Client) RotateKeys(ctx context.Context, r KeyRotation) (Page[Key], error) {
+	return post[Page[Key]](ctx, c, at("keys", "rotate"), r, "")
+}
+
+// RemoveKey has a key verify nothing any more, and returns the keys as they are then.
+func (c *Client) RemoveKey(ctx context.Context, r KeyRemoval) (Page[Key], error) {
+	return post[Page[Key]](ctx, c, at("keys", "remove"), r, "")
+}
+
 // Quarantine tells a gateway nothing more until it is released.
 func (c *Client) Quarantine(ctx context.Context, v NodeVerdict) error {
 	return c.do(ctx, call{method: http.MethodPost, path: at("nodes", "quarantine"), body: v}, nil)

@@ -176,6 +176,31 @@ type Node struct {
 	Why         string            `json:"why,omitempty"`               // it is in quarantine, in words
 }
 
+// Key is one key that access tokens are, or were, signed with.
+type Key struct {
+	ID         string `json:"kid"` // thumbprint, RFC 7638
+	Alg        string `json:"alg"`
+	Use        string `json:"use"`   // sig
+	State      string `json:"state"` // next, active, retired, gone, removed
+	Age        string `json:"age"`   // since it was published
+	Published  string `json:"published_at"`
+	Activated  string `json:"activated_at,omitempty"`   // since when it signs, or signed
+	SignsUntil string `json:"signs_until,omitempty"`    // of an active key: when the schedule has the next one sign
+	SignsFrom  string `json:"signs_from,omitempty"`     // of the next key: when it may sign at the earliest
+	Verifies   string `json:"verifies_until,omitempty"` // of a retired key
+	Ended      string `json:"ended_at,omitempty"`       // of one that verifies nothing any more
+}
+
+// KeyRotation asks for the next key to sign.
+type KeyRotation struct {
+	Now bool `json:"now,omitempty"` // although it was published only lately
+}
+
+// KeyRemoval names a key that is to verify nothing any more.
+type KeyRemoval struct {
+	ID string `json:"kid"`
+}
+
 // Lock keeps a human or a workload out.
 type Lock struct {
 	Target   string   `json:"target"`   // a person's name in policy, else a principal

@@ -31,6 +31,8 @@ const (
 	TypeTokenRevoked     Type = "token.revoked"     // its holder revoked it, and its grant is finished with it
 	TypeIdentityRefused  Type = "identity.refused"  // a provider no longer stands for an account: all it held ended, and why
 	TypeIdentityChanged  Type = "identity.changed"  // a provider told other groups of an account than before
+	TypeKeyRotated       Type = "key.rotated"       // another key signs tokens, or the next one was published
+	TypeKeyRemoved       Type = "key.removed"       // a key of tokens verifies nothing any more, and why
 	TypeAdministration   Type = "administration"    // any other act of an administrator
 	TypeInstanceStarted  Type = "instance.started"  // a sidecar process was first heard
 	TypeInstanceGone     Type = "instance.gone"     // a sidecar process left the list
@@ -62,7 +64,7 @@ func (t Type) Where() Where {
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
 		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle, TypeGrantEnded, TypeGrantReceipts,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
-		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
+		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
 		return WhereLeaf
 	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
 		return WhereSpool

@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"mayfly": s.mayfly, "exits": s.exits, "login": s.login, "as": s.as, "type": s.typed, "save": s.save,
-					"pass": s.passed, "join": s.joined, "ack": s.acked,
+					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked,
 				},
 			})
 		})
@@ -153,4 +153,7 @@ func (s *script) passed(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func (s *script) joined(_ *testscript.TestScript, _ bool, args []string) { s.join(args[0]) }
-func (s *script) acked(_ *testscript.TestScript, _ bool, args []string)  { s.ack(args[0]) }
+func (s *script) kept(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(s.KeepTokenKeys(context.Background()))
+}
+func (s *script) acked(_ *testscript.TestScript, _ bool, args []string) { s.ack(args[0]) }

@@ -117,7 +117,7 @@ func (w *world) openService() {
 	check(w.t, err)
 	options, err := kinds()
 	check(w.t, err)
-	w.Service, err = access.New(access.Config{Store: db, Signer: signer, Minter: grant.NewMinter(), Policy: options})
+	w.Service, err = access.New(access.Config{Store: db, Signer: signer, Minter: grant.NewMinter(), Policy: options, Seal: access.NewSealKey(), Console: "https://mayfly.acme.example"})
 	check(w.t, err)
 	_, err = w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: examples(w.t), Commit: strings.Repeat("1", 40), Signer: "carol"})
 	check(w.t, err)

@@ -171,6 +171,7 @@ func newWorld(t testing.TB, edit ...string) *world {
 		},
 	})
 	check(t, err)
+	check(t, w.KeepTokenKeys(t.Context()))
 	w.public, w.workloads = w.server.Public(), w.server.Workloads()
 	keys, err := w.TokenKeys(t.Context())
 	check(t, err)

@@ -14,10 +14,11 @@ type App struct {
 	Kind        string
 	Owner       string
 	Hosts       []string // exact, lower case, each on one app only
-	Callers     []string // services, people: the doors that it answers at
+	Callers     []string // services, people, clients: the doors that it answers at
 	Upstream    *url.URL // scheme and host only
 	Credentials []Credential
 	Identity    []IdentityHeader // what it is told about a person, sorted by header
+	Assert      bool             // it is told in a signed token who calls, and under which grant
 	StaleAfter  time.Duration    // how old what a sidecar heard may be
 	MaxStream   time.Duration    // longest request, 0: the default of the data path
 	// Workload is the SPIFFE ID with which the app itself calls others. Zero: it
@@ -67,4 +68,5 @@ func (a App) TakesPeople() bool { return slices.Contains(a.Callers, CallersPeopl
 const (
 	CallersServices = "services"
 	CallersPeople   = "people"
+	CallersClients  = "clients"
 )

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/identity"
@@ -11,7 +12,7 @@ import (
 func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
-		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "tests"},
+		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "step_up", "tests"},
 		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
@@ -38,10 +39,38 @@ func (l *loader) readEntitlement(n *node) {
 	l.readRequest(e, f.need("request"))
 	l.readApprove(e, f.need("approve"))
 	l.readOnward(e, f.opt("onward"))
+	l.readStepUp(e, f.opt("step_up"))
 	l.readTests(e, f.opt("tests"))
 	if e.Name != "" {
 		l.set.entitlements[e.Name] = e
 	}
+}
+
+// maxACR is the longest name of an authentication context, in bytes.
+const maxACR = 128
+
+// readStepUp reads what is asked of a person's login. Workloads log in nowhere, so
+// whoever may ask must be a person.
+func (l *loader) readStepUp(e *Entitlement, n *node) {
+	if n == nil {
+		return
+	}
+	f := l.object(n, schema{what: "step_up", known: []string{"acr", "max_age"}})
+	out := &StepUp{ACR: l.texts(f.opt("acr"), "acr"), MaxAge: l.duration(f.opt("max_age"), "max_age")}
+	for _, name := range out.ACR {
+		if len(name) > maxACR || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			l.fail(n, CodeValue, "step_up.acr: %q, want names without spaces, quotes and backslashes", name)
+		}
+	}
+	if len(out.ACR) == 0 && out.MaxAge == 0 {
+		l.fail(n, CodeMissing, "step_up: want acr, max_age or both")
+	}
+	for _, s := range e.Who {
+		if s.kind() == identity.KindWorkload {
+			l.fail(n, CodeValue, "step_up: %s may ask, and a workload logs in nowhere", s)
+		}
+	}
+	e.StepUp = out
 }
 
 func lineOf(n, or *node) int {

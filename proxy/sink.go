@@ -115,6 +115,8 @@ func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 			d.refuse(r)
 		case feed.KindSession:
 			d.leave(r.GetId(), grant.SessionEnded)
+		case feed.KindKey:
+			d.dropSigner(r.GetId())
 		}
 	}
 	return nacks
@@ -132,6 +134,11 @@ func (t *Table) putOne(d *draft, r *feed.Resource) *feed.Nack {
 		var s *Session
 		if s, err = newSession(r, d.now); err == nil {
 			err = d.sit(s)
+		}
+	case feed.KindKey:
+		var k signer
+		if k, err = newSigner(r); err == nil {
+			err = d.putSigner(k)
 		}
 	default:
 		return t.putApp(d, r)
@@ -161,6 +168,9 @@ func (d *draft) remove(m *feed.Removal) {
 		return
 	case feed.KindSession:
 		d.leave(m.GetId(), grant.Reason(m.GetReason()))
+		return
+	case feed.KindKey:
+		d.dropSigner(m.GetId())
 		return
 	}
 	var id grant.GrantID

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // config is the one YAML file of mayflyd. Unknown keys are errors. Each field is
@@ -37,6 +38,7 @@ type config struct {
 	OAuth        oauthConfig    `yaml:"oauth"`
 	Session      time.Duration  `yaml:"session"`
 	IdentityAge  time.Duration  `yaml:"identity_max_age"`
+	Tokens       tokensConfig   `yaml:"tokens"`
 	Pin          string         `yaml:"pin"`
 	Traces       tracesConfig   `yaml:"traces"`
 
@@ -58,6 +60,18 @@ type publicConfig struct {
 	URL     string         `yaml:"url"`
 	Cert    string         `yaml:"cert"`
 	Key     string         `yaml:"key"`
+}
+
+// tokensConfig is how the keys that sign access tokens are made and changed.
+type tokensConfig struct {
+	Alg         string        `yaml:"alg"`
+	RotateEvery time.Duration `yaml:"rotate_every"`
+	Overlap     time.Duration `yaml:"overlap"`
+}
+
+// keys is what package access makes of it.
+func (c tokensConfig) keys() access.TokenKeyConfig {
+	return access.TokenKeyConfig{Alg: tokens.Alg(c.Alg), RotateEvery: c.RotateEvery, Overlap: c.Overlap}
 }
 
 type policyConfig struct {
@@ -191,6 +205,9 @@ func (c *config) check(dev bool) error {
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
 	need(c.IdentityAge > 0 && c.IdentityAge <= access.MaxIdentityAge, "identity_max_age: want more than 0 and at most %s", access.MaxIdentityAge)
+	if err := c.Tokens.keys().Check(); err != nil {
+		errs = append(errs, err)
+	}
 	if c.FirstAdministrator != "" {
 		a, err := readAdministrator(c.FirstAdministrator)
 		need(err == nil, "%v", err)

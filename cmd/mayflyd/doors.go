@@ -103,6 +103,7 @@ func (d *daemon) openNodes(ctx context.Context, g *errgroup.Group, mutual *tls.C
 	s := grpc.NewServer(append(feed.ServerOptions(), grpc.Creds(credentials.NewTLS(mutual)))...)
 	feed.RegisterFeedServer(s, d.feed)
 	feed.RegisterSessionsServer(s, d.feed)
+	feed.RegisterTokensServer(s, d.feed)
 	d.xds.Register(s)
 	g.Go(func() error { return s.Serve(l) })
 	g.Go(func() error {

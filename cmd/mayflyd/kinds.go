@@ -72,6 +72,7 @@ func (k kinds) envoyApp(a policy.App) xds.App {
 		Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: k.credentialed(a.Kind),
 		BodyMethods: app.BodyMethods(k[a.Kind]), MaxStream: a.MaxStream,
 		Services: slices.Contains(a.Callers, policy.CallersServices), People: a.TakesPeople(),
+		Clients: slices.Contains(a.Callers, policy.CallersClients),
 	}
 	for _, h := range a.Identity {
 		out.IdentityHeaders = append(out.IdentityHeaders, h.Header)

@@ -91,6 +91,7 @@ func (d *daemon) build(ctx context.Context, g *errgroup.Group) error {
 		func() error { return d.buildService(ctx) },
 		func() error { return d.administer(ctx) },
 		d.buildNodes,
+		func() error { return d.service.KeepTokenKeys(ctx) },
 		d.buildConsole,
 		d.buildOAuth,
 		d.buildServer,
@@ -176,7 +177,7 @@ func (d *daemon) buildService(ctx context.Context) error {
 	d.key = key
 	d.service, err = access.New(access.Config{
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Log: d.log,
-		Seal: seal, IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
+		Seal: seal, Tokens: d.c.Tokens.keys(), IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.CheckKey, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
 		Wake:      func() { d.feed.Wake() },
@@ -314,6 +315,9 @@ func (d *daemon) sweep(ctx context.Context) error {
 	return d.each(ctx, sweepEvery, func() {
 		if _, err := d.service.Expire(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "requests not expired, tried again", "error", err)
+		}
+		if err := d.service.KeepTokenKeys(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "keys of tokens not changed, tried again", "error", err)
 		}
 		if err := d.service.Sweep(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "ends not recorded, tried again", "error", err)

@@ -91,6 +91,9 @@ func (w *World) End(id grant.GrantID, why grant.Reason) {
 	w.apply(&feed.Delta{Removals: []*feed.Removal{{Kind: feed.KindGrant, Id: id.String(), Reason: string(why), AtUs: w.Now().UnixMicro()}}})
 }
 
+// Remove takes something off the table, likewise.
+func (w *World) Remove(removals ...*feed.Removal) { w.apply(&feed.Delta{Removals: removals}) }
+
 // Leave removes a session, likewise.
 func (w *World) Leave(id string, why grant.Reason) {
 	w.apply(&feed.Delta{Removals: []*feed.Removal{{Kind: feed.KindSession, Id: id, Reason: string(why), AtUs: w.Now().UnixMicro()}}})

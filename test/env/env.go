@@ -88,6 +88,7 @@ type Env struct {
 	providers  []string // lines of mayflyd's oidc: list
 	federation string   // line of both configurations, or ""
 	people     string   // port under which people reach every gateway
+	clients    string   // likewise clients
 	doors      int      // gateways so far: each takes people at an address of its own
 
 	api  *dev.WorkloadAPI
@@ -184,6 +185,13 @@ func (e *Env) takeAddresses(_, _ context.Context) error {
 		return err
 	}
 	if _, e.people, err = net.SplitHostPort(people); err != nil {
+		return err
+	}
+	clients, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	if _, e.clients, err = net.SplitHostPort(clients); err != nil {
 		return err
 	}
 	_, port, err := net.SplitHostPort(e.public)

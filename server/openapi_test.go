@@ -145,6 +145,9 @@ func fieldsOf(t reflect.Type) map[string]bool {
 }
 
 func jsonType(t reflect.Type) string {
+	if t == reflect.TypeFor[[]byte]() {
+		return "string" // base64
+	}
 	switch t.Kind() {
 	case reflect.String:
 		return "string"

@@ -27,6 +27,8 @@ type App struct {
 	Catalogue string // digest of the kind's catalogue at load
 	File      string
 	Line      int
+
+	Environments []string // where it is; none: wherever a node fronts it
 }
 
 // Credential names the secret that some operations are done with. What file or

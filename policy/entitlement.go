@@ -31,6 +31,8 @@ type Entitlement struct {
 	File        string
 	Line        int
 
+	Environments []string // where its grants count; none: the app's
+
 	lines    lines
 	auto     *condition
 	expanded []rule   // of Allow, sorted by operation

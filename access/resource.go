@@ -82,7 +82,30 @@ func appResource(set *policy.Set, a policy.App, console string) *feed.Resource {
 			app.Identity = append(app.Identity, &feed.IdentityHeader{Header: h.Header, Fact: h.Fact})
 		}
 	}
+	app.Places = places(set, a)
 	return &feed.Resource{Id: a.Name, MinReader: reader, Resource: &feed.Resource_App{App: app}}
+}
+
+// places says what counts of an app at each node that fronts it; nothing where all
+// of it counts everywhere.
+func places(set *policy.Set, a policy.App) []*feed.Place {
+	var out []*feed.Place
+	some := len(set.TrustDomains()) > 0
+	for _, n := range set.Nodes() {
+		if !slices.Contains(n.Apps, a.Name) {
+			continue
+		}
+		p := &feed.Place{
+			Sidecar: n.Sidecar.String(), Environment: n.Environment, AnyTrustDomain: len(set.TrustDomains()) == 0,
+			TrustDomains: set.TrustedIn(n.Environment), Elsewhere: set.Elsewhere(a.Name, n.Environment),
+		}
+		some = some || len(p.Elsewhere) > 0
+		out = append(out, p)
+	}
+	if !some {
+		return nil
+	}
+	return out
 }
 
 // sessionResource turns a session on a host of a into what instances hold of it.

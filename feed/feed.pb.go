@@ -77,7 +77,7 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{39, 0}
+	return file_feed_proto_rawDescGZIP(), []int{40, 0}
 }
 
 type AssertRequest struct {
@@ -1439,6 +1439,7 @@ type App struct {
 	Identity      []*IdentityHeader      `protobuf:"bytes,12,rep,name=identity,proto3" json:"identity,omitempty"`           // what the app is told about the person
 	Assert        bool                   `protobuf:"varint,13,opt,name=assert,proto3" json:"assert,omitempty"`              // it is told in a signed token who calls
 	StepUp        []*StepUp              `protobuf:"bytes,14,rep,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"` // of entitlements that ask more of a login
+	Places        []*Place               `protobuf:"bytes,15,rep,name=places,proto3" json:"places,omitempty"`               // one for each node that fronts the app; none: it is the same at all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1571,6 +1572,90 @@ func (x *App) GetStepUp() []*StepUp {
 	return nil
 }
 
+func (x *App) GetPlaces() []*Place {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// Place is what counts of an app at one node.
+type Place struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Sidecar        string                 `protobuf:"bytes,1,opt,name=sidecar,proto3" json:"sidecar,omitempty"` // SPIFFE ID
+	Environment    string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	AnyTrustDomain bool                   `protobuf:"varint,3,opt,name=any_trust_domain,json=anyTrustDomain,proto3" json:"any_trust_domain,omitempty"` // policy lists none: those of the gateway's configuration count
+	TrustDomains   []string               `protobuf:"bytes,4,rep,name=trust_domains,json=trustDomains,proto3" json:"trust_domains,omitempty"`          // whose workloads may call there
+	Elsewhere      []string               `protobuf:"bytes,5,rep,name=elsewhere,proto3" json:"elsewhere,omitempty"`                                    // entitlements that do not count there
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Place) Reset() {
+	*x = Place{}
+	mi := &file_feed_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Place) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Place) ProtoMessage() {}
+
+func (x *Place) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Place.ProtoReflect.Descriptor instead.
+func (*Place) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Place) GetSidecar() string {
+	if x != nil {
+		return x.Sidecar
+	}
+	return ""
+}
+
+func (x *Place) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *Place) GetAnyTrustDomain() bool {
+	if x != nil {
+		return x.AnyTrustDomain
+	}
+	return false
+}
+
+func (x *Place) GetTrustDomains() []string {
+	if x != nil {
+		return x.TrustDomains
+	}
+	return nil
+}
+
+func (x *Place) GetElsewhere() []string {
+	if x != nil {
+		return x.Elsewhere
+	}
+	return nil
+}
+
 // StepUp is what an entitlement asks of a person's login (RFC 9470).
 type StepUp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1583,7 +1668,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1680,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1693,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{17}
+	return file_feed_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StepUp) GetEntitlement() string {
@@ -1643,7 +1728,7 @@ type IdentityHeader struct {
 
 func (x *IdentityHeader) Reset() {
 	*x = IdentityHeader{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1740,7 @@ func (x *IdentityHeader) String() string {
 func (*IdentityHeader) ProtoMessage() {}
 
 func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1753,7 @@ func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
 func (*IdentityHeader) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *IdentityHeader) GetHeader() string {
@@ -1696,7 +1781,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1793,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1806,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1752,7 +1837,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +1849,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +1862,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -1828,7 +1913,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1925,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1938,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Binding) GetOperation() string {
@@ -1906,7 +1991,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2003,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2016,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Grant) GetRequest() string {
@@ -2044,7 +2129,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2141,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2154,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Approval) GetPerson() string {
@@ -2105,7 +2190,7 @@ type Recorded struct {
 
 func (x *Recorded) Reset() {
 	*x = Recorded{}
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2202,7 @@ func (x *Recorded) String() string {
 func (*Recorded) ProtoMessage() {}
 
 func (x *Recorded) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2215,7 @@ func (x *Recorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recorded.ProtoReflect.Descriptor instead.
 func (*Recorded) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{24}
+	return file_feed_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Recorded) GetIndex() int64 {
@@ -2170,7 +2255,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2267,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2280,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{25}
+	return file_feed_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Proof) GetCommit() string {
@@ -2243,7 +2328,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2340,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2353,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{26}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Rule) GetOperation() string {
@@ -2296,7 +2381,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2393,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2406,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{27}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -2355,7 +2440,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2452,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2465,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{28}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Value) GetType() string {
@@ -2417,7 +2502,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2514,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2527,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{29}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Session) GetHash() []byte {
@@ -2536,7 +2621,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2633,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2646,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30}
+	return file_feed_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Key) GetPublicKey() []byte {
@@ -2606,7 +2691,7 @@ type RedeemRequest struct {
 
 func (x *RedeemRequest) Reset() {
 	*x = RedeemRequest{}
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2703,7 @@ func (x *RedeemRequest) String() string {
 func (*RedeemRequest) ProtoMessage() {}
 
 func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2716,7 @@ func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
 func (*RedeemRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{31}
+	return file_feed_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RedeemRequest) GetInstance() string {
@@ -2687,7 +2772,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +2784,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +2797,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{32}
+	return file_feed_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LookupRequest) GetInstance() string {
@@ -2747,7 +2832,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +2844,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +2857,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{33}
+	return file_feed_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EndSessionRequest) GetInstance() string {
@@ -2804,7 +2889,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +2901,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +2914,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34}
+	return file_feed_proto_rawDescGZIP(), []int{35}
 }
 
 type SessionResponse struct {
@@ -2842,7 +2927,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_feed_proto_msgTypes[35]
+	mi := &file_feed_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +2939,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[35]
+	mi := &file_feed_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +2952,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{35}
+	return file_feed_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SessionResponse) GetSession() *Resource {
@@ -2899,7 +2984,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[36]
+	mi := &file_feed_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +2996,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[36]
+	mi := &file_feed_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +3009,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{36}
+	return file_feed_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -2987,7 +3072,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[37]
+	mi := &file_feed_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,7 +3084,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[37]
+	mi := &file_feed_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,7 +3097,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{37}
+	return file_feed_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -3053,7 +3138,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[38]
+	mi := &file_feed_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3150,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[38]
+	mi := &file_feed_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3163,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{38}
+	return file_feed_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -3154,7 +3239,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[39]
+	mi := &file_feed_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3251,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[39]
+	mi := &file_feed_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3264,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{39}
+	return file_feed_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -3311,7 +3396,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x03key\x18\x06 \x01(\v2\x13.mayfly.feed.v1.KeyH\x00R\x03key\x12-\n" +
 	"\x05proof\x18\a \x01(\v2\x15.mayfly.feed.v1.ProofH\x00R\x05proofB\n" +
 	"\n" +
-	"\bresource\"\xe7\x03\n" +
+	"\bresource\"\x96\x04\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -3327,7 +3412,14 @@ const file_feed_proto_rawDesc = "" +
 	"\aconsole\x18\v \x01(\tR\aconsole\x12:\n" +
 	"\bidentity\x18\f \x03(\v2\x1e.mayfly.feed.v1.IdentityHeaderR\bidentity\x12\x16\n" +
 	"\x06assert\x18\r \x01(\bR\x06assert\x12/\n" +
-	"\astep_up\x18\x0e \x03(\v2\x16.mayfly.feed.v1.StepUpR\x06stepUp\"Z\n" +
+	"\astep_up\x18\x0e \x03(\v2\x16.mayfly.feed.v1.StepUpR\x06stepUp\x12-\n" +
+	"\x06places\x18\x0f \x03(\v2\x15.mayfly.feed.v1.PlaceR\x06places\"\xb0\x01\n" +
+	"\x05Place\x12\x18\n" +
+	"\asidecar\x18\x01 \x01(\tR\asidecar\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12(\n" +
+	"\x10any_trust_domain\x18\x03 \x01(\bR\x0eanyTrustDomain\x12#\n" +
+	"\rtrust_domains\x18\x04 \x03(\tR\ftrustDomains\x12\x1c\n" +
+	"\telsewhere\x18\x05 \x03(\tR\telsewhere\"Z\n" +
 	"\x06StepUp\x12 \n" +
 	"\ventitlement\x18\x01 \x01(\tR\ventitlement\x12\x10\n" +
 	"\x03acr\x18\x02 \x03(\tR\x03acr\x12\x1c\n" +
@@ -3501,7 +3593,7 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
 	(*AssertRequest)(nil),       // 1: mayfly.feed.v1.AssertRequest
@@ -3521,32 +3613,33 @@ var file_feed_proto_goTypes = []any{
 	(*Removal)(nil),             // 15: mayfly.feed.v1.Removal
 	(*Resource)(nil),            // 16: mayfly.feed.v1.Resource
 	(*App)(nil),                 // 17: mayfly.feed.v1.App
-	(*StepUp)(nil),              // 18: mayfly.feed.v1.StepUp
-	(*IdentityHeader)(nil),      // 19: mayfly.feed.v1.IdentityHeader
-	(*Credential)(nil),          // 20: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 21: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 22: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 23: mayfly.feed.v1.Grant
-	(*Approval)(nil),            // 24: mayfly.feed.v1.Approval
-	(*Recorded)(nil),            // 25: mayfly.feed.v1.Recorded
-	(*Proof)(nil),               // 26: mayfly.feed.v1.Proof
-	(*Rule)(nil),                // 27: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 28: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 29: mayfly.feed.v1.Value
-	(*Session)(nil),             // 30: mayfly.feed.v1.Session
-	(*Key)(nil),                 // 31: mayfly.feed.v1.Key
-	(*RedeemRequest)(nil),       // 32: mayfly.feed.v1.RedeemRequest
-	(*LookupRequest)(nil),       // 33: mayfly.feed.v1.LookupRequest
-	(*EndSessionRequest)(nil),   // 34: mayfly.feed.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),  // 35: mayfly.feed.v1.EndSessionResponse
-	(*SessionResponse)(nil),     // 36: mayfly.feed.v1.SessionResponse
-	(*IngestRequest)(nil),       // 37: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 38: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 39: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 40: mayfly.feed.v1.ReserveResponse
-	nil,                         // 41: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 42: mayfly.feed.v1.Grant.ParamsEntry
-	nil,                         // 43: mayfly.feed.v1.Session.FactsEntry
+	(*Place)(nil),               // 18: mayfly.feed.v1.Place
+	(*StepUp)(nil),              // 19: mayfly.feed.v1.StepUp
+	(*IdentityHeader)(nil),      // 20: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 21: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 22: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 23: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 24: mayfly.feed.v1.Grant
+	(*Approval)(nil),            // 25: mayfly.feed.v1.Approval
+	(*Recorded)(nil),            // 26: mayfly.feed.v1.Recorded
+	(*Proof)(nil),               // 27: mayfly.feed.v1.Proof
+	(*Rule)(nil),                // 28: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 29: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 30: mayfly.feed.v1.Value
+	(*Session)(nil),             // 31: mayfly.feed.v1.Session
+	(*Key)(nil),                 // 32: mayfly.feed.v1.Key
+	(*RedeemRequest)(nil),       // 33: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 34: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 35: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 36: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 37: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 38: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 39: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 40: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 41: mayfly.feed.v1.ReserveResponse
+	nil,                         // 42: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 43: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 44: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
 	5,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
@@ -3556,7 +3649,7 @@ var file_feed_proto_depIdxs = []int32{
 	13, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
 	14, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
 	9,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	41, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	42, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
 	8,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
 	7,  // 9: mayfly.feed.v1.Ping.bundles:type_name -> mayfly.feed.v1.ForeignBundle
 	10, // 10: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
@@ -3564,43 +3657,44 @@ var file_feed_proto_depIdxs = []int32{
 	16, // 12: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
 	15, // 13: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
 	17, // 14: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	23, // 15: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	30, // 16: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
-	31, // 17: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
-	26, // 18: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
-	20, // 19: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	21, // 20: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	19, // 21: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
-	18, // 22: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
-	22, // 23: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	27, // 24: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	42, // 25: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	24, // 26: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
-	25, // 27: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
-	28, // 28: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	29, // 29: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	43, // 30: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
-	16, // 31: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
-	0,  // 32: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	3,  // 33: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	37, // 34: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	39, // 35: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	32, // 36: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
-	33, // 37: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
-	34, // 38: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
-	1,  // 39: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
-	4,  // 40: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	38, // 41: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	40, // 42: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	36, // 43: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
-	36, // 44: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
-	35, // 45: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
-	2,  // 46: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
-	40, // [40:47] is the sub-list for method output_type
-	33, // [33:40] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	24, // 15: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	31, // 16: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	32, // 17: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
+	27, // 18: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
+	21, // 19: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	22, // 20: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	20, // 21: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	19, // 22: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
+	18, // 23: mayfly.feed.v1.App.places:type_name -> mayfly.feed.v1.Place
+	23, // 24: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	28, // 25: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	43, // 26: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	25, // 27: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
+	26, // 28: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
+	29, // 29: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	30, // 30: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	44, // 31: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	16, // 32: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 33: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	3,  // 34: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	38, // 35: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	40, // 36: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	33, // 37: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	34, // 38: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	35, // 39: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	1,  // 40: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
+	4,  // 41: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	39, // 42: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	41, // 43: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	37, // 44: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	37, // 45: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	36, // 46: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	2,  // 47: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
+	41, // [41:48] is the sub-list for method output_type
+	34, // [34:41] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -3632,7 +3726,7 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -23,8 +23,8 @@ const (
 func (l *loader) readApp(n *node) {
 	f := l.object(n, schema{
 		what:  "app",
-		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity", "assert"},
-		later: []string{"audience", "budget", "environment", "onward", "rate", "resolve", "session", "window"},
+		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity", "assert", "environments", "workload"},
+		later: []string{"audience", "budget", "rate", "resolve", "session", "window"},
 	})
 	if f == nil {
 		l.someApps = true
@@ -48,6 +48,7 @@ func (l *loader) readApp(n *node) {
 	a.Hosts = l.readHosts(f.need("hosts"), a.Name)
 	a.Callers = l.readCallers(f.need("callers"), a.Kind)
 	a.Identity = l.readIdentity(f.opt("identity"), a)
+	a.Environments = l.readEnvironments(f.opt("environments"))
 	a.Assert = l.readAssert(f.opt("assert"), a.Kind)
 	a.Upstream = l.readUpstream(f.need("upstream"))
 	a.Credentials = l.readCredentials(f, a)
@@ -64,6 +65,7 @@ func (l *loader) readApp(n *node) {
 			l.fail(at, CodeCap, "max_stream: %s, want at most %s", durationText(a.MaxStream), durationText(grant.MaxTerm))
 		}
 	}
+	a.Workload = l.readWorkload(f.opt("workload"))
 	l.set.apps[a.Name] = a
 }
 

@@ -12,8 +12,8 @@ import (
 func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
-		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "step_up", "tests"},
-		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "onward", "persona", "renew", "review", "streams", "window"},
+		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "step_up", "tests", "environments"},
+		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
 		return
@@ -27,6 +27,8 @@ func (l *loader) readEntitlement(n *node) {
 	}
 	e.Owner = l.name(f.need("owner"), "owner", false)
 	l.readEntitlementApp(e, f.need("app"))
+	e.Environments = l.readEnvironments(f.opt("environments"))
+	l.checkEnvironments(e, f.opt("environments"))
 	e.Params = l.readParams(f.opt("params"))
 	e.lines.params = lineOf(f.opt("params"), n)
 	before := len(l.errs)
@@ -38,6 +40,7 @@ func (l *loader) readEntitlement(n *node) {
 	l.readGrant(e, f.need("grant"))
 	l.readRequest(e, f.need("request"))
 	l.readApprove(e, f.need("approve"))
+	l.readOnward(e, f.opt("onward"))
 	l.readStepUp(e, f.opt("step_up"))
 	l.readTests(e, f.opt("tests"))
 	if e.Name != "" {
@@ -118,6 +121,16 @@ func (l *loader) readEntitlementApp(e *Entitlement, n *node) {
 		return
 	}
 	e.App = name
+}
+
+// checkEnvironments keeps an entitlement inside its app's environments.
+func (l *loader) checkEnvironments(e *Entitlement, n *node) {
+	in := l.set.apps[e.App].Environments
+	for i, name := range e.Environments {
+		if len(in) > 0 && !slices.Contains(in, name) && i < len(n.items) {
+			l.fail(n.items[i], CodeNobody, "environments: %s is not in %s, only in %s", e.App, name, strings.Join(in, " and "))
+		}
+	}
 }
 
 // checkParamsUsed refuses a parameter that bounds nothing: approvers would read

@@ -50,6 +50,14 @@ func mistakes() []struct {
 		edit change
 		code Code
 	}{
+		// onward
+		{"onward without a workload", change{refunds, "owner: team-payments", "owner: team-payments\nonward: [reports]"}, CodeMissing},
+		{"onward to its own app", change{refunds, "owner: team-payments", "owner: team-payments\nonward: [stripe]"}, CodeValue},
+		{"onward to nothing", change{refunds, "owner: team-payments", "owner: team-payments\nonward: [wiki]"}, CodeUnknownName},
+		{"onward to Mayfly", change{refunds, "owner: team-payments", "owner: team-payments\nonward: [mayfly]"}, CodeValue},
+		{"onward to everything", change{refunds, "owner: team-payments", "owner: team-payments\nonward: []"}, CodeValue},
+		{"workload that is a person", change{stripe, "owner: team-payments", "owner: team-payments\nworkload: user:idp:alice"}, CodeValue},
+		{"workload without a path", change{stripe, "owner: team-payments", "owner: team-payments\nworkload: spiffe://acme.example"}, CodeValue},
 		// YAML
 		{"not YAML", change{refunds, "owner: team-payments", "owner: [team"}, CodeSyntax},
 		{"unknown key", change{refunds, "sensitivity:", "sensitivty:"}, CodeUnknownKey},
@@ -103,6 +111,20 @@ func mistakes() []struct {
 		{"node of an unknown app", change{mainFile, "apps: [stripe, reports]", "apps: [strpe]"}, CodeUnknownName},
 		{"node's identities are one", change{mainFile, "gw/listener", "gw/sidecar"}, CodeDuplicate},
 		{"unknown environment", change{mainFile, "environment: prod", "environment: production"}, CodeUnknownName},
+		{"trust domain of an unknown environment", change{mainFile, "environments: [prod, staging]}", "environments: [production]}"}, CodeUnknownName},
+		{"trust domain twice", change{mainFile, "trust_domains:", "trust_domains:\n  - {name: acme.example, environments: [prod]}"}, CodeDuplicate},
+		{"trust domain that is none", change{mainFile, "name: acme.example", "name: Acme.example"}, CodeValue},
+		{"trust domain without an environment", change{mainFile, "{name: acme.example, environments: [prod, staging]}", "{name: acme.example, environments: []}"}, CodeValue},
+		{"gateway of an unlisted trust domain", change{mainFile, "spiffe://acme.example/gw/sidecar", "spiffe://partner.example/gw/sidecar"}, CodeUnknownName},
+		{"gateway where its trust domain does not count", change{mainFile, "environments: [prod, staging]}", "environments: [staging]}"}, CodeNobody},
+		{"workload of an unlisted trust domain", change{reports, "spiffe://acme.example/ns/data/sa/reporter\"]", "spiffe://partner.example/ns/data/sa/reporter\"]"}, CodeUnknownName},
+		{"owned workload of an unlisted trust domain", change{mainFile, "spiffe://acme.example/ns/pay/*", "spiffe://partner.example/ns/pay/*"}, CodeUnknownName},
+		{"owned workload that is none", change{mainFile, "spiffe://acme.example/ns/pay/*", "spiffe://acme.example/ns/p*"}, CodeValue},
+		{"owned workload twice", change{mainFile, "/ns/data/*", "/ns/pay/*"}, CodeDuplicate},
+		{"owned workload without an owner", change{mainFile, "/ns/pay/*\", owner: team-payments}", "/ns/pay/*\"}"}, CodeMissing},
+		{"app in another environment than its node", change{web, "owner: team-data", "owner: team-data\nenvironments: [staging]"}, CodeValue},
+		{"app in an unknown environment", change{web, "owner: team-data", "owner: team-data\nenvironments: [production]"}, CodeUnknownName},
+		{"entitlement where its app is not", change{reports, "app: reports", "app: reports\nenvironments: [test]"}, CodeUnknownName},
 		{"account of two persons", change{mainFile, "user:idp:bob", "user:idp:alice"}, CodeDuplicate},
 		{"workload as an account", change{mainFile, "user:idp:bob", "spiffe://acme.example/bob"}, CodeValue},
 		{"signer who is nobody", change{mainFile, "{person: carol, key", "{person: carl, key"}, CodeUnknownName},

@@ -34,6 +34,7 @@ type App struct {
 	Identity    []IdentityHeader
 	Assert      bool              // it is told in a signed token who calls
 	StepUp      map[string]StepUp // by entitlement
+	Here        *Place            // what of it counts at this gateway; nil: all of it
 }
 
 // StepUp is what an entitlement asks of a person's login (RFC 9470).

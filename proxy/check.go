@@ -164,7 +164,7 @@ func (c *Checker) decide(ctx context.Context, v *ruling, m *authv3.CheckRequest)
 	if err != nil || own != nil {
 		return own, err
 	}
-	for _, step := range [...]func(*ruling) error{c.classify, c.findGrant, c.stepUp} {
+	for _, step := range [...]func(*ruling) error{c.countsHere, c.classify, c.findGrant, c.stepUp} {
 		if err := step(v); err != nil {
 			return nil, err
 		}

@@ -154,6 +154,7 @@ func (t *Table) putApp(d *draft, r *feed.Resource) *feed.Nack {
 	if err != nil {
 		return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
 	}
+	a.Here = placeOf(r.GetApp().GetPlaces(), t.sidecar)
 	if err := t.admit(a); err != nil {
 		return feed.Refuse(r, grant.ReasonOf(err), err.Error())
 	}

@@ -200,7 +200,7 @@ func (s *sidecar) memory() error {
 	}); err != nil {
 		return err
 	}
-	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Describe: s.describe, Log: s.log})
+	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Sidecar: s.c.Identity.Sidecar.ID, Describe: s.describe, Log: s.log})
 	return err
 }
 

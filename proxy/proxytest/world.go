@@ -24,6 +24,9 @@ const Alice = "user:idp:3f1c"
 // Noon is the control plane's time when a World begins.
 func Noon() time.Time { return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC) }
 
+// Sidecar is whose gateway a World is of.
+const Sidecar = "spiffe://acme.example/gw/sidecar"
+
 // World is a table whose feed and boot clock a test plays. Its methods are safe
 // for concurrent use.
 type World struct {
@@ -57,7 +60,7 @@ func NewEmptyWorld(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock}); err != nil {
+	if w.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock, Sidecar: Sidecar}); err != nil {
 		t.Fatal(err)
 	}
 	return w

@@ -70,15 +70,16 @@ func TestTracesLeadFromRequestToAction(t *testing.T) {
 		kind  string
 		grant func() api.Grant
 		who   *api.Client
+		name  string
 		app   *env.Recorder
 		try   func(...string) answer
 		spans []trace.Name
 	}{
-		{"web, direct", func() api.Grant { return p.mayRead(t, "/daily", time.Minute) }, p.reporter, p.Reports, func(h ...string) answer {
+		{"web, direct", func() api.Grant { return p.mayRead(t, "/daily", time.Minute) }, p.reporter, "reporter", p.Reports, func(h ...string) answer {
 			a, _ := reporter.send(t, http.MethodGet, reportsURL("/daily/canary-path?canary-query=1"), nil, h...)
 			return a
 		}, []trace.Name{trace.ActionSpan, trace.Check, trace.Intent, trace.Outcome}},
-		{"stripe, by the hop", func() api.Grant { return p.mayRefund(t, "ch_canary", time.Minute) }, p.refunder, p.Stripe, func(h ...string) answer {
+		{"stripe, by the hop", func() api.Grant { return p.mayRefund(t, "ch_canary", time.Minute) }, p.refunder, "refunder", p.Stripe, func(h ...string) answer {
 			a, _ := refunder.send(t, http.MethodPost, stripeURL("/v1/refunds"), url.Values{"charge": {"ch_canary"}, "amount": {"4217"}}, append(h, "Authorization", "Bearer "+callersKey)...)
 			return a
 		}, []trace.Name{trace.ActionSpan, trace.Check, trace.Intent, trace.Reserve, trace.Upstream, trace.Outcome}},
@@ -93,7 +94,7 @@ func TestTracesLeadFromRequestToAction(t *testing.T) {
 			continued := last(c.app)
 			request := p.requestOf(t, c.who, g)
 			asked, _ := trace.OfRequest(request)
-			shown := p.shown(t, c.who, g.ID, own.Action, continued.Action)
+			shown := p.shown(t, c.who, c.name, g.ID, own.Action, continued.Action)
 			if shown[request.String()] != asked.String() {
 				t.Errorf("mayfly trace leads to %q for the request, want %s", shown[request.String()], asked)
 			}
@@ -134,7 +135,7 @@ func TestTracesLeadFromRequestToAction(t *testing.T) {
 // canaries are what must not leave in any span.
 func canaries(p *traced) []string {
 	return []string{
-		"canary", "4217", "order 17", "bob", "alice", callersKey, env.RefundsKey, env.ReadKey, "Bearer",
+		"canary", "order 17", "bob", "alice", callersKey, env.RefundsKey, env.ReadKey, "Bearer",
 		env.RefunderID, env.ReporterID, "/daily", p.Public,
 	}
 }
@@ -173,7 +174,7 @@ func (p *traced) requestOf(t *testing.T, who *api.Client, g api.Grant) grant.Req
 
 // shown waits until the record has the actions, and returns the trace ids that mayfly
 // trace prints, in both of its forms.
-func (p *traced) shown(t *testing.T, who *api.Client, id string, actions ...string) map[string]string {
+func (p *traced) shown(t *testing.T, who *api.Client, name, id string, actions ...string) map[string]string {
 	t.Helper()
 	var out api.Trace
 	eventually(t, "the record of the actions", func() error {
@@ -188,7 +189,24 @@ func (p *traced) shown(t *testing.T, who *api.Client, id string, actions ...stri
 		}
 		return nil
 	})
-	return out.TraceIDs
+	table, err := p.CLI(t.Context(), name, "trace", id)
+	if err != nil || table.Exit != 0 {
+		t.Fatalf("%s, %v", table.Text(), err)
+	}
+	for of, traceID := range out.TraceIDs {
+		if !strings.Contains(table.Stdout, traceID) {
+			t.Errorf("mayfly trace does not print %s of %s:\n%s", traceID, of, table.Stdout)
+		}
+	}
+	document, err := p.CLI(t.Context(), name, "trace", id, "-o", "json")
+	if err != nil || document.Exit != 0 {
+		t.Fatalf("%s, %v", document.Text(), err)
+	}
+	var printed api.Trace
+	if err := json.Unmarshal([]byte(document.Stdout), &printed); err != nil {
+		t.Fatal(err)
+	}
+	return printed.TraceIDs
 }
 
 // TestEnvoyLeavesTracesToUs: what callers send in place of a trace, through a real

@@ -56,6 +56,8 @@ func (w *work) activate(ctx context.Context, r *Request, d policy.Decision, how 
 	if _, err := w.leaf(ctx, audit.TypeGrantCreated, g.ID.String(), body, g.ID.String(), r.ID.String()); err != nil {
 		return err
 	}
-	w.put(g.Scope.App, grantResource(g, d.Expansion.Params, d.Expansion.Catalogue))
+	if err := w.putGrant(ctx, *r, g, d.Expansion.Params, d.Expansion.Catalogue); err != nil {
+		return err
+	}
 	return w.tell(ctx, EventGranted, g.ID.String())
 }

@@ -57,6 +57,7 @@ type BasisStep struct {
 	Any    []string `json:"any"`
 	Count  string   `json:"count"`
 	Within string   `json:"within_s"`
+	Signed bool     `json:"signed,omitempty"`
 }
 
 // basisOf writes a decision down.
@@ -71,7 +72,7 @@ func basisOf(when string, set *policy.Set, d policy.Decision) (BasisDecision, er
 		b.Reasons = append(b.Reasons, BasisReason{Code: r.Code, File: r.File, Line: strconv.Itoa(r.Line), Text: r.Text})
 	}
 	for _, s := range d.Steps {
-		b.Steps = append(b.Steps, BasisStep{Any: s.Any, Count: strconv.Itoa(s.Count), Within: seconds(s.Within)})
+		b.Steps = append(b.Steps, BasisStep{Any: s.Any, Count: strconv.Itoa(s.Count), Within: seconds(s.Within), Signed: s.Signed})
 	}
 	what, err := offerOf(set, d).substance()
 	if err != nil {
@@ -161,13 +162,13 @@ func inputOf(in policy.Inputs) (policy.Input, error) {
 func stepsOf(in []policy.Step) []Step {
 	out := make([]Step, len(in))
 	for i, s := range in {
-		out[i] = Step{Any: slices.Clone(s.Any), Count: s.Count, Within: s.Within}
+		out[i] = Step{Any: slices.Clone(s.Any), Count: s.Count, Within: s.Within, Signed: s.Signed}
 	}
 	return out
 }
 
 func sameSteps(a, b []Step) bool {
 	return slices.EqualFunc(a, b, func(x, y Step) bool {
-		return x.Count == y.Count && x.Within == y.Within && slices.Equal(x.Any, y.Any)
+		return x.Count == y.Count && x.Within == y.Within && x.Signed == y.Signed && slices.Equal(x.Any, y.Any)
 	})
 }

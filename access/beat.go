@@ -42,10 +42,16 @@ func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error)
 	if err != nil {
 		return feed.Pulse{}, err
 	}
-	if out.Checkpoint, err = s.sign(seen); err != nil {
+	signed, err := s.signSized(seen)
+	if err != nil {
+		return feed.Pulse{}, err
+	}
+	out.Checkpoint = signed.note
+	if out.Leaves, err = s.showLeaves(ctx, beats, signed.size); err != nil {
 		return feed.Pulse{}, err
 	}
 	s.spools.heard(beats, out.Time)
+	s.bundles.heard(beats, out.Time)
 	return out, nil
 }
 

@@ -48,16 +48,22 @@ func (s *Service) Checkpoint(ctx context.Context) ([]byte, error) {
 // meanwhile. It is never called inside a transaction: what does not commit is
 // not signed.
 func (s *Service) sign(t tree) ([]byte, error) {
+	c, err := s.signSized(t)
+	return c.note, err
+}
+
+// signSized is sign, and says how many leaves the checkpoint has.
+func (s *Service) signSized(t tree) (signedCheckpoint, error) {
 	s.signMu.Lock()
 	defer s.signMu.Unlock()
 	if s.signed.note != nil && t.size <= s.signed.size {
-		return s.signed.note, nil
+		return s.signed, nil
 	}
 	note, err := s.signer.Sign(t.size, t.root)
 	if err != nil {
-		return nil, err
+		return signedCheckpoint{}, err
 	}
 	s.signed = signedCheckpoint{t.size, note}
 	s.published(note)
-	return note, nil
+	return s.signed, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/proof"
 )
 
 // RequestState is where a request stands. It is stored, and moves only from
@@ -56,6 +57,7 @@ type Step struct {
 	Any    []string      `json:"any"` // group:<source>/<name>, a person's name, or a workload
 	Count  int           `json:"count"`
 	Within time.Duration `json:"within"`
+	Signed bool          `json:"signed,omitempty"` // each with the approver's signature
 }
 
 // Approval is one person's word on one revision of a request, given on the
@@ -70,5 +72,6 @@ type Approval struct {
 	OfferDigest string
 	Approves    bool // false: denies
 	Reason      string
+	Signature   proof.Signature // of the Offer's digest; none where policy asks for none
 	At          time.Time
 }

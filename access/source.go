@@ -103,8 +103,8 @@ func (s Source) Leave(ctx context.Context, i feed.Instance) {
 	s.log.InfoContext(ctx, "instance left", "instance", i.String())
 }
 
-// Snapshot reads the apps, their live grants and sessions, and the position, in
-// one transaction.
+// Snapshot reads the apps, their live grants and sessions, the keys of tokens, and
+// the position, in one transaction.
 func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, error) {
 	var out feed.Snapshot
 	err := s.store.View(ctx, func(tx Tx) error {
@@ -126,14 +126,15 @@ func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, err
 				continue
 			}
 			out.Resources = append(out.Resources, appResource(set, a, s.console))
-			if out.Resources, err = liveGrants(ctx, tx, name, out.Resources); err != nil {
+			if out.Resources, err = s.liveGrants(ctx, tx, set, name, out.Resources); err != nil {
 				return err
 			}
 			if out.Resources, err = liveSessions(ctx, tx, set, a, out.Resources); err != nil {
 				return err
 			}
 		}
-		return nil
+		out.Resources, err = s.keysTold(ctx, tx, out.Resources)
+		return err
 	})
 	if err != nil {
 		return feed.Snapshot{}, err
@@ -144,15 +145,21 @@ func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, err
 // grantPage is how many grants one read takes.
 const grantPage = 500
 
-// liveGrants appends the resources of an app's live grants.
-func liveGrants(ctx context.Context, tx Tx, app string, out []*feed.Resource) ([]*feed.Resource, error) {
-	err := eachLive(ctx, tx, GrantFilter{App: app}, func(g grant.Grant) error {
+// liveGrants appends what proves the policy in force, and the resources of an app's
+// live grants with what proves theirs.
+func (s Source) liveGrants(ctx context.Context, tx Tx, set *policy.Set, app string, out []*feed.Resource) ([]*feed.Resource, error) {
+	told := fed{}
+	out, err := told.add(ctx, tx, set.Commit(), app, out)
+	if err != nil {
+		return out, err
+	}
+	err = eachLive(ctx, tx, GrantFilter{App: app}, func(g grant.Grant) error {
 		_, params, catalogue, err := tx.Grants().Fed(ctx, g.ID)
 		if err != nil {
 			return fmt.Errorf("grant %s: %w", g.ID, err)
 		}
-		out = append(out, grantResource(g, params, catalogue))
-		return nil
+		out, err = s.proveLive(ctx, tx, set, g, grantResource(g, params, catalogue), told, out)
+		return err
 	})
 	return out, err
 }

@@ -54,6 +54,9 @@ type Tx interface {
 	Keys() KeyStore
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
+	Tokens() TokenStore
+	TokenKeys() TokenKeyStore
+	Proofs() ProofStore
 }
 
 // HeadStore keeps the feed's position: the last one that changed what instances hold.

@@ -11,6 +11,7 @@ import (
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/proof"
 )
 
 // approvalGiven is the body of the leaf approval.given.
@@ -20,7 +21,8 @@ type approvalGiven struct {
 	Revision string `json:"revision"`
 	Step     string `json:"step"` // from 1
 	Approver string `json:"approver"`
-	Offer    string `json:"offer"` // SHA-256 of the Offer's bytes, as shown
+	Offer    string `json:"offer"`               // SHA-256 of the Offer's bytes, as shown
+	Signed   string `json:"signature,omitempty"` // SHA-256 of the approver's signature, if there is one
 }
 
 // Approve gives the caller's approval of a pending request, for the Offer whose
@@ -28,26 +30,14 @@ type approvalGiven struct {
 // policy again and makes the grant; if policy says no by then, the answer is the
 // request as denied, policy_changed.
 func (s *Service) Approve(ctx context.Context, c Caller, id grant.RequestID, offerDigest, reason string) (Request, error) {
-	return s.answer(ctx, c, id, reason, func(w *work, set *policy.Set, r *Request) error {
-		if offerDigest != r.OfferDigest {
-			return fault(CodeStaleOffer, "mayfly show "+r.ID.String(), "the digest is not that of the offer of %s: look at it again", r.ID)
-		}
-		a, err := w.speak(ctx, set, c, r, true, reason)
-		if err != nil {
-			return err
-		}
-		if err := w.approvalLeaf(ctx, a); err != nil {
-			return err
-		}
-		return w.advance(ctx, set, r, a.Step)
-	})
+	return s.ApproveSigned(ctx, c, id, offerDigest, reason, proof.Signature{})
 }
 
 // Deny refuses a pending request: one person of the step that it waits for is
 // enough. The words stand in the request's Approvals.
 func (s *Service) Deny(ctx context.Context, c Caller, id grant.RequestID, reason string) (Request, error) {
 	return s.answer(ctx, c, id, reason, func(w *work, set *policy.Set, r *Request) error {
-		if _, err := w.speak(ctx, set, c, r, false, reason); err != nil {
+		if _, err := w.speak(ctx, set, c, r, false, reason, proof.Signature{}); err != nil {
 			return err
 		}
 		return w.finishRequest(ctx, r, Denied, audit.TypeRequestDenied, CodeRefused, "an approver said no", c.Principal)
@@ -189,14 +179,14 @@ func approvals(r Request, said []Approval, step int) int {
 }
 
 // speak stores one person's word on r.
-func (w *work) speak(ctx context.Context, set *policy.Set, c Caller, r *Request, approves bool, reason string) (Approval, error) {
+func (w *work) speak(ctx context.Context, set *policy.Set, c Caller, r *Request, approves bool, reason string, signature proof.Signature) (Approval, error) {
 	said, err := w.tx.Approvals().List(ctx, r.ID)
 	if err != nil {
 		return Approval{}, fmt.Errorf("approvals: %w", err)
 	}
 	a := Approval{
 		ID: w.minter.NewApprovalID(w.now), Request: r.ID, Revision: r.Revision, Step: currentStep(*r, said),
-		Approver: c.Principal, Person: set.PersonOf(c.Principal), OfferDigest: r.OfferDigest, Approves: approves, Reason: reason, At: w.now,
+		Approver: c.Principal, Person: set.PersonOf(c.Principal), OfferDigest: r.OfferDigest, Approves: approves, Reason: reason, Signature: signature, At: w.now,
 	}
 	err = w.tx.Approvals().Insert(ctx, a)
 	if errors.Is(err, ErrExists) {
@@ -214,9 +204,13 @@ func (w *work) approvalLeaf(ctx context.Context, a Approval) error {
 	if err != nil {
 		return err
 	}
+	signed, err := signatureHash(a.Signature)
+	if err != nil {
+		return err
+	}
 	_, err = w.leaf(ctx, audit.TypeApprovalGiven, a.Request.String(), approvalGiven{
 		Approval: a.ID.String(), Request: a.Request.String(), Revision: strconv.Itoa(a.Revision), Step: strconv.Itoa(a.Step + 1),
-		Approver: name, Offer: a.OfferDigest,
+		Approver: name, Offer: a.OfferDigest, Signed: signed,
 	}, a.Request.String(), a.ID.String())
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/proof"
 )
 
 // PolicyCommit is a policy that may enter into force: its ancestry and signature
@@ -26,6 +27,9 @@ type PolicyCommit struct {
 	// After is the commit in force that the ancestry was checked against, "" if
 	// there was none. Another one by now is ErrPolicyMoved.
 	After string
+	// Proof is what proves the commit to gateways; none if it is not signed. Git's
+	// objects are not believed here: a gateway checks them.
+	Proof proof.Objects
 }
 
 // ErrPolicyMoved says that another policy entered into force meanwhile: check
@@ -112,6 +116,9 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 	if err != nil {
 		return nil, fmt.Errorf("store policy: %w", err)
 	}
+	if err := w.keepProof(ctx, set, c.Proof); err != nil {
+		return nil, err
+	}
 	if err := w.retarget(ctx, set); err != nil {
 		return nil, err
 	}
@@ -133,7 +140,7 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 		return nil, err
 	}
 	w.tellApps(before, set)
-	return ended, nil
+	return ended, w.tellProofs(ctx, set)
 }
 
 // retarget notes what running instances may front from now on. What they fronted
@@ -184,6 +191,20 @@ func (w *work) tellApps(before, set *policy.Set) {
 	if before == nil || !sameNodes(before.Nodes(), set.Nodes()) {
 		w.delta(everyApp)
 	}
+}
+
+// tellProofs puts what proves set on the feed, for each app where approvals are signed.
+func (w *work) tellProofs(ctx context.Context, set *policy.Set) error {
+	for _, a := range set.Apps() {
+		r, err := proofResource(ctx, w.tx, set.Commit(), a.Name)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			w.put(a.Name, r)
+		}
+	}
+	return nil
 }
 
 func sameNodes(a, b []policy.Node) bool {

@@ -16,21 +16,31 @@ import (
 func (a *app) approveCommand() *cobra.Command {
 	var reason string
 	var yes bool
+	var sign signing
 	cmd := &cobra.Command{
 		Use: "approve REQUEST", Short: "Look at a request and approve it",
 		Long: `Shows the offer of a request exactly as its bytes say, makes their SHA-256, asks,
 and approves that. If the offer changes meanwhile the approval does not count.
-Without a terminal --yes must be given.`,
+Without a terminal --yes must be given.
+
+Where policy says approve: {signed: true}, the digest is signed with an SSH key that
+people: lists for you: a key file, or through the agent by its public key or where it
+has a passphrase. Elsewhere, ssh-keygen makes the same signature:
+  printf %s DIGEST | ssh-keygen -Y sign -n mayfly-approval -f KEY > approval.sig`,
 		Example: `  mayfly requests --waiting
   mayfly approve req_01JZZZZZZZZZZZZZZZZZZZZZZZ
-  mayfly approve req_01JZZZZZZZZZZZZZZZZZZZZZZZ --yes --reason "order 17 checked"`,
+  mayfly approve req_01JZZZZZZZZZZZZZZZZZZZZZZZ --yes --reason "order 17 checked"
+  mayfly approve req_01JZZZZZZZZZZZZZZZZZZZZZZZ --sign-with ~/.ssh/id_ed25519`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			return a.decide(cmd.Context(), args[0], reason, yes, verdict{"Approve this?", (*api.Client).Approve})
+			return a.decide(cmd.Context(), args[0], reason, yes, verdict{"Approve this?", (*api.Client).Approve, sign})
 		}),
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, in words that are kept with the approval")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().StringVar(&sign.key, "sign-with", "", "SSH key `FILE` to sign the approval with")
+	cmd.Flags().StringVar(&sign.signature, "signature", "", "`FILE` with a signature that ssh-keygen made of the offer's digest")
+	cmd.MarkFlagsMutuallyExclusive("sign-with", "signature")
 	return cmd
 }
 
@@ -42,7 +52,7 @@ func (a *app) denyCommand() *cobra.Command {
 		Example: `  mayfly deny req_01JZZZZZZZZZZZZZZZZZZZZZZZ --reason "ask the customer first"`,
 		Args:    cobra.ExactArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			return a.decide(cmd.Context(), args[0], reason, yes, verdict{"Deny this?", (*api.Client).Deny})
+			return a.decide(cmd.Context(), args[0], reason, yes, verdict{"Deny this?", (*api.Client).Deny, signing{}})
 		}),
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, in words that the requester reads")
@@ -54,6 +64,7 @@ func (a *app) denyCommand() *cobra.Command {
 type verdict struct {
 	question string
 	send     func(*api.Client, context.Context, string, api.Verdict) (api.Request, error)
+	sign     signing
 }
 
 func (a *app) decide(ctx context.Context, id, reason string, yes bool, v verdict) error {
@@ -90,7 +101,13 @@ func (a *app) decide(ctx context.Context, id, reason string, yes bool, v verdict
 			return exit{exitError}
 		}
 	}
-	done, err := v.send(client, ctx, id, api.Verdict{OfferSHA256: offer.digest, Reason: reason})
+	said := api.Verdict{OfferSHA256: offer.digest, Reason: reason}
+	if !v.sign.isZero() {
+		if said.Signature, err = v.sign.sign(offer.digest, a.c.Getenv("SSH_AUTH_SOCK")); err != nil {
+			return err
+		}
+	}
+	done, err := v.send(client, ctx, id, said)
 	if err != nil {
 		return err
 	}

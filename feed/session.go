@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -199,7 +200,13 @@ func (s *session) delta(ctx context.Context, d *Delta) error {
 	if err != nil {
 		return fmt.Errorf("%w: apply %d: %w", errResync, d.GetRevision(), err)
 	}
-	return s.answer(r, nacks, d.GetResources())
+	if err := s.answer(r, nacks, d.GetResources()); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(d.GetResources(), func(r *Resource) bool { return r.GetGrant().GetRecorded() != nil }) {
+		return s.ping() // at once: a grant with a proof counts once its leaf was shown
+	}
+	return nil
 }
 
 // answer acknowledges what the Sink took in, and refuses what it refused.

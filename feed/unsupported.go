@@ -13,6 +13,8 @@ const (
 	KindApp     = "app"
 	KindGrant   = "grant"
 	KindSession = "session"
+	KindKey     = "key"
+	KindProof   = "proof"
 )
 
 // KindOf returns the kind of r, "" for one that this binary does not know.
@@ -24,6 +26,10 @@ func KindOf(r *Resource) string {
 		return KindGrant
 	case *Resource_Session:
 		return KindSession
+	case *Resource_Key:
+		return KindKey
+	case *Resource_Proof:
+		return KindProof
 	default:
 		return ""
 	}

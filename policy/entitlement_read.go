@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/identity"
@@ -11,8 +12,8 @@ import (
 func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
-		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "tests"},
-		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "onward", "persona", "renew", "review", "streams", "window"},
+		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "step_up", "tests", "environments"},
+		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
 		return
@@ -26,6 +27,8 @@ func (l *loader) readEntitlement(n *node) {
 	}
 	e.Owner = l.name(f.need("owner"), "owner", false)
 	l.readEntitlementApp(e, f.need("app"))
+	e.Environments = l.readEnvironments(f.opt("environments"))
+	l.checkEnvironments(e, f.opt("environments"))
 	e.Params = l.readParams(f.opt("params"))
 	e.lines.params = lineOf(f.opt("params"), n)
 	before := len(l.errs)
@@ -37,10 +40,39 @@ func (l *loader) readEntitlement(n *node) {
 	l.readGrant(e, f.need("grant"))
 	l.readRequest(e, f.need("request"))
 	l.readApprove(e, f.need("approve"))
+	l.readOnward(e, f.opt("onward"))
+	l.readStepUp(e, f.opt("step_up"))
 	l.readTests(e, f.opt("tests"))
 	if e.Name != "" {
 		l.set.entitlements[e.Name] = e
 	}
+}
+
+// maxACR is the longest name of an authentication context, in bytes.
+const maxACR = 128
+
+// readStepUp reads what is asked of a person's login. Workloads log in nowhere, so
+// whoever may ask must be a person.
+func (l *loader) readStepUp(e *Entitlement, n *node) {
+	if n == nil {
+		return
+	}
+	f := l.object(n, schema{what: "step_up", known: []string{"acr", "max_age"}})
+	out := &StepUp{ACR: l.texts(f.opt("acr"), "acr"), MaxAge: l.duration(f.opt("max_age"), "max_age")}
+	for _, name := range out.ACR {
+		if len(name) > maxACR || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			l.fail(n, CodeValue, "step_up.acr: %q, want names without spaces, quotes and backslashes", name)
+		}
+	}
+	if len(out.ACR) == 0 && out.MaxAge == 0 {
+		l.fail(n, CodeMissing, "step_up: want acr, max_age or both")
+	}
+	for _, s := range e.Who {
+		if s.kind() == identity.KindWorkload {
+			l.fail(n, CodeValue, "step_up: %s may ask, and a workload logs in nowhere", s)
+		}
+	}
+	e.StepUp = out
 }
 
 func lineOf(n, or *node) int {
@@ -89,6 +121,16 @@ func (l *loader) readEntitlementApp(e *Entitlement, n *node) {
 		return
 	}
 	e.App = name
+}
+
+// checkEnvironments keeps an entitlement inside its app's environments.
+func (l *loader) checkEnvironments(e *Entitlement, n *node) {
+	in := l.set.apps[e.App].Environments
+	for i, name := range e.Environments {
+		if len(in) > 0 && !slices.Contains(in, name) && i < len(n.items) {
+			l.fail(n.items[i], CodeNobody, "environments: %s is not in %s, only in %s", e.App, name, strings.Join(in, " and "))
+		}
+	}
 }
 
 // checkParamsUsed refuses a parameter that bounds nothing: approvers would read
@@ -176,7 +218,7 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 	if n == nil {
 		return
 	}
-	f := l.object(n, schema{what: "approve", known: []string{"auto", "steps"}, later: []string{"break_glass", "delegate", "escalate", "webhook"}})
+	f := l.object(n, schema{what: "approve", known: []string{"auto", "steps", "signed"}, later: []string{"break_glass", "delegate", "escalate", "webhook"}})
 	if f == nil {
 		return
 	}
@@ -187,13 +229,41 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 			e.auto = l.compile(e, when)
 		}
 	}
+	e.Signed = l.boolean(f.opt("signed"), "signed")
 	if at := f.opt("steps"); at != nil {
 		for _, item := range l.list(at, "steps") {
-			e.Steps = append(e.Steps, l.readStep(item))
+			s := l.readStep(item)
+			if s.Signed = e.Signed; e.Signed {
+				l.checkSigned(s, item)
+			}
+			e.Steps = append(e.Steps, s)
 		}
+	}
+	switch {
+	case e.Signed && f.has("auto"):
+		l.fail(n, CodeValue, "approve: signed: true and auto: a rule signs nothing, leave one of them out")
+	case e.Signed && e.App == OwnApp:
+		l.fail(n, CodeValue, "approve: signed: true is for what gateways check, and the app %s is behind none", OwnApp)
 	}
 	if !f.has("auto") && !f.has("steps") {
 		l.fail(n, CodeNobody, "approve: neither auto nor steps: nobody could ever approve")
+	}
+}
+
+// checkSigned refuses approvers of a signed step whom a gateway could not find in
+// the signed files: it reads persons and their keys there, and no file says who is
+// in a group.
+func (l *loader) checkSigned(s Step, at *node) {
+	for _, text := range s.Any {
+		switch who, err := ParseSubject(text); {
+		case err != nil:
+		case who.IsGroup():
+			l.fail(at, CodeValue, "any: %s is a group, and with signed: true only persons of people: approve: Git cannot prove who is in a group", text)
+		case who.person.IsZero():
+			l.fail(at, CodeValue, "any: %s is an account; with signed: true name its person under people:, with keys:", text)
+		case len(l.set.keys[text]) == 0:
+			l.fail(at, CodeNobody, "any: %s has no keys: under people: in %s, and so can sign nothing", text, mainFile)
+		}
 	}
 }
 

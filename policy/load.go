@@ -20,6 +20,9 @@ type Options struct {
 	Credentialed func(kind string) bool
 	// GroupSources are the names that group:<source>/… may begin with. Nil: not checked.
 	GroupSources []string
+	// ApproverKey reports what is wrong with a key of people:, by its sort and text.
+	// Nil: not checked.
+	ApproverKey func(sort, text string) error
 	// Commit is where the files are from, for Set.Commit.
 	Commit string
 	// Dev accepts plain http upstreams on a loopback address.
@@ -65,6 +68,7 @@ func newSet(files map[string][]byte, commit string) *Set {
 		entitlements: map[string]*Entitlement{},
 		people:       map[identity.Principal]identity.Person{},
 		accounts:     map[string][]identity.Principal{},
+		keys:         map[string][]ApproverKey{},
 	}
 }
 

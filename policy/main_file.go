@@ -14,7 +14,7 @@ import (
 func (l *loader) readMain(n *node) {
 	f := l.object(n, schema{
 		what:  mainFile,
-		known: []string{"organisation", "caps", "environments", "nodes", "people", "signers", "security"},
+		known: []string{"organisation", "caps", "environments", "trust_domains", "nodes", "workloads", "people", "signers", "security"},
 		later: []string{"agents", "budgets", "bundles", "callers", "channels", "conflicts", "exceptions", "personas", "review", "risk", "streams"},
 	})
 	l.set.organisation = l.name(f.need("organisation"), "organisation", false)
@@ -28,6 +28,8 @@ func (l *loader) readMain(n *node) {
 		}
 		l.set.environments = append(l.set.environments, e)
 	}
+	l.readTrustDomains(f.opt("trust_domains"))
+	l.readOwned(f.opt("workloads"))
 	if nodes := f.opt("nodes"); nodes != nil {
 		for _, item := range l.list(nodes, "nodes") {
 			l.readNode(item)
@@ -52,7 +54,7 @@ func (l *loader) readPeople(n *node) {
 		return
 	}
 	for _, item := range l.list(n, "people") {
-		f := l.object(item, schema{what: "people", known: []string{"person", "accounts"}})
+		f := l.object(item, schema{what: "people", known: []string{"person", "accounts", "keys"}})
 		at := f.need("person")
 		name := l.text(at, "person")
 		person, err := identity.NamedPerson(name)
@@ -70,6 +72,7 @@ func (l *loader) readPeople(n *node) {
 		for _, a := range accounts {
 			l.readAccount(a, person)
 		}
+		l.readApproverKeys(f.opt("keys"), person)
 	}
 }
 
@@ -89,6 +92,44 @@ func (l *loader) readAccount(n *node, person identity.Person) {
 	}
 	l.set.people[p] = person
 	l.set.accounts[person.String()] = append(l.set.accounts[person.String()], p)
+}
+
+// readApproverKeys reads the keys that a person signs approvals with: one of ssh and
+// passkey each. What a key is, is for whoever checks signatures; a key of two
+// persons would let one approve as the other.
+func (l *loader) readApproverKeys(n *node, person identity.Person) {
+	if n == nil {
+		return
+	}
+	for _, item := range l.list(n, "keys") {
+		f := l.object(item, schema{what: "keys", known: []string{"ssh", "passkey"}})
+		if f == nil {
+			continue
+		}
+		if f.has("ssh") == f.has("passkey") {
+			l.fail(item, CodeValue, "keys: want either ssh or passkey")
+			continue
+		}
+		k := ApproverKey{Sort: "ssh", Text: l.text(f.opt("ssh"), "ssh")}
+		if f.has("passkey") {
+			k = ApproverKey{Sort: "passkey", Text: l.text(f.opt("passkey"), "passkey")}
+		}
+		if k.Text == "" {
+			continue
+		}
+		if l.o.ApproverKey != nil {
+			if err := l.o.ApproverKey(k.Sort, k.Text); err != nil {
+				l.fail(item, CodeValue, "keys: %v", err)
+				continue
+			}
+		}
+		for other, list := range l.set.keys {
+			if slices.Contains(list, k) {
+				l.fail(item, CodeDuplicate, "keys: the same key is there for %s", other)
+			}
+		}
+		l.set.keys[person.String()] = append(l.set.keys[person.String()], k)
+	}
 }
 
 func (l *loader) readSigners(n *node) {

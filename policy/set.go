@@ -17,6 +17,8 @@ type Set struct {
 	organisation   string
 	caps           Caps
 	environments   []string
+	domains        []TrustDomain
+	owned          []Owned
 	apps           map[string]App
 	hosts          map[string]string
 	catalogues     map[string]*scope.Catalogue // by app
@@ -24,6 +26,7 @@ type Set struct {
 	nodes          []Node
 	people         map[identity.Principal]identity.Person
 	accounts       map[string][]identity.Principal // by person's name
+	keys           map[string][]ApproverKey        // by person's name
 	signers        []Signer
 	security       identity.Group
 }
@@ -47,6 +50,12 @@ type Node struct {
 type Signer struct {
 	Person string // a name under people:
 	Key    string // an OpenSSH public key: algorithm and base64, no comment
+}
+
+// ApproverKey is a key with which a person signs approvals.
+type ApproverKey struct {
+	Sort string // ssh or passkey
+	Text string // an OpenSSH public key without comment, or a credential's id and key
 }
 
 // Digest returns the hex SHA-256 that names the files (contracts §6).
@@ -155,3 +164,7 @@ func (s *Set) PersonOf(p identity.Principal) identity.Person {
 func (s *Set) AccountsOf(person identity.Person) []identity.Principal {
 	return s.accounts[person.String()]
 }
+
+// ApproverKeys returns the keys with which a listed person signs approvals, in the
+// file's order.
+func (s *Set) ApproverKeys(person identity.Person) []ApproverKey { return s.keys[person.String()] }

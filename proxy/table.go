@@ -32,6 +32,9 @@ type TableConfig struct {
 	// Admit says whether the local configuration can serve an app: an error, best a
 	// Denial, refuses it (NACK), and the app is not held. Nil admits all.
 	Admit func(*App) error
+	// Sidecar is the SPIFFE ID of this gateway's sidecar, under which policy says what
+	// counts here. Empty: nothing does of an app of which policy says it.
+	Sidecar string
 	// Describe fills in what a Ping tells of the spools. Nil: nothing.
 	Describe func(*feed.Ping)
 	// Alarm is told of alarms, to be recorded. It must not block. Nil: the log only.
@@ -50,6 +53,7 @@ type Table struct {
 	lease       Lease
 	generations *Generations
 	admit       func(*App) error
+	sidecar     string
 	describe    func(*feed.Ping)
 	alarm       func(Alarm)
 	log         *slog.Logger
@@ -78,7 +82,7 @@ func NewTable(c TableConfig) (*Table, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Table{clock: c.Clock, generations: NewGenerations(), admit: c.Admit, describe: c.Describe, alarm: c.Alarm, log: c.Log}
+	t := &Table{clock: c.Clock, generations: NewGenerations(), admit: c.Admit, sidecar: c.Sidecar, describe: c.Describe, alarm: c.Alarm, log: c.Log}
 	t.state.Store(newState())
 	return t, nil
 }
@@ -170,6 +174,9 @@ func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, 
 	}
 	if err := t.fresh(s, h.grant.Scope.App); err != nil {
 		return nil, nil, err
+	}
+	if _, ok := s.signers.set.Lookup(v.kid); !ok && v.kid != "" {
+		return nil, nil, grant.Deny(grant.BadToken, "the key of the token was removed")
 	}
 	sitting, err := s.attend(v, now)
 	if err != nil {

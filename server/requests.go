@@ -11,6 +11,7 @@ import (
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/proof"
 )
 
 // pathID reads the {id} of a path. What is no id is answered like what is not there.
@@ -183,7 +184,7 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, c caller) error
 		return unprocessable("an approval is given on the SHA-256 of the offer's bytes", "")
 	}
 	return s.verdict(w, r, c, func(id grant.RequestID) error {
-		_, err := s.service.Approve(r.Context(), c.Caller, id, in.OfferSHA256, in.Reason)
+		_, err := s.service.ApproveSigned(r.Context(), c.Caller, id, in.OfferSHA256, in.Reason, signatureOf(in.Signature))
 		return err
 	})
 }
@@ -192,6 +193,9 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, c caller) error {
 	var in api.Verdict
 	if err := readJSON(w, r, &in); err != nil {
 		return err
+	}
+	if in.Signature != nil {
+		return unprocessable("a refusal is not signed", "")
 	}
 	return s.verdict(w, r, c, func(id grant.RequestID) error {
 		_, err := s.service.Deny(r.Context(), c.Caller, id, in.Reason)
@@ -222,6 +226,19 @@ func (s *Server) verdict(w http.ResponseWriter, r *http.Request, c caller, f fun
 	return s.answerRequest(w, r, c, http.StatusOK, id)
 }
 
+// signatureOf is an approver's signature as it came; what is wrong with it is said by
+// whoever checks it.
+func signatureOf(in *api.Signature) proof.Signature {
+	if in == nil {
+		return proof.Signature{}
+	}
+	out := proof.Signature{SSH: in.SSH}
+	if p := in.Passkey; p != nil {
+		out.Passkey = &proof.Assertion{CredentialID: p.ID, AuthenticatorData: p.AuthenticatorData, ClientData: p.ClientData, Signature: p.Signature}
+	}
+	return out
+}
+
 // requestOf is a request as the API shows it; parts that v lacks stay empty.
 func requestOf(v access.RequestView) api.Request {
 	who := func(p identity.Principal, person identity.Person) api.Who {
@@ -244,7 +261,7 @@ func requestOf(v access.RequestView) api.Request {
 				given++
 			}
 		}
-		out.Steps = append(out.Steps, api.Step{Any: slices.Clone(step.Any), Count: step.Count, Within: step.Within.String(), Given: given})
+		out.Steps = append(out.Steps, api.Step{Any: slices.Clone(step.Any), Count: step.Count, Within: step.Within.String(), Given: given, Signed: step.Signed})
 	}
 	for _, a := range v.Approvals {
 		out.Approvals = append(out.Approvals, api.Approval{

@@ -7,6 +7,7 @@ import (
 	"github.com/mayflyproxy/mayfly/app/stripe"
 	"github.com/mayflyproxy/mayfly/app/web"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/proof"
 	"github.com/mayflyproxy/mayfly/scope"
 )
 
@@ -43,6 +44,7 @@ func policyOptions() (policy.Options, error) {
 			_, ok := known[kind].(app.Credentialed)
 			return ok
 		},
-		Dev: true,
+		ApproverKey: proof.CheckKey,
+		Dev:         true,
 	}, nil
 }

@@ -95,7 +95,7 @@ func (l *policyLoop) take(ctx context.Context) error {
 		return err
 	}
 	result, err := l.service.ApplyPolicy(ctx, access.PolicyCommit{
-		Files: candidate.Files, Commit: candidate.Commit, Signer: candidate.Signer.Person, After: commit,
+		Files: candidate.Files, Commit: candidate.Commit, Signer: candidate.Signer.Person, After: commit, Proof: candidate.Proof,
 	})
 	var mistakes policy.Errors
 	if errors.As(err, &mistakes) {

@@ -12,7 +12,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
-	"github.com/pjbgf/sha1cd"
+
+	"github.com/mayflyproxy/mayfly/proof"
 )
 
 // Limits of a policy folder.
@@ -60,21 +61,11 @@ func (in *reader) object(t plumbing.ObjectType, name plumbing.Hash) (*plumbing.M
 
 // checkName reports whether b is what name names, and no made collision.
 func checkName(t plumbing.ObjectType, b []byte, name plumbing.Hash) error {
-	h, ok := sha1cd.New().(sha1cd.CollisionResistantHash)
-	if !ok {
-		return errors.New("no collision detection in this build")
-	}
-	if _, err := fmt.Fprintf(h, "%s %d\x00", t, len(b)); err != nil {
+	is, err := proof.Name(t.String(), b)
+	if err != nil {
 		return err
 	}
-	if _, err := h.Write(b); err != nil {
-		return err
-	}
-	sum, collision := h.CollisionResistantSum(nil)
-	switch {
-	case collision:
-		return errors.New("it is made to collide with another object")
-	case plumbing.Hash(sum) != name:
+	if is != name.String() {
 		return errors.New("its content is not what its name says")
 	}
 	return nil

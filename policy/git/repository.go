@@ -13,6 +13,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/proof"
 )
 
 // Options say where policy lies. Location and Branch are required.
@@ -38,6 +39,10 @@ type Candidate struct {
 	Files  map[string][]byte // by slash path below the folder
 	Signer policy.Signer     // zero if Signed is false
 	Signed bool              // false only with Options.Dev
+	// Proof are the objects by which somebody without the repository can check the
+	// signature and walk to the files: the commit, those between it and the one in
+	// force, and every folder on the way. The files are in Files.
+	Proof proof.Objects
 }
 
 // Open checks o and that there is a repository.
@@ -161,5 +166,6 @@ func (r *Repository) Candidate(ctx context.Context, inForce string, signers []po
 	if out.Files, err = in.files(ctx, tip, r.folder); err != nil {
 		return Candidate{}, err
 	}
-	return out, nil
+	out.Proof, err = in.evidence(ctx, inForce, tip, r.folder)
+	return out, err
 }

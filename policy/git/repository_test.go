@@ -36,6 +36,24 @@ type signing struct {
 	armour                     func(string) string
 }
 
+// sshsig and sshsigned are what a signature is made of (PROTOCOL.sshsig), after the
+// magic.
+type sshsig struct {
+	Version   uint32
+	PublicKey []byte
+	Namespace string
+	Reserved  string
+	Hash      string
+	Signature []byte
+}
+
+type sshsigned struct {
+	Namespace string
+	Reserved  string
+	Hash      string
+	Message   []byte
+}
+
 // repo is a real repository that a test writes to.
 type repo struct {
 	t    *testing.T

@@ -94,6 +94,18 @@ func parsed[T any](dst *T, parse func(string) (T, error)) sql.Scanner {
 	})
 }
 
+// parsedBlob reads bytes by their parser.
+func parsedBlob[T any](dst *T, parse func([]byte) (T, error)) sql.Scanner {
+	return scanner(func(src any) (err error) {
+		b, ok := src.([]byte)
+		if !ok {
+			return fmt.Errorf("want bytes, got %T", src)
+		}
+		*dst, err = parse(b)
+		return err
+	})
+}
+
 // nullable is the text of an id that may be none, as NULL.
 func nullable(s string) any {
 	if s == "" {
@@ -128,6 +140,25 @@ func asHash(dst *[32]byte) sql.Scanner {
 		}
 		copy(dst[:], b)
 		return nil
+	})
+}
+
+// hashIf writes a hash that may be none, as an empty blob.
+func hashIf(h [32]byte) []byte {
+	if h == [32]byte{} {
+		return []byte{}
+	}
+	return h[:]
+}
+
+// ifHash reads what hashIf wrote.
+func ifHash(dst *[32]byte) sql.Scanner {
+	return scanner(func(src any) error {
+		if b, ok := src.([]byte); ok && len(b) == 0 {
+			*dst = [32]byte{}
+			return nil
+		}
+		return asHash(dst).Scan(src)
 	})
 }
 

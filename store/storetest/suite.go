@@ -63,6 +63,9 @@ func Run(t *testing.T, open Opener) {
 		{"idempotency keys", testKeys},
 		{"outbox", testOutbox},
 		{"quarantines", testQuarantines},
+		{"tokens", testTokens},
+		{"token keys", testTokenKeys},
+		{"proofs", testProofs},
 		{"large values", testLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 const (
@@ -75,11 +76,12 @@ func (a *app) connect(ctx context.Context) (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.person(server, s.Secret)
+	return a.person(server, s.Secret, s.Key)
 }
 
-// person returns a client of the public door.
-func (a *app) person(server string, s secret) (*api.Client, error) {
+// person returns a client of the public door: with the session that s and key are, or,
+// where s is empty, of whoever is about to log in with key.
+func (a *app) person(server string, s secret, key tokens.Prover) (*api.Client, error) {
 	if a.peer != "" {
 		return nil, usage{"--server-id belongs to --svid: people check the server's host name", ""}
 	}
@@ -89,16 +91,17 @@ func (a *app) person(server string, s secret) (*api.Client, error) {
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
-	return a.client(server, t, s.text)
+	return a.client(server, t, api.ClientConfig{Session: s.text, Prover: key})
 }
 
-func (a *app) client(server string, t *http.Transport, session string) (*api.Client, error) {
+func (a *app) client(server string, t *http.Transport, c api.ClientConfig) (*api.Client, error) {
 	t.ResponseHeaderTimeout = answerTime
-	h := &http.Client{
+	c.HTTP = &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return api.NewClient(api.ClientConfig{Server: server, HTTP: h, Session: session})
+	c.Server, c.Now = server, a.c.Now
+	return api.NewClient(c)
 }
 
 // roots returns the pool of --ca; nil is the system's.
@@ -162,7 +165,7 @@ func (a *app) workloadClient(server string, want spiffeid.ID, source *spiffe.Sou
 	if err != nil {
 		return nil, err
 	}
-	return a.client(server, &http.Transport{TLSClientConfig: config, TLSHandshakeTimeout: answerTime, IdleConnTimeout: kept}, "")
+	return a.client(server, &http.Transport{TLSClientConfig: config, TLSHandshakeTimeout: answerTime, IdleConnTimeout: kept}, api.ClientConfig{})
 }
 
 func (a *app) serverID() (spiffeid.ID, error) {

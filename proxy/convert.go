@@ -9,8 +9,9 @@ import (
 	"github.com/mayflyproxy/mayfly/scope"
 )
 
-// Reader is the newest min_reader that this package understands: 2 knows sessions.
-const Reader = 2
+// Reader is the newest min_reader that this package understands: 2 knows sessions,
+// 3 grants with their proof.
+const Reader = 3
 
 // newGrant reads a grant as the feed tells it. An error says why it may not be
 // held: anything unknown, not whole, or longer than the compiled cap (P1).

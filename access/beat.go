@@ -51,6 +51,7 @@ func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error)
 		return feed.Pulse{}, err
 	}
 	s.spools.heard(beats, out.Time)
+	s.bundles.heard(beats, out.Time)
 	return out, nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/policy"
 )
 
 // groupsFresh is how old the groups of a person may be when they decide
@@ -33,4 +34,13 @@ func (c Caller) isPerson() bool { return c.Principal.Kind() == identity.KindUser
 // decides by its name.
 func (c Caller) fresh(now time.Time) bool {
 	return !c.isPerson() || !c.GroupsAt.IsZero() && now.Sub(c.GroupsAt) <= groupsFresh
+}
+
+// known refuses a workload of a trust domain that policy leaves out of its list:
+// nobody, whatever its certificate proves.
+func known(set *policy.Set, p identity.Principal) error {
+	if set.Knows(p) {
+		return nil
+	}
+	return fault(CodeNotEligible, "", "policy lists no trust domain %s: its workloads are nobody here", clip(p.TrustDomain()))
 }

@@ -19,6 +19,7 @@ type NodesView struct {
 	Instances []InstanceView
 	Missing   []MissingRecords
 	Silenced  []Quarantine // by sidecar
+	Bundles   []Bundle     // of foreign trust domains: mayflyd's, then each instance's
 	Now       time.Time
 }
 
@@ -51,6 +52,7 @@ func (s *Service) Nodes(ctx context.Context, c Caller) (NodesView, error) {
 		for _, i := range list {
 			out.Instances = append(out.Instances, viewInstance(v.set, i, v.now))
 		}
+		out.Bundles = append(s.ownBundles(), s.bundles.of(list)...)
 		if out.Silenced, err = tx.Quarantines().List(ctx); err != nil {
 			return err
 		}

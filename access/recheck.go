@@ -132,7 +132,7 @@ func (s *Service) ask(ctx context.Context, i Identity, now time.Time) (Login, er
 	if s.asking.silent(provider, now, s.identityAge/60) {
 		return Login{}, errMute
 	}
-	token, err := s.seal.open(i.Principal, i.Sealed)
+	token, err := s.seal.Open(ctx, refreshOf(i.Principal), i.Sealed)
 	if err != nil {
 		return Login{}, err
 	}

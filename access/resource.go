@@ -2,6 +2,7 @@ package access
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
@@ -10,11 +11,14 @@ import (
 )
 
 // The oldest readers that understand what is made here: that of a session, or of
-// an app that takes people, knows sessions; that of a grant with its proof, proofs.
+// an app that takes people, knows sessions; that of a grant with its proof, of a
+// key, or of an app that takes clients or is told by tokens who calls, proofs and
+// tokens.
 const (
 	minReader        = 1
 	minReaderSession = 2
 	minReaderProof   = 3
+	minReaderKey     = 3
 )
 
 // grantResource turns a grant into what instances hold of it.
@@ -61,15 +65,47 @@ func appResource(set *policy.Set, a policy.App, console string) *feed.Resource {
 			ask.Bindings = append(ask.Bindings, &feed.Binding{Operation: b.Operation, Attribute: b.Attribute, Op: string(b.Comparison), Param: b.Param})
 		}
 		app.Asks = append(app.Asks, ask)
+		if e.StepUp != nil {
+			app.StepUp = append(app.StepUp, &feed.StepUp{Entitlement: e.Entitlement, Acr: e.StepUp.ACR, MaxAgeUs: e.StepUp.MaxAge.Microseconds()})
+		}
 	}
 	reader := uint32(minReader)
+	if a.TakesPeople() || slices.Contains(a.Callers, policy.CallersClients) {
+		app.Callers, reader = a.Callers, minReaderSession
+	}
+	if app.Assert = a.Assert; a.Assert || len(app.StepUp) > 0 || slices.Contains(a.Callers, policy.CallersClients) {
+		reader = minReaderKey
+	}
 	if a.TakesPeople() {
-		app.Callers, app.Console, reader = a.Callers, console, minReaderSession
+		app.Console = console
 		for _, h := range a.Identity {
 			app.Identity = append(app.Identity, &feed.IdentityHeader{Header: h.Header, Fact: h.Fact})
 		}
 	}
+	app.Places = places(set, a)
 	return &feed.Resource{Id: a.Name, MinReader: reader, Resource: &feed.Resource_App{App: app}}
+}
+
+// places says what counts of an app at each node that fronts it; nothing where all
+// of it counts everywhere.
+func places(set *policy.Set, a policy.App) []*feed.Place {
+	var out []*feed.Place
+	some := len(set.TrustDomains()) > 0
+	for _, n := range set.Nodes() {
+		if !slices.Contains(n.Apps, a.Name) {
+			continue
+		}
+		p := &feed.Place{
+			Sidecar: n.Sidecar.String(), Environment: n.Environment, AnyTrustDomain: len(set.TrustDomains()) == 0,
+			TrustDomains: set.TrustedIn(n.Environment), Elsewhere: set.Elsewhere(a.Name, n.Environment),
+		}
+		some = some || len(p.Elsewhere) > 0
+		out = append(out, p)
+	}
+	if !some {
+		return nil
+	}
+	return out
 }
 
 // sessionResource turns a session on a host of a into what instances hold of it.

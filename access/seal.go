@@ -1,21 +1,21 @@
 package access
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-
-	"github.com/mayflyproxy/mayfly/identity"
 )
 
 const sealKeySize = 32
 
-// SealKey is the key under which refresh tokens lie in the database. It is in a
-// file outside of it, so that a copy of the database opens no account anywhere. It
-// prints, marshals and logs as "redacted". The zero value is no key.
+// SealKey is the key under which refresh tokens and the private parts of token keys
+// lie in the database. It is in a file outside of it, so that a copy of the database
+// opens no account and signs no token anywhere. It is a Sealer. It prints, marshals
+// and logs as "redacted". The zero value is no key.
 type SealKey struct{ b []byte }
 
 // NewSealKey draws a key.
@@ -51,30 +51,27 @@ func (k SealKey) MarshalText() ([]byte, error) { return []byte("redacted"), nil 
 // LogValue hides the key.
 func (k SealKey) LogValue() slog.Value { return slog.StringValue("redacted") }
 
-// sealRefresh is what refresh tokens are sealed for: it and the account they are
-// of are bound into the seal, so that no row opens in another's place.
-const sealRefresh = "mayfly refresh token"
-
-// seal encrypts a refresh token of p: AES-256-GCM, with a random nonce in front.
-func (k SealKey) seal(p identity.Principal, token []byte) ([]byte, error) {
+// Seal encrypts a secret for a purpose: AES-256-GCM, with a random nonce in front,
+// and the purpose bound in. It implements Sealer.
+func (k SealKey) Seal(_ context.Context, purpose string, secret []byte) ([]byte, error) {
 	aead, err := k.aead()
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(nil, nil, token, sealedFor(p)), nil
+	return aead.Seal(nil, nil, secret, []byte(purpose)), nil
 }
 
-// open returns what seal was given, for the same account only.
-func (k SealKey) open(p identity.Principal, sealed []byte) ([]byte, error) {
+// Open returns what Seal was given, for the same purpose only.
+func (k SealKey) Open(_ context.Context, purpose string, sealed []byte) ([]byte, error) {
 	aead, err := k.aead()
 	if err != nil {
 		return nil, err
 	}
-	token, err := aead.Open(nil, nil, sealed, sealedFor(p))
+	secret, err := aead.Open(nil, nil, sealed, []byte(purpose))
 	if err != nil {
-		return nil, fmt.Errorf("the refresh token is not sealed for this account under this key: %w", err)
+		return nil, fmt.Errorf("it is not sealed for this purpose under this key: %w", err)
 	}
-	return token, nil
+	return secret, nil
 }
 
 func (k SealKey) aead() (cipher.AEAD, error) {
@@ -84,5 +81,3 @@ func (k SealKey) aead() (cipher.AEAD, error) {
 	}
 	return cipher.NewGCMWithRandomNonce(block)
 }
-
-func sealedFor(p identity.Principal) []byte { return []byte(sealRefresh + "\x00" + p.String()) }

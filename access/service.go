@@ -34,9 +34,11 @@ type Config struct {
 	PeoplePort uint16
 	// SessionLife is how long a login lasts, at most MaxSession. Zero: MaxSession.
 	SessionLife time.Duration
-	// Seal is the key under which refresh tokens of identity providers are kept.
-	// Zero: none is kept, and nobody is checked again.
-	Seal SealKey
+	// Seal keeps refresh tokens of identity providers and the private parts of token
+	// keys. Nil: none is kept, nobody is checked again, and no token is signed.
+	Seal Sealer
+	// Tokens is how keys of the token service are made and changed.
+	Tokens TokenKeyConfig
 	// Identities asks identity providers again; see Recheck. Nil: nobody is checked
 	// again. It needs Seal.
 	Identities Identities
@@ -46,6 +48,8 @@ type Config struct {
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
 	// 3 s. Zero: 3 s.
 	DenialWait time.Duration
+	// Bundles tells of the foreign bundles that this process holds. Nil: of none.
+	Bundles func() []Bundle
 	// Traces shows each request's way to whoever runs traces. Nil: nobody sees it.
 	Traces *trace.Tracer
 	Log    *slog.Logger // nil: none
@@ -62,15 +66,19 @@ type Service struct {
 	console     string
 	peoplePort  uint16
 	sessionLife time.Duration
-	seal        SealKey
+	seal        Sealer
+	tokenKeys   TokenKeyConfig
+	signing     signingKeys
 	identities  Identities
 	identityAge time.Duration
 	denialWait  time.Duration
+	ownBundles  func() []Bundle
 	traces      *trace.Tracer
 	log         *slog.Logger
 
 	policies policyCache
 	spools   spoolBook
+	bundles  bundleBook
 	asking   asking
 	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet
 	ingested bell         // rings when a segment was stored
@@ -82,6 +90,12 @@ type Service struct {
 
 // New checks a Config and returns the Service.
 func New(c Config) (*Service, error) {
+	if k, ok := c.Seal.(SealKey); ok && k.IsZero() {
+		c.Seal = nil
+	}
+	if err := c.Tokens.complete(); err != nil {
+		return nil, err
+	}
 	switch {
 	case c.Store == nil:
 		return nil, errors.New("access: no store")
@@ -93,7 +107,7 @@ func New(c Config) (*Service, error) {
 		return nil, errors.New("access: no catalogues")
 	case c.SessionLife < 0 || c.SessionLife > MaxSession:
 		return nil, errors.New("access: a session lasts at most 8h")
-	case c.Identities != nil && c.Seal.IsZero():
+	case c.Identities != nil && c.Seal == nil:
 		return nil, errors.New("access: no key to seal refresh tokens with")
 	case c.IdentityMaxAge < 0 || c.IdentityMaxAge > MaxIdentityAge:
 		return nil, errors.New("access: the word of an identity provider counts for at most 1h")
@@ -103,7 +117,7 @@ func New(c Config) (*Service, error) {
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
 		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, log: c.Log,
-		seal: c.Seal, identities: c.Identities, identityAge: c.IdentityMaxAge,
+		seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {
 		s.peoplePort = 443
@@ -122,6 +136,9 @@ func New(c Config) (*Service, error) {
 	}
 	if s.sessionLife == 0 {
 		s.sessionLife = MaxSession
+	}
+	if s.ownBundles = c.Bundles; s.ownBundles == nil {
+		s.ownBundles = func() []Bundle { return nil }
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -103,8 +103,8 @@ func (s Source) Leave(ctx context.Context, i feed.Instance) {
 	s.log.InfoContext(ctx, "instance left", "instance", i.String())
 }
 
-// Snapshot reads the apps, their live grants and sessions, and the position, in
-// one transaction.
+// Snapshot reads the apps, their live grants and sessions, the keys of tokens, and
+// the position, in one transaction.
 func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, error) {
 	var out feed.Snapshot
 	err := s.store.View(ctx, func(tx Tx) error {
@@ -133,7 +133,8 @@ func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, err
 				return err
 			}
 		}
-		return nil
+		out.Resources, err = s.keysTold(ctx, tx, out.Resources)
+		return err
 	})
 	if err != nil {
 		return feed.Snapshot{}, err

@@ -54,6 +54,8 @@ type Tx interface {
 	Keys() KeyStore
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
+	Tokens() TokenStore
+	TokenKeys() TokenKeyStore
 	Proofs() ProofStore
 }
 

@@ -173,6 +173,9 @@ func (w *work) consider(ctx context.Context, c Caller, a Ask) (*policy.Set, poli
 		return nil, policy.Decision{}, err
 	}
 	for _, p := range slices.Compact([]identity.Principal{c.Principal, w.beneficiary(c, a)}) {
+		if err := known(set, p); err != nil {
+			return nil, policy.Decision{}, err
+		}
 		if err := w.notLocked(ctx, set, p); err != nil {
 			return nil, policy.Decision{}, err
 		}

@@ -34,6 +34,9 @@ func (s *Service) viewer(ctx context.Context, tx Tx, c Caller) (*viewer, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := known(set, c.Principal); err != nil {
+		return nil, err
+	}
 	v.set = set
 	if v.security, err = inSecurity(set, c, v.now); err != nil {
 		v.stale = err

@@ -40,10 +40,10 @@ type (
 // remembers keeps the refresh token of a login in place of the one before it. A
 // login without one leaves nothing to ask by.
 func (w *work) remembers(ctx context.Context, l Login) error {
-	if w.seal.IsZero() || len(l.Refresh) == 0 {
+	if w.seal == nil || len(l.Refresh) == 0 {
 		return w.tx.Identities().Delete(ctx, l.Principal)
 	}
-	sealed, err := w.seal.seal(l.Principal, l.Refresh)
+	sealed, err := w.seal.Seal(ctx, refreshOf(l.Principal), l.Refresh)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (w *work) vouched(ctx context.Context, i Identity, at time.Time, l Login) e
 	i.CheckedAt, i.TriedAt, i.RetryAt = at, time.Time{}, time.Time{}
 	if len(l.Refresh) > 0 {
 		var err error
-		if i.Sealed, err = w.seal.seal(i.Principal, l.Refresh); err != nil {
+		if i.Sealed, err = w.seal.Seal(ctx, refreshOf(i.Principal), l.Refresh); err != nil {
 			return err
 		}
 	}

@@ -43,6 +43,8 @@ type world struct {
 
 const firstCommit = "0000000000000000000000000000000000000001"
 
+const consoleURL = "https://mayfly.acme.example"
+
 const denialWait = 100 * time.Millisecond
 
 var epoch = time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
@@ -156,8 +158,8 @@ func (w *world) open(path string, wrap func(access.Store) access.Store) {
 	}
 	w.Service, err = access.New(access.Config{
 		Store: w.store, Signer: signer, Minter: grant.NewMinter(),
-		Policy:     policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
-		DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge, Traces: w.traces,
+		Policy:  policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
+		Console: consoleURL, DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge, Traces: w.traces,
 		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
 		Published: func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
 	})

@@ -154,6 +154,21 @@ func (c *Client) Locks(ctx context.Context) (Page[Lock], error) {
 	return get[Page[Lock]](ctx, c, at("locks"), nil)
 }
 
+// Keys returns the keys of access tokens, the newest first.
+func (c *Client) Keys(ctx context.Context) (Page[Key], error) {
+	return get[Page[Key]](ctx, c, at("keys"), nil)
+}
+
+// RotateKeys has the next key sign, and returns the keys as they are then.
+func (c *Client) RotateKeys(ctx context.Context, r KeyRotation) (Page[Key], error) {
+	return post[Page[Key]](ctx, c, at("keys", "rotate"), r, "")
+}
+
+// RemoveKey has a key verify nothing any more, and returns the keys as they are then.
+func (c *Client) RemoveKey(ctx context.Context, r KeyRemoval) (Page[Key], error) {
+	return post[Page[Key]](ctx, c, at("keys", "remove"), r, "")
+}
+
 // Quarantine tells a gateway nothing more until it is released.
 func (c *Client) Quarantine(ctx context.Context, v NodeVerdict) error {
 	return c.do(ctx, call{method: http.MethodPost, path: at("nodes", "quarantine"), body: v}, nil)
@@ -187,11 +202,6 @@ func (c *Client) Whoami(ctx context.Context) (Whoami, error) {
 // Logout ends the session that the client speaks with.
 func (c *Client) Logout(ctx context.Context) error {
 	return c.do(ctx, call{method: http.MethodPost, path: at("logout")}, nil)
-}
-
-// Exchange redeems the code of a login for a session.
-func (c *Client) Exchange(ctx context.Context, e CodeExchange) (NewSession, error) {
-	return post[NewSession](ctx, c, "/cli/token", e, "")
 }
 
 // Checkpoint returns the newest signed checkpoint of the record.

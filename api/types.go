@@ -176,6 +176,31 @@ type Node struct {
 	Why         string            `json:"why,omitempty"`               // it is in quarantine, in words
 }
 
+// Key is one key that access tokens are, or were, signed with.
+type Key struct {
+	ID         string `json:"kid"` // thumbprint, RFC 7638
+	Alg        string `json:"alg"`
+	Use        string `json:"use"`   // sig
+	State      string `json:"state"` // next, active, retired, gone, removed
+	Age        string `json:"age"`   // since it was published
+	Published  string `json:"published_at"`
+	Activated  string `json:"activated_at,omitempty"`   // since when it signs, or signed
+	SignsUntil string `json:"signs_until,omitempty"`    // of an active key: when the schedule has the next one sign
+	SignsFrom  string `json:"signs_from,omitempty"`     // of the next key: when it may sign at the earliest
+	Verifies   string `json:"verifies_until,omitempty"` // of a retired key
+	Ended      string `json:"ended_at,omitempty"`       // of one that verifies nothing any more
+}
+
+// KeyRotation asks for the next key to sign.
+type KeyRotation struct {
+	Now bool `json:"now,omitempty"` // although it was published only lately
+}
+
+// KeyRemoval names a key that is to verify nothing any more.
+type KeyRemoval struct {
+	ID string `json:"kid"`
+}
+
 // Lock keeps a human or a workload out.
 type Lock struct {
 	Target   string   `json:"target"`   // a person's name in policy, else a principal
@@ -304,6 +329,17 @@ type Nodes struct {
 	Items []Node `json:"items"`
 	// Missing names records that an instance wrote and that have not arrived.
 	Missing []string `json:"missing,omitempty"`
+	// Bundles are those of foreign trust domains, at mayflyd and at each instance.
+	Bundles []Bundle `json:"bundles,omitempty"`
+}
+
+// Bundle is how it stands with the bundle of a foreign trust domain.
+type Bundle struct {
+	Holder      string `json:"holder"` // an instance, or mayflyd
+	TrustDomain string `json:"trust_domain"`
+	Fetched     string `json:"fetched,omitempty"` // when its endpoint last told it; empty: not since the holder's start
+	Authorities int    `json:"authorities"`       // 0: nobody of the domain is trusted there
+	Problem     string `json:"problem,omitempty"` // of the newest try
 }
 
 // Problem is an RFC 9457 problem document; every error of the API is one.
@@ -323,20 +359,6 @@ func (p *Problem) Error() string {
 		return p.Title + " (" + p.Code + ")"
 	}
 	return p.Detail + " (" + p.Code + ")"
-}
-
-// CodeExchange is the body of POST /cli/token: the code that the browser brought
-// to the loopback port, and the PKCE verifier (RFC 7636) of the login's challenge.
-type CodeExchange struct {
-	Code     string `json:"code"`
-	Verifier string `json:"verifier"`
-}
-
-// NewSession is its answer. Secret is shown once and kept in a 0600 file.
-type NewSession struct {
-	Secret string `json:"secret"`
-	Ends   string `json:"ends"`
-	Whoami Whoami `json:"whoami"`
 }
 
 // LogoutError is what a provider is told when its logout token ends nothing

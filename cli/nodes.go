@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,8 @@ func (a *app) nodesCommand() *cobra.Command {
 		Long: `Lists every registered sidecar and every running process of it: whether its lease
 runs, the last revision that it was told of how many there are, and what it or its
 Envoy refused. A revision that concerns none of its apps is not told to it: whether it
-is behind is in STATE, and not in REVISION.`,
+is behind is in STATE, and not in REVISION. Bundles of foreign trust domains follow, if
+there are any: what was fetched last, when, and what is wrong.`,
 		Example: "  mayfly nodes", Args: cobra.NoArgs,
 		RunE: read(a, func(ctx context.Context, c *api.Client, _ []string) (api.Nodes, error) { return c.Nodes(ctx) }, a.showNodes),
 	}
@@ -51,6 +53,14 @@ func (a *app) showNodes(n api.Nodes) error {
 				fmt.Fprintln(a.c.Stdout, plain(one.Instance+" "+said[0]+": "+said[1]))
 			}
 		}
+	}
+	if len(n.Bundles) > 0 {
+		fmt.Fprintln(a.c.Stdout)
+		rows := make([][]string, len(n.Bundles))
+		for i, b := range n.Bundles {
+			rows[i] = []string{b.TrustDomain, b.Holder, strconv.Itoa(b.Authorities), orDash(clock(b.Fetched)), orDash(b.Problem)}
+		}
+		a.table([]string{"TRUST DOMAIN", "BUNDLE AT", "AUTHORITIES", "FETCHED", "PROBLEM"}, rows)
 	}
 	for _, m := range n.Missing {
 		fmt.Fprintln(a.c.Stdout, plain(m))

@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"mayfly": s.mayfly, "exits": s.exits, "login": s.login, "as": s.as, "type": s.typed, "save": s.save,
-					"pass": s.passed, "join": s.joined, "ack": s.acked,
+					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked,
 				},
 			})
 		})
@@ -101,7 +101,7 @@ func (s *script) login(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	errs, browsed := &pipe{}, make(chan error, 1)
 	out := &pipe{to: func(text string) {
-		if address := regexp.MustCompile(`https://\S+/cli/login\S+`).FindString(text); address != "" {
+		if address := regexp.MustCompile(`https://\S+/oauth/authorize\S+`).FindString(text); address != "" {
 			go func() {
 				_, err := dev.LoginAndFollow(ctx, s.browser, address, args[0])
 				browsed <- err
@@ -153,4 +153,7 @@ func (s *script) passed(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func (s *script) joined(_ *testscript.TestScript, _ bool, args []string) { s.join(args[0]) }
-func (s *script) acked(_ *testscript.TestScript, _ bool, args []string)  { s.ack(args[0]) }
+func (s *script) kept(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(s.KeepTokenKeys(context.Background()))
+}
+func (s *script) acked(_ *testscript.TestScript, _ bool, args []string) { s.ack(args[0]) }

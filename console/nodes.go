@@ -14,6 +14,15 @@ type nodesView struct {
 	Head    int64
 	Nodes   []nodeView
 	Missing []string
+	Bundles []bundleView
+}
+
+// bundleView is the bundle of a foreign trust domain, as somebody holds it.
+type bundleView struct {
+	Domain, Holder string
+	Authorities    int
+	Fetched        when
+	Problem        string
 }
 
 // nodeView is one running instance, or a registered sidecar that does not run.
@@ -53,6 +62,13 @@ func (c *Console) nodes(w http.ResponseWriter, r *http.Request, v *visit) error 
 	for _, m := range n.Missing {
 		view.Missing = append(view.Missing, fmt.Sprintf("Records %d to %d of spool %s, written by %s, have been missing for %s.",
 			m.First, m.Last, m.Spool, m.Instance, long(n.Now.Sub(m.Since).Round(time.Second))))
+	}
+	for _, b := range n.Bundles {
+		one := bundleView{Domain: b.TrustDomain, Holder: b.Holder, Authorities: b.Authorities, Problem: b.Problem}
+		if !b.Fetched.IsZero() {
+			one.Fetched = precise(b.Fetched)
+		}
+		view.Bundles = append(view.Bundles, one)
 	}
 	return c.render(w, r, http.StatusOK, "nodes", page{Title: "Nodes", Section: "nodes", Who: v, Now: n.Now, Every: 10, Poll: 30, Body: view})
 }

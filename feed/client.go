@@ -51,6 +51,7 @@ type Client struct {
 	c        ClientConfig
 	rpc      FeedClient
 	sessions SessionsClient
+	tokens   TokensClient
 
 	// Owned by Run.
 	resync  bool     // the next subscription asks for a snapshot
@@ -71,7 +72,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Catalogues = maps.Clone(c.Catalogues)
-	return &Client{c: c, rpc: NewFeedClient(c.Conn), sessions: NewSessionsClient(c.Conn)}, nil
+	return &Client{c: c, rpc: NewFeedClient(c.Conn), sessions: NewSessionsClient(c.Conn), tokens: NewTokensClient(c.Conn)}, nil
 }
 
 // Run keeps a subscription until ctx ends, then returns nil. It reconnects with

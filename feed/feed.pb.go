@@ -77,7 +77,143 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34, 0}
+	return file_feed_proto_rawDescGZIP(), []int{40, 0}
+}
+
+type AssertRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      string                 `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	Grant         string                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	Session       string                 `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"` // ses_ id, of a person with a browser
+	Act           []string               `protobuf:"bytes,4,rep,name=act,proto3" json:"act,omitempty"`         // who acts for the holder, nearest first: from the token that was presented
+	Bound         []byte                 `protobuf:"bytes,5,opt,name=bound,proto3" json:"bound,omitempty"`     // SHA-256 of the listener's certificate: what the token is bound to
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssertRequest) Reset() {
+	*x = AssertRequest{}
+	mi := &file_feed_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssertRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssertRequest) ProtoMessage() {}
+
+func (x *AssertRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssertRequest.ProtoReflect.Descriptor instead.
+func (*AssertRequest) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *AssertRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *AssertRequest) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
+func (x *AssertRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *AssertRequest) GetAct() []string {
+	if x != nil {
+		return x.Act
+	}
+	return nil
+}
+
+func (x *AssertRequest) GetBound() []byte {
+	if x != nil {
+		return x.Bound
+	}
+	return nil
+}
+
+type AssertResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`                  // at+jwt; not set: refused
+	EndsUs        int64                  `protobuf:"varint,2,opt,name=ends_us,json=endsUs,proto3" json:"ends_us,omitempty"` // exclusive
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                // a reason code, if there is no token
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssertResponse) Reset() {
+	*x = AssertResponse{}
+	mi := &file_feed_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssertResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssertResponse) ProtoMessage() {}
+
+func (x *AssertResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssertResponse.ProtoReflect.Descriptor instead.
+func (*AssertResponse) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AssertResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AssertResponse) GetEndsUs() int64 {
+	if x != nil {
+		return x.EndsUs
+	}
+	return 0
+}
+
+func (x *AssertResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type SyncRequest struct {
@@ -95,7 +231,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_feed_proto_msgTypes[0]
+	mi := &file_feed_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -107,7 +243,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[0]
+	mi := &file_feed_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -120,7 +256,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{0}
+	return file_feed_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SyncRequest) GetMessage() isSyncRequest_Message {
@@ -208,7 +344,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_feed_proto_msgTypes[1]
+	mi := &file_feed_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +356,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[1]
+	mi := &file_feed_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +369,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{1}
+	return file_feed_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SyncResponse) GetMessage() isSyncResponse_Message {
@@ -308,7 +444,7 @@ type Subscribe struct {
 
 func (x *Subscribe) Reset() {
 	*x = Subscribe{}
-	mi := &file_feed_proto_msgTypes[2]
+	mi := &file_feed_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +456,7 @@ func (x *Subscribe) String() string {
 func (*Subscribe) ProtoMessage() {}
 
 func (x *Subscribe) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[2]
+	mi := &file_feed_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +469,7 @@ func (x *Subscribe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscribe.ProtoReflect.Descriptor instead.
 func (*Subscribe) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{2}
+	return file_feed_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Subscribe) GetInstance() string {
@@ -393,6 +529,7 @@ type Ping struct {
 	Revision       int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // applied
 	Spools         []*SpoolHead           `protobuf:"bytes,4,rep,name=spools,proto3" json:"spools,omitempty"`
 	CheckpointSize int64                  `protobuf:"varint,5,opt,name=checkpoint_size,json=checkpointSize,proto3" json:"checkpoint_size,omitempty"` // of the newest checkpoint that it keeps
+	Bundles        []*ForeignBundle       `protobuf:"bytes,6,rep,name=bundles,proto3" json:"bundles,omitempty"`                                      // of trust domains that it federates with
 	Prove          []int64                `protobuf:"varint,7,rep,packed,name=prove,proto3" json:"prove,omitempty"`                                  // leaves that it wants shown in the Pong's checkpoint
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -400,7 +537,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_feed_proto_msgTypes[3]
+	mi := &file_feed_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +549,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[3]
+	mi := &file_feed_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +562,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{3}
+	return file_feed_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Ping) GetNonce() string {
@@ -463,11 +600,87 @@ func (x *Ping) GetCheckpointSize() int64 {
 	return 0
 }
 
+func (x *Ping) GetBundles() []*ForeignBundle {
+	if x != nil {
+		return x.Bundles
+	}
+	return nil
+}
+
 func (x *Ping) GetProve() []int64 {
 	if x != nil {
 		return x.Prove
 	}
 	return nil
+}
+
+// ForeignBundle is how it stands with the bundle of a foreign trust domain.
+type ForeignBundle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TrustDomain   string                 `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
+	AgeUs         int64                  `protobuf:"varint,2,opt,name=age_us,json=ageUs,proto3" json:"age_us,omitempty"` // since its endpoint last told it; below 0: not since the start
+	Problem       string                 `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`           // of the newest try, empty: none
+	Authorities   uint32                 `protobuf:"varint,4,opt,name=authorities,proto3" json:"authorities,omitempty"`  // 0: nobody of the domain is trusted
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForeignBundle) Reset() {
+	*x = ForeignBundle{}
+	mi := &file_feed_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForeignBundle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForeignBundle) ProtoMessage() {}
+
+func (x *ForeignBundle) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForeignBundle.ProtoReflect.Descriptor instead.
+func (*ForeignBundle) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ForeignBundle) GetTrustDomain() string {
+	if x != nil {
+		return x.TrustDomain
+	}
+	return ""
+}
+
+func (x *ForeignBundle) GetAgeUs() int64 {
+	if x != nil {
+		return x.AgeUs
+	}
+	return 0
+}
+
+func (x *ForeignBundle) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *ForeignBundle) GetAuthorities() uint32 {
+	if x != nil {
+		return x.Authorities
+	}
+	return 0
 }
 
 type SpoolHead struct {
@@ -481,7 +694,7 @@ type SpoolHead struct {
 
 func (x *SpoolHead) Reset() {
 	*x = SpoolHead{}
-	mi := &file_feed_proto_msgTypes[4]
+	mi := &file_feed_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +706,7 @@ func (x *SpoolHead) String() string {
 func (*SpoolHead) ProtoMessage() {}
 
 func (x *SpoolHead) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[4]
+	mi := &file_feed_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +719,7 @@ func (x *SpoolHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolHead.ProtoReflect.Descriptor instead.
 func (*SpoolHead) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{4}
+	return file_feed_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SpoolHead) GetSpool() string {
@@ -547,7 +760,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_feed_proto_msgTypes[5]
+	mi := &file_feed_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +772,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[5]
+	mi := &file_feed_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +785,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{5}
+	return file_feed_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Pong) GetNonce() string {
@@ -642,7 +855,7 @@ type LeafProof struct {
 
 func (x *LeafProof) Reset() {
 	*x = LeafProof{}
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +867,7 @@ func (x *LeafProof) String() string {
 func (*LeafProof) ProtoMessage() {}
 
 func (x *LeafProof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +880,7 @@ func (x *LeafProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeafProof.ProtoReflect.Descriptor instead.
 func (*LeafProof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{6}
+	return file_feed_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LeafProof) GetIndex() int64 {
@@ -700,7 +913,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +925,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +938,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{7}
+	return file_feed_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ack) GetEpoch() int64 {
@@ -784,7 +997,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +1009,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +1022,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{8}
+	return file_feed_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Nack) GetRevision() int64 {
@@ -862,7 +1075,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +1087,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1100,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{9}
+	return file_feed_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SnapshotPart) GetEpoch() int64 {
@@ -938,7 +1151,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1163,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1176,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{10}
+	return file_feed_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Delta) GetEpoch() int64 {
@@ -996,7 +1209,7 @@ func (x *Delta) GetRemovals() []*Removal {
 
 type Removal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // app, grant or session
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // app, grant, session or key
 	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // a reason code: revoked, ended, policy_changed
 	AtUs          int64                  `protobuf:"varint,4,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
@@ -1006,7 +1219,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1231,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1244,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{11}
+	return file_feed_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Removal) GetKind() string {
@@ -1071,6 +1284,7 @@ type Resource struct {
 	//	*Resource_App
 	//	*Resource_Grant
 	//	*Resource_Session
+	//	*Resource_Key
 	//	*Resource_Proof
 	Resource      isResource_Resource `protobuf_oneof:"resource"`
 	unknownFields protoimpl.UnknownFields
@@ -1079,7 +1293,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1305,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1318,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{12}
+	return file_feed_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Resource) GetId() string {
@@ -1155,6 +1369,15 @@ func (x *Resource) GetSession() *Session {
 	return nil
 }
 
+func (x *Resource) GetKey() *Key {
+	if x != nil {
+		if x, ok := x.Resource.(*Resource_Key); ok {
+			return x.Key
+		}
+	}
+	return nil
+}
+
 func (x *Resource) GetProof() *Proof {
 	if x != nil {
 		if x, ok := x.Resource.(*Resource_Proof); ok {
@@ -1180,6 +1403,10 @@ type Resource_Session struct {
 	Session *Session `protobuf:"bytes,5,opt,name=session,proto3,oneof"`
 }
 
+type Resource_Key struct {
+	Key *Key `protobuf:"bytes,6,opt,name=key,proto3,oneof"`
+}
+
 type Resource_Proof struct {
 	Proof *Proof `protobuf:"bytes,7,opt,name=proof,proto3,oneof"`
 }
@@ -1189,6 +1416,8 @@ func (*Resource_App) isResource_Resource() {}
 func (*Resource_Grant) isResource_Resource() {}
 
 func (*Resource_Session) isResource_Resource() {}
+
+func (*Resource_Key) isResource_Resource() {}
 
 func (*Resource_Proof) isResource_Resource() {}
 
@@ -1205,16 +1434,19 @@ type App struct {
 	Catalogue     string                 `protobuf:"bytes,7,opt,name=catalogue,proto3" json:"catalogue,omitempty"` // digest that the grants were expanded against
 	Credentials   []*Credential          `protobuf:"bytes,8,rep,name=credentials,proto3" json:"credentials,omitempty"`
 	Asks          []*Ask                 `protobuf:"bytes,9,rep,name=asks,proto3" json:"asks,omitempty"`
-	Callers       []string               `protobuf:"bytes,10,rep,name=callers,proto3" json:"callers,omitempty"`   // services, people: the doors that it answers at
-	Console       string                 `protobuf:"bytes,11,opt,name=console,proto3" json:"console,omitempty"`   // https URL of mayflyd's public door, where people log in and ask
-	Identity      []*IdentityHeader      `protobuf:"bytes,12,rep,name=identity,proto3" json:"identity,omitempty"` // what the app is told about the person
+	Callers       []string               `protobuf:"bytes,10,rep,name=callers,proto3" json:"callers,omitempty"`             // services, people, clients: the doors that it answers at
+	Console       string                 `protobuf:"bytes,11,opt,name=console,proto3" json:"console,omitempty"`             // https URL of mayflyd's public door, where people log in and ask
+	Identity      []*IdentityHeader      `protobuf:"bytes,12,rep,name=identity,proto3" json:"identity,omitempty"`           // what the app is told about the person
+	Assert        bool                   `protobuf:"varint,13,opt,name=assert,proto3" json:"assert,omitempty"`              // it is told in a signed token who calls
+	StepUp        []*StepUp              `protobuf:"bytes,14,rep,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"` // of entitlements that ask more of a login
+	Places        []*Place               `protobuf:"bytes,15,rep,name=places,proto3" json:"places,omitempty"`               // one for each node that fronts the app; none: it is the same at all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1458,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1471,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{13}
+	return file_feed_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *App) GetName() string {
@@ -1326,6 +1558,165 @@ func (x *App) GetIdentity() []*IdentityHeader {
 	return nil
 }
 
+func (x *App) GetAssert() bool {
+	if x != nil {
+		return x.Assert
+	}
+	return false
+}
+
+func (x *App) GetStepUp() []*StepUp {
+	if x != nil {
+		return x.StepUp
+	}
+	return nil
+}
+
+func (x *App) GetPlaces() []*Place {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// Place is what counts of an app at one node.
+type Place struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Sidecar        string                 `protobuf:"bytes,1,opt,name=sidecar,proto3" json:"sidecar,omitempty"` // SPIFFE ID
+	Environment    string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	AnyTrustDomain bool                   `protobuf:"varint,3,opt,name=any_trust_domain,json=anyTrustDomain,proto3" json:"any_trust_domain,omitempty"` // policy lists none: those of the gateway's configuration count
+	TrustDomains   []string               `protobuf:"bytes,4,rep,name=trust_domains,json=trustDomains,proto3" json:"trust_domains,omitempty"`          // whose workloads may call there
+	Elsewhere      []string               `protobuf:"bytes,5,rep,name=elsewhere,proto3" json:"elsewhere,omitempty"`                                    // entitlements that do not count there
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Place) Reset() {
+	*x = Place{}
+	mi := &file_feed_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Place) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Place) ProtoMessage() {}
+
+func (x *Place) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Place.ProtoReflect.Descriptor instead.
+func (*Place) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Place) GetSidecar() string {
+	if x != nil {
+		return x.Sidecar
+	}
+	return ""
+}
+
+func (x *Place) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *Place) GetAnyTrustDomain() bool {
+	if x != nil {
+		return x.AnyTrustDomain
+	}
+	return false
+}
+
+func (x *Place) GetTrustDomains() []string {
+	if x != nil {
+		return x.TrustDomains
+	}
+	return nil
+}
+
+func (x *Place) GetElsewhere() []string {
+	if x != nil {
+		return x.Elsewhere
+	}
+	return nil
+}
+
+// StepUp is what an entitlement asks of a person's login (RFC 9470).
+type StepUp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entitlement   string                 `protobuf:"bytes,1,opt,name=entitlement,proto3" json:"entitlement,omitempty"`
+	Acr           []string               `protobuf:"bytes,2,rep,name=acr,proto3" json:"acr,omitempty"`                              // one of these; none: any
+	MaxAgeUs      int64                  `protobuf:"varint,3,opt,name=max_age_us,json=maxAgeUs,proto3" json:"max_age_us,omitempty"` // since the person showed up at the provider; 0: any
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepUp) Reset() {
+	*x = StepUp{}
+	mi := &file_feed_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUp) ProtoMessage() {}
+
+func (x *StepUp) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
+func (*StepUp) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *StepUp) GetEntitlement() string {
+	if x != nil {
+		return x.Entitlement
+	}
+	return ""
+}
+
+func (x *StepUp) GetAcr() []string {
+	if x != nil {
+		return x.Acr
+	}
+	return nil
+}
+
+func (x *StepUp) GetMaxAgeUs() int64 {
+	if x != nil {
+		return x.MaxAgeUs
+	}
+	return 0
+}
+
 // IdentityHeader is a header that the app receives. Callers never set it.
 type IdentityHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1337,7 +1728,7 @@ type IdentityHeader struct {
 
 func (x *IdentityHeader) Reset() {
 	*x = IdentityHeader{}
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1740,7 @@ func (x *IdentityHeader) String() string {
 func (*IdentityHeader) ProtoMessage() {}
 
 func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1753,7 @@ func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
 func (*IdentityHeader) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{14}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *IdentityHeader) GetHeader() string {
@@ -1390,7 +1781,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1793,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1806,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{15}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1446,7 +1837,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1849,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1862,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{16}
+	return file_feed_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -1522,7 +1913,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1925,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1938,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{17}
+	return file_feed_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Binding) GetOperation() string {
@@ -1600,7 +1991,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +2003,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +2016,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Grant) GetRequest() string {
@@ -1738,7 +2129,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +2141,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +2154,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Approval) GetPerson() string {
@@ -1799,7 +2190,7 @@ type Recorded struct {
 
 func (x *Recorded) Reset() {
 	*x = Recorded{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +2202,7 @@ func (x *Recorded) String() string {
 func (*Recorded) ProtoMessage() {}
 
 func (x *Recorded) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +2215,7 @@ func (x *Recorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recorded.ProtoReflect.Descriptor instead.
 func (*Recorded) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Recorded) GetIndex() int64 {
@@ -1864,7 +2255,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +2267,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +2280,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Proof) GetCommit() string {
@@ -1937,7 +2328,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2340,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2353,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Rule) GetOperation() string {
@@ -1990,7 +2381,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2393,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2406,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -2049,7 +2440,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2452,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2465,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{24}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Value) GetType() string {
@@ -2111,7 +2502,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2514,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2527,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{25}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Session) GetHash() []byte {
@@ -2216,6 +2607,76 @@ func (x *Session) GetFacts() map[string]string {
 	return nil
 }
 
+// Key verifies access tokens. Its resource id is the kid, its RFC 7638 thumbprint.
+// Every instance is told of every key, whatever apps it fronts.
+type Key struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PublicKey     []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // PKIX, DER
+	Alg           string                 `protobuf:"bytes,2,opt,name=alg,proto3" json:"alg,omitempty"`                              // ES256 or RS256
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`                          // next, active or retired; all of them verify
+	Issuer        string                 `protobuf:"bytes,4,opt,name=issuer,proto3" json:"issuer,omitempty"`                        // of the tokens: https URL of mayflyd's public door
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_feed_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Key) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *Key) GetAlg() string {
+	if x != nil {
+		return x.Alg
+	}
+	return ""
+}
+
+func (x *Key) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Key) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
 type RedeemRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instance      string                 `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
@@ -2230,7 +2691,7 @@ type RedeemRequest struct {
 
 func (x *RedeemRequest) Reset() {
 	*x = RedeemRequest{}
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2242,7 +2703,7 @@ func (x *RedeemRequest) String() string {
 func (*RedeemRequest) ProtoMessage() {}
 
 func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2255,7 +2716,7 @@ func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
 func (*RedeemRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{26}
+	return file_feed_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RedeemRequest) GetInstance() string {
@@ -2311,7 +2772,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2784,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2797,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{27}
+	return file_feed_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LookupRequest) GetInstance() string {
@@ -2371,7 +2832,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2844,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2857,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{28}
+	return file_feed_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EndSessionRequest) GetInstance() string {
@@ -2428,7 +2889,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2901,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2914,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{29}
+	return file_feed_proto_rawDescGZIP(), []int{35}
 }
 
 type SessionResponse struct {
@@ -2466,7 +2927,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2939,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2952,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30}
+	return file_feed_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SessionResponse) GetSession() *Resource {
@@ -2523,7 +2984,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +2996,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +3009,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{31}
+	return file_feed_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -2611,7 +3072,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +3084,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +3097,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{32}
+	return file_feed_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -2677,7 +3138,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +3150,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +3163,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{33}
+	return file_feed_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -2778,7 +3239,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +3251,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +3264,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34}
+	return file_feed_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -2825,7 +3286,17 @@ var File_feed_proto protoreflect.FileDescriptor
 const file_feed_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"feed.proto\x12\x0emayfly.feed.v1\"\xd4\x01\n" +
+	"feed.proto\x12\x0emayfly.feed.v1\"\x83\x01\n" +
+	"\rAssertRequest\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x14\n" +
+	"\x05grant\x18\x02 \x01(\tR\x05grant\x12\x18\n" +
+	"\asession\x18\x03 \x01(\tR\asession\x12\x10\n" +
+	"\x03act\x18\x04 \x03(\tR\x03act\x12\x14\n" +
+	"\x05bound\x18\x05 \x01(\fR\x05bound\"W\n" +
+	"\x0eAssertResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x17\n" +
+	"\aends_us\x18\x02 \x01(\x03R\x06endsUs\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd4\x01\n" +
 	"\vSyncRequest\x129\n" +
 	"\tsubscribe\x18\x01 \x01(\v2\x19.mayfly.feed.v1.SubscribeH\x00R\tsubscribe\x12*\n" +
 	"\x04ping\x18\x02 \x01(\v2\x14.mayfly.feed.v1.PingH\x00R\x04ping\x12'\n" +
@@ -2849,14 +3320,20 @@ const file_feed_proto_rawDesc = "" +
 	"\x04apps\x18\a \x03(\tR\x04apps\x1a=\n" +
 	"\x0fCataloguesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf9\x01\n" +
 	"\x04Ping\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x121\n" +
 	"\x06spools\x18\x04 \x03(\v2\x19.mayfly.feed.v1.SpoolHeadR\x06spools\x12'\n" +
-	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\x12\x14\n" +
-	"\x05prove\x18\a \x03(\x03R\x05prove\"R\n" +
+	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\x127\n" +
+	"\abundles\x18\x06 \x03(\v2\x1d.mayfly.feed.v1.ForeignBundleR\abundles\x12\x14\n" +
+	"\x05prove\x18\a \x03(\x03R\x05prove\"\x85\x01\n" +
+	"\rForeignBundle\x12!\n" +
+	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x15\n" +
+	"\x06age_us\x18\x02 \x01(\x03R\x05ageUs\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\x12 \n" +
+	"\vauthorities\x18\x04 \x01(\rR\vauthorities\"R\n" +
 	"\tSpoolHead\x12\x14\n" +
 	"\x05spool\x18\x01 \x01(\tR\x05spool\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1d\n" +
@@ -2908,17 +3385,18 @@ const file_feed_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x13\n" +
-	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\x81\x02\n" +
+	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\xaa\x02\n" +
 	"\bResource\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"min_reader\x18\x02 \x01(\rR\tminReader\x12'\n" +
 	"\x03app\x18\x03 \x01(\v2\x13.mayfly.feed.v1.AppH\x00R\x03app\x12-\n" +
 	"\x05grant\x18\x04 \x01(\v2\x15.mayfly.feed.v1.GrantH\x00R\x05grant\x123\n" +
-	"\asession\x18\x05 \x01(\v2\x17.mayfly.feed.v1.SessionH\x00R\asession\x12-\n" +
+	"\asession\x18\x05 \x01(\v2\x17.mayfly.feed.v1.SessionH\x00R\asession\x12'\n" +
+	"\x03key\x18\x06 \x01(\v2\x13.mayfly.feed.v1.KeyH\x00R\x03key\x12-\n" +
 	"\x05proof\x18\a \x01(\v2\x15.mayfly.feed.v1.ProofH\x00R\x05proofB\n" +
 	"\n" +
-	"\bresource\"\x9e\x03\n" +
+	"\bresource\"\x96\x04\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -2932,7 +3410,21 @@ const file_feed_proto_rawDesc = "" +
 	"\acallers\x18\n" +
 	" \x03(\tR\acallers\x12\x18\n" +
 	"\aconsole\x18\v \x01(\tR\aconsole\x12:\n" +
-	"\bidentity\x18\f \x03(\v2\x1e.mayfly.feed.v1.IdentityHeaderR\bidentity\"<\n" +
+	"\bidentity\x18\f \x03(\v2\x1e.mayfly.feed.v1.IdentityHeaderR\bidentity\x12\x16\n" +
+	"\x06assert\x18\r \x01(\bR\x06assert\x12/\n" +
+	"\astep_up\x18\x0e \x03(\v2\x16.mayfly.feed.v1.StepUpR\x06stepUp\x12-\n" +
+	"\x06places\x18\x0f \x03(\v2\x15.mayfly.feed.v1.PlaceR\x06places\"\xb0\x01\n" +
+	"\x05Place\x12\x18\n" +
+	"\asidecar\x18\x01 \x01(\tR\asidecar\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12(\n" +
+	"\x10any_trust_domain\x18\x03 \x01(\bR\x0eanyTrustDomain\x12#\n" +
+	"\rtrust_domains\x18\x04 \x03(\tR\ftrustDomains\x12\x1c\n" +
+	"\telsewhere\x18\x05 \x03(\tR\telsewhere\"Z\n" +
+	"\x06StepUp\x12 \n" +
+	"\ventitlement\x18\x01 \x01(\tR\ventitlement\x12\x10\n" +
+	"\x03acr\x18\x02 \x03(\tR\x03acr\x12\x1c\n" +
+	"\n" +
+	"max_age_us\x18\x03 \x01(\x03R\bmaxAgeUs\"<\n" +
 	"\x0eIdentityHeader\x12\x16\n" +
 	"\x06header\x18\x01 \x01(\tR\x06header\x12\x12\n" +
 	"\x04fact\x18\x02 \x01(\tR\x04fact\"D\n" +
@@ -3017,7 +3509,13 @@ const file_feed_proto_rawDesc = "" +
 	"\n" +
 	"FactsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"d\n" +
+	"\x03Key\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x10\n" +
+	"\x03alg\x18\x02 \x01(\tR\x03alg\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x16\n" +
+	"\x06issuer\x18\x04 \x01(\tR\x06issuer\"\x8f\x01\n" +
 	"\rRedeemRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x12\n" +
@@ -3078,7 +3576,9 @@ const file_feed_proto_rawDesc = "" +
 	"\x06Redeem\x12\x1d.mayfly.feed.v1.RedeemRequest\x1a\x1f.mayfly.feed.v1.SessionResponse\x12H\n" +
 	"\x06Lookup\x12\x1d.mayfly.feed.v1.LookupRequest\x1a\x1f.mayfly.feed.v1.SessionResponse\x12S\n" +
 	"\n" +
-	"EndSession\x12!.mayfly.feed.v1.EndSessionRequest\x1a\".mayfly.feed.v1.EndSessionResponseB)Z'github.com/mayflyproxy/mayfly/feed;feedb\x06proto3"
+	"EndSession\x12!.mayfly.feed.v1.EndSessionRequest\x1a\".mayfly.feed.v1.EndSessionResponse2Q\n" +
+	"\x06Tokens\x12G\n" +
+	"\x06Assert\x12\x1d.mayfly.feed.v1.AssertRequest\x1a\x1e.mayfly.feed.v1.AssertResponseB)Z'github.com/mayflyproxy/mayfly/feed;feedb\x06proto3"
 
 var (
 	file_feed_proto_rawDescOnce sync.Once
@@ -3093,96 +3593,108 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
-	(*SyncRequest)(nil),         // 1: mayfly.feed.v1.SyncRequest
-	(*SyncResponse)(nil),        // 2: mayfly.feed.v1.SyncResponse
-	(*Subscribe)(nil),           // 3: mayfly.feed.v1.Subscribe
-	(*Ping)(nil),                // 4: mayfly.feed.v1.Ping
-	(*SpoolHead)(nil),           // 5: mayfly.feed.v1.SpoolHead
-	(*Pong)(nil),                // 6: mayfly.feed.v1.Pong
-	(*LeafProof)(nil),           // 7: mayfly.feed.v1.LeafProof
-	(*Ack)(nil),                 // 8: mayfly.feed.v1.Ack
-	(*Nack)(nil),                // 9: mayfly.feed.v1.Nack
-	(*SnapshotPart)(nil),        // 10: mayfly.feed.v1.SnapshotPart
-	(*Delta)(nil),               // 11: mayfly.feed.v1.Delta
-	(*Removal)(nil),             // 12: mayfly.feed.v1.Removal
-	(*Resource)(nil),            // 13: mayfly.feed.v1.Resource
-	(*App)(nil),                 // 14: mayfly.feed.v1.App
-	(*IdentityHeader)(nil),      // 15: mayfly.feed.v1.IdentityHeader
-	(*Credential)(nil),          // 16: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 17: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 18: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 19: mayfly.feed.v1.Grant
-	(*Approval)(nil),            // 20: mayfly.feed.v1.Approval
-	(*Recorded)(nil),            // 21: mayfly.feed.v1.Recorded
-	(*Proof)(nil),               // 22: mayfly.feed.v1.Proof
-	(*Rule)(nil),                // 23: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 24: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 25: mayfly.feed.v1.Value
-	(*Session)(nil),             // 26: mayfly.feed.v1.Session
-	(*RedeemRequest)(nil),       // 27: mayfly.feed.v1.RedeemRequest
-	(*LookupRequest)(nil),       // 28: mayfly.feed.v1.LookupRequest
-	(*EndSessionRequest)(nil),   // 29: mayfly.feed.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),  // 30: mayfly.feed.v1.EndSessionResponse
-	(*SessionResponse)(nil),     // 31: mayfly.feed.v1.SessionResponse
-	(*IngestRequest)(nil),       // 32: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 33: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 34: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 35: mayfly.feed.v1.ReserveResponse
-	nil,                         // 36: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 37: mayfly.feed.v1.Grant.ParamsEntry
-	nil,                         // 38: mayfly.feed.v1.Session.FactsEntry
+	(*AssertRequest)(nil),       // 1: mayfly.feed.v1.AssertRequest
+	(*AssertResponse)(nil),      // 2: mayfly.feed.v1.AssertResponse
+	(*SyncRequest)(nil),         // 3: mayfly.feed.v1.SyncRequest
+	(*SyncResponse)(nil),        // 4: mayfly.feed.v1.SyncResponse
+	(*Subscribe)(nil),           // 5: mayfly.feed.v1.Subscribe
+	(*Ping)(nil),                // 6: mayfly.feed.v1.Ping
+	(*ForeignBundle)(nil),       // 7: mayfly.feed.v1.ForeignBundle
+	(*SpoolHead)(nil),           // 8: mayfly.feed.v1.SpoolHead
+	(*Pong)(nil),                // 9: mayfly.feed.v1.Pong
+	(*LeafProof)(nil),           // 10: mayfly.feed.v1.LeafProof
+	(*Ack)(nil),                 // 11: mayfly.feed.v1.Ack
+	(*Nack)(nil),                // 12: mayfly.feed.v1.Nack
+	(*SnapshotPart)(nil),        // 13: mayfly.feed.v1.SnapshotPart
+	(*Delta)(nil),               // 14: mayfly.feed.v1.Delta
+	(*Removal)(nil),             // 15: mayfly.feed.v1.Removal
+	(*Resource)(nil),            // 16: mayfly.feed.v1.Resource
+	(*App)(nil),                 // 17: mayfly.feed.v1.App
+	(*Place)(nil),               // 18: mayfly.feed.v1.Place
+	(*StepUp)(nil),              // 19: mayfly.feed.v1.StepUp
+	(*IdentityHeader)(nil),      // 20: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 21: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 22: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 23: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 24: mayfly.feed.v1.Grant
+	(*Approval)(nil),            // 25: mayfly.feed.v1.Approval
+	(*Recorded)(nil),            // 26: mayfly.feed.v1.Recorded
+	(*Proof)(nil),               // 27: mayfly.feed.v1.Proof
+	(*Rule)(nil),                // 28: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 29: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 30: mayfly.feed.v1.Value
+	(*Session)(nil),             // 31: mayfly.feed.v1.Session
+	(*Key)(nil),                 // 32: mayfly.feed.v1.Key
+	(*RedeemRequest)(nil),       // 33: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 34: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 35: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 36: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 37: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 38: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 39: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 40: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 41: mayfly.feed.v1.ReserveResponse
+	nil,                         // 42: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 43: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 44: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
-	3,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
-	4,  // 1: mayfly.feed.v1.SyncRequest.ping:type_name -> mayfly.feed.v1.Ping
-	8,  // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
-	9,  // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
-	10, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
-	11, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
-	6,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	36, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
-	5,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
-	7,  // 9: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
-	13, // 10: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
-	13, // 11: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
-	12, // 12: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
-	14, // 13: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	19, // 14: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	26, // 15: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
-	22, // 16: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
-	16, // 17: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	17, // 18: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	15, // 19: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
-	18, // 20: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	23, // 21: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	37, // 22: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	20, // 23: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
-	21, // 24: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
-	24, // 25: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	25, // 26: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	38, // 27: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
-	13, // 28: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
-	0,  // 29: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	1,  // 30: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	32, // 31: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	34, // 32: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	27, // 33: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
-	28, // 34: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
-	29, // 35: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
-	2,  // 36: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	33, // 37: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	35, // 38: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	31, // 39: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
-	31, // 40: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
-	30, // 41: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
-	36, // [36:42] is the sub-list for method output_type
-	30, // [30:36] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	5,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
+	6,  // 1: mayfly.feed.v1.SyncRequest.ping:type_name -> mayfly.feed.v1.Ping
+	11, // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
+	12, // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
+	13, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
+	14, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
+	9,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
+	42, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	8,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
+	7,  // 9: mayfly.feed.v1.Ping.bundles:type_name -> mayfly.feed.v1.ForeignBundle
+	10, // 10: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
+	16, // 11: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
+	16, // 12: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
+	15, // 13: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
+	17, // 14: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
+	24, // 15: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	31, // 16: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	32, // 17: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
+	27, // 18: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
+	21, // 19: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	22, // 20: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	20, // 21: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	19, // 22: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
+	18, // 23: mayfly.feed.v1.App.places:type_name -> mayfly.feed.v1.Place
+	23, // 24: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	28, // 25: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	43, // 26: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	25, // 27: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
+	26, // 28: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
+	29, // 29: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	30, // 30: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	44, // 31: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	16, // 32: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 33: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	3,  // 34: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	38, // 35: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	40, // 36: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	33, // 37: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	34, // 38: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	35, // 39: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	1,  // 40: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
+	4,  // 41: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	39, // 42: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	41, // 43: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	37, // 44: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	37, // 45: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	36, // 46: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	2,  // 47: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
+	41, // [41:48] is the sub-list for method output_type
+	34, // [34:41] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -3190,21 +3702,22 @@ func file_feed_proto_init() {
 	if File_feed_proto != nil {
 		return
 	}
-	file_feed_proto_msgTypes[0].OneofWrappers = []any{
+	file_feed_proto_msgTypes[2].OneofWrappers = []any{
 		(*SyncRequest_Subscribe)(nil),
 		(*SyncRequest_Ping)(nil),
 		(*SyncRequest_Ack)(nil),
 		(*SyncRequest_Nack)(nil),
 	}
-	file_feed_proto_msgTypes[1].OneofWrappers = []any{
+	file_feed_proto_msgTypes[3].OneofWrappers = []any{
 		(*SyncResponse_Snapshot)(nil),
 		(*SyncResponse_Delta)(nil),
 		(*SyncResponse_Pong)(nil),
 	}
-	file_feed_proto_msgTypes[12].OneofWrappers = []any{
+	file_feed_proto_msgTypes[15].OneofWrappers = []any{
 		(*Resource_App)(nil),
 		(*Resource_Grant)(nil),
 		(*Resource_Session)(nil),
+		(*Resource_Key)(nil),
 		(*Resource_Proof)(nil),
 	}
 	type x struct{}
@@ -3213,9 +3726,9 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   44,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_feed_proto_goTypes,
 		DependencyIndexes: file_feed_proto_depIdxs,

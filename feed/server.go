@@ -36,12 +36,14 @@ type ServerConfig struct {
 	Queue int
 }
 
-// Server is the gRPC services Feed and Sessions. Make it with NewServer, register
-// it with RegisterFeedServer and RegisterSessionsServer, and keep Run running: without it nobody gets a Pong. Safe
-// for concurrent use.
+// Server is the gRPC services Feed, Sessions and Tokens. Make it with NewServer,
+// register it with RegisterFeedServer, RegisterSessionsServer and
+// RegisterTokensServer, and keep Run running: without it nobody gets a Pong. Safe for
+// concurrent use.
 type Server struct {
 	UnimplementedFeedServer
 	UnimplementedSessionsServer
+	UnimplementedTokensServer
 	source Source
 	peer   func(ctx context.Context) (string, error)
 	log    *slog.Logger

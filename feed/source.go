@@ -20,6 +20,10 @@ func (p Position) Before(q Position) bool {
 	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Revision < q.Revision
 }
 
+// Everyone is the app of a change that concerns every instance (contracts §2: the
+// pseudo-app of what belongs to no app). No app has this name.
+const Everyone = "*"
+
 // Snapshot is everything that one instance holds at a position.
 type Snapshot struct {
 	At        Position
@@ -31,7 +35,7 @@ type Snapshot struct {
 type Change struct {
 	At Position
 	// App says whom it concerns: instances that do not front it skip the change.
-	// Empty: which apps an instance fronts may have changed (nodes: in policy), so
+	// Everyone: every instance, whatever it fronts. Empty: which apps an instance fronts may have changed (nodes: in policy), so
 	// every instance joins again, and gets a snapshot if it fronts others now.
 	App       string
 	Resources []*Resource
@@ -103,6 +107,7 @@ type Source interface {
 	// Reserve acknowledges one intent, durably.
 	Reserve(ctx context.Context, i Instance, r *ReserveRequest) (*ReserveResponse, error)
 	SessionSource
+	TokenSource
 }
 
 // Sink is what a Client fills: the sidecar's table, lease and clock. Its methods

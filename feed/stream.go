@@ -227,7 +227,7 @@ func (st *stream) send(m told) error {
 
 func (st *stream) fronts(app string) bool {
 	_, ok := slices.BinarySearch(st.apps, app)
-	return ok
+	return ok || app == Everyone
 }
 
 // encode writes a change once. The bytes stand in a response as if they were

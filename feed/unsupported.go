@@ -13,6 +13,7 @@ const (
 	KindApp     = "app"
 	KindGrant   = "grant"
 	KindSession = "session"
+	KindKey     = "key"
 	KindProof   = "proof"
 )
 
@@ -25,6 +26,8 @@ func KindOf(r *Resource) string {
 		return KindGrant
 	case *Resource_Session:
 		return KindSession
+	case *Resource_Key:
+		return KindKey
 	case *Resource_Proof:
 		return KindProof
 	default:

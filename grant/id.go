@@ -20,6 +20,7 @@ type (
 	grantKind       struct{}
 	actionKind      struct{}
 	sessionKind     struct{}
+	tokenKind       struct{}
 	denialKind      struct{}
 	recordKind      struct{}
 	spoolKind       struct{}
@@ -32,6 +33,7 @@ func (approvalKind) prefix() string    { return "apr_" }
 func (grantKind) prefix() string       { return "grt_" }
 func (actionKind) prefix() string      { return "act_" }
 func (sessionKind) prefix() string     { return "ses_" }
+func (tokenKind) prefix() string       { return "tok_" }
 func (denialKind) prefix() string      { return "den_" }
 func (recordKind) prefix() string      { return "rec_" }
 func (spoolKind) prefix() string       { return "spl_" }
@@ -45,6 +47,7 @@ type (
 	GrantID       = ID[grantKind]
 	ActionID      = ID[actionKind]
 	SessionID     = ID[sessionKind]
+	TokenID       = ID[tokenKind]
 	DenialID      = ID[denialKind]
 	RecordID      = ID[recordKind]
 	SpoolID       = ID[spoolKind]
@@ -130,6 +133,9 @@ func (m *Minter) NewActionID(at time.Time) ActionID { return Mint[actionKind](m,
 
 // NewSessionID mints a ses_ id.
 func (m *Minter) NewSessionID(at time.Time) SessionID { return Mint[sessionKind](m, at) }
+
+// NewTokenID mints a tok_ id.
+func (m *Minter) NewTokenID(at time.Time) TokenID { return Mint[tokenKind](m, at) }
 
 // NewDenialID mints a den_ id.
 func (m *Minter) NewDenialID(at time.Time) DenialID { return Mint[denialKind](m, at) }

@@ -107,6 +107,15 @@ func (p Principal) IsZero() bool { return p.text == "" }
 // String returns the canonical text, "" for nobody.
 func (p Principal) String() string { return p.text }
 
+// TrustDomain returns the name of a workload's trust domain, "" of everybody else.
+func (p Principal) TrustDomain() string {
+	if p.Kind() != KindWorkload {
+		return ""
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(p.text, "spiffe://"), "/")
+	return name
+}
+
 // MarshalText writes the canonical text.
 func (p Principal) MarshalText() ([]byte, error) { return []byte(p.text), nil }
 

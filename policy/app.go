@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/identity"
 )
 
 // App is one protected app as policy declares it. Nobody changes it after Load.
@@ -12,15 +14,21 @@ type App struct {
 	Kind        string
 	Owner       string
 	Hosts       []string // exact, lower case, each on one app only
-	Callers     []string // services, people: the doors that it answers at
+	Callers     []string // services, people, clients: the doors that it answers at
 	Upstream    *url.URL // scheme and host only
 	Credentials []Credential
 	Identity    []IdentityHeader // what it is told about a person, sorted by header
+	Assert      bool             // it is told in a signed token who calls, and under which grant
 	StaleAfter  time.Duration    // how old what a sidecar heard may be
 	MaxStream   time.Duration    // longest request, 0: the default of the data path
-	Catalogue   string           // digest of the kind's catalogue at load
-	File        string
-	Line        int
+	// Workload is the SPIFFE ID with which the app itself calls others. Zero: it
+	// passes no access on, whatever onward: says.
+	Workload  identity.Principal
+	Catalogue string // digest of the kind's catalogue at load
+	File      string
+	Line      int
+
+	Environments []string // where it is; none: wherever a node fronts it
 }
 
 // Credential names the secret that some operations are done with. What file or
@@ -46,6 +54,15 @@ type IdentityHeader struct {
 // groups.
 func Facts() []string { return []string{"principal", "person", "name", "email", "groups"} }
 
+// Resource is the URI that tokens for the app name as their audience (RFC 8707):
+// https:// and its first host.
+func (a App) Resource() string {
+	if len(a.Hosts) == 0 {
+		return ""
+	}
+	return "https://" + a.Hosts[0]
+}
+
 // TakesPeople reports whether people reach the app with a browser.
 func (a App) TakesPeople() bool { return slices.Contains(a.Callers, CallersPeople) }
 
@@ -53,4 +70,5 @@ func (a App) TakesPeople() bool { return slices.Contains(a.Callers, CallersPeopl
 const (
 	CallersServices = "services"
 	CallersPeople   = "people"
+	CallersClients  = "clients"
 )

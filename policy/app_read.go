@@ -23,8 +23,8 @@ const (
 func (l *loader) readApp(n *node) {
 	f := l.object(n, schema{
 		what:  "app",
-		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity"},
-		later: []string{"audience", "budget", "environment", "onward", "rate", "resolve", "session", "window"},
+		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity", "assert", "environments", "workload"},
+		later: []string{"audience", "budget", "rate", "resolve", "session", "window"},
 	})
 	if f == nil {
 		l.someApps = true
@@ -48,6 +48,8 @@ func (l *loader) readApp(n *node) {
 	a.Hosts = l.readHosts(f.need("hosts"), a.Name)
 	a.Callers = l.readCallers(f.need("callers"), a.Kind)
 	a.Identity = l.readIdentity(f.opt("identity"), a)
+	a.Environments = l.readEnvironments(f.opt("environments"))
+	a.Assert = l.readAssert(f.opt("assert"), a.Kind)
 	a.Upstream = l.readUpstream(f.need("upstream"))
 	a.Credentials = l.readCredentials(f, a)
 	a.StaleAfter = defaultStale
@@ -63,6 +65,7 @@ func (l *loader) readApp(n *node) {
 			l.fail(at, CodeCap, "max_stream: %s, want at most %s", durationText(a.MaxStream), durationText(grant.MaxTerm))
 		}
 	}
+	a.Workload = l.readWorkload(f.opt("workload"))
 	l.set.apps[a.Name] = a
 }
 
@@ -98,11 +101,23 @@ func (l *loader) readHosts(n *node, app string) []string {
 	return hosts
 }
 
+// readAssert reads whether the app is told in a signed token who calls. What goes to
+// a provider of somebody else's is not told.
+func (l *loader) readAssert(n *node, kind string) bool {
+	if !l.boolean(n, "assert") {
+		return false
+	}
+	if l.o.Credentialed != nil && kind != "" && l.o.Credentialed(kind) {
+		l.fail(n, CodeValue, "assert: apps of kind %s are reached with a credential, and are told of nobody", kind)
+	}
+	return true
+}
+
 // readCallers reads the doors of an app. Only a web app understands a browser.
 func (l *loader) readCallers(n *node, kind string) []string {
 	var out []string
 	for _, c := range l.list(n, "callers") {
-		word := l.word(c, "callers", []string{CallersServices, CallersPeople}, []string{"clients"})
+		word := l.word(c, "callers", []string{CallersServices, CallersPeople, CallersClients}, nil)
 		switch {
 		case word == "":
 		case slices.Contains(out, word):
@@ -121,7 +136,7 @@ func (l *loader) readIdentity(n *node, a App) []IdentityHeader {
 	if n == nil {
 		return nil
 	}
-	f := l.object(n, schema{what: "identity", known: []string{"headers"}, later: []string{"assert", "cookie"}})
+	f := l.object(n, schema{what: "identity", known: []string{"headers"}, later: []string{"cookie"}})
 	at := f.need("headers")
 	if at == nil {
 		return nil

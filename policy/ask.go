@@ -16,6 +16,7 @@ type AskEntry struct {
 	Bindings    []Binding
 	Required    []string // parameters that must be given, sorted
 	Kinds       []string // user, workload: who may ask at all, sorted
+	StepUp      *StepUp
 }
 
 // Binding says which parameter bounds an attribute of an operation.
@@ -42,7 +43,7 @@ func (s *Set) Ask(app string) []AskEntry {
 }
 
 func (e *Entitlement) ask() AskEntry {
-	out := AskEntry{Entitlement: e.Name, Operations: e.Operations()}
+	out := AskEntry{Entitlement: e.Name, Operations: e.Operations(), StepUp: e.StepUp}
 	for _, r := range e.expanded {
 		for _, b := range r.where {
 			for _, o := range b.Values {

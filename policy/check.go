@@ -5,6 +5,7 @@ import "slices"
 // crossCheck checks what needs every file to be read.
 func (l *loader) crossCheck() {
 	l.checkNodeApps()
+	l.checkDomains()
 	for _, a := range l.set.Apps() {
 		l.file = a.File
 		l.checkUpstreamLoop(a)
@@ -16,6 +17,7 @@ func (l *loader) crossCheck() {
 			continue
 		}
 		l.checkStale(e, a)
+		l.checkWhere(e)
 		l.checkSecrets(e, a)
 	}
 	delete(l.set.apps, "") // an app without a name was reported

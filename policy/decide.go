@@ -132,6 +132,7 @@ func (s *Set) Decide(in Input) Decision {
 	}
 	d.e = e
 	d.checkWho()
+	d.checkTrustDomain()
 	d.checkBeneficiary()
 	values := d.checkParams()
 	d.checkDuration()
@@ -190,6 +191,19 @@ func (d *deciding) checkWho() {
 		names[i] = who.String()
 	}
 	d.deny(DenyNotEligible, d.e.lines.who, "%s may not ask for %s, only %s", nameOf(r.Principal), d.e.Name, strings.Join(names, ", "))
+}
+
+// checkTrustDomain refuses a workload that could use the grant nowhere, or not
+// everywhere where it counts.
+func (d *deciding) checkTrustDomain() {
+	p := d.in.Requester.Principal
+	in := d.set.EnvironmentsOf(d.e)
+	switch {
+	case !d.set.Knows(p):
+		d.deny(DenyNotEligible, d.e.lines.who, "policy lists no trust domain %s: its workloads are nobody", p.TrustDomain())
+	case !d.set.takenIn(p, in):
+		d.deny(DenyNotEligible, d.e.lines.who, "%s counts in %s, where trust domain %s is not listed", d.e.Name, strings.Join(in, " and "), p.TrustDomain())
+	}
 }
 
 // isWords reports whether text says anything at all.

@@ -24,15 +24,25 @@ type Entitlement struct {
 	Justify     bool          // a reason in words must be given
 	Auto        string        // the CEL condition of an automatic approval, "" for none
 	Steps       []Step        // approvals otherwise, in order; empty: none can help
+	Onward      []string      // apps that the app may pass this access on to, by token exchange; sorted
+	StepUp      *StepUp       // how a person must have logged in; nil: in any way
 	Signed      bool          // approvals count only with their approver's signature
 	Tests       []Test
 	File        string
 	Line        int
 
+	Environments []string // where its grants count; none: the app's
+
 	lines    lines
 	auto     *condition
 	expanded []rule   // of Allow, sorted by operation
 	bound    []string // parameters that some constraint uses
+}
+
+// StepUp asks more of a person's login than that there was one (RFC 9470).
+type StepUp struct {
+	ACR    []string      // one of these contexts; none: any
+	MaxAge time.Duration // since the person showed up at the provider; 0: any
 }
 
 // lines are where the parts that a decision names stand in the file.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/identity"
@@ -11,8 +12,8 @@ import (
 func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
-		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "tests"},
-		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "onward", "persona", "renew", "review", "streams", "window"},
+		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "step_up", "tests", "environments"},
+		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
 		return
@@ -26,6 +27,8 @@ func (l *loader) readEntitlement(n *node) {
 	}
 	e.Owner = l.name(f.need("owner"), "owner", false)
 	l.readEntitlementApp(e, f.need("app"))
+	e.Environments = l.readEnvironments(f.opt("environments"))
+	l.checkEnvironments(e, f.opt("environments"))
 	e.Params = l.readParams(f.opt("params"))
 	e.lines.params = lineOf(f.opt("params"), n)
 	before := len(l.errs)
@@ -37,10 +40,39 @@ func (l *loader) readEntitlement(n *node) {
 	l.readGrant(e, f.need("grant"))
 	l.readRequest(e, f.need("request"))
 	l.readApprove(e, f.need("approve"))
+	l.readOnward(e, f.opt("onward"))
+	l.readStepUp(e, f.opt("step_up"))
 	l.readTests(e, f.opt("tests"))
 	if e.Name != "" {
 		l.set.entitlements[e.Name] = e
 	}
+}
+
+// maxACR is the longest name of an authentication context, in bytes.
+const maxACR = 128
+
+// readStepUp reads what is asked of a person's login. Workloads log in nowhere, so
+// whoever may ask must be a person.
+func (l *loader) readStepUp(e *Entitlement, n *node) {
+	if n == nil {
+		return
+	}
+	f := l.object(n, schema{what: "step_up", known: []string{"acr", "max_age"}})
+	out := &StepUp{ACR: l.texts(f.opt("acr"), "acr"), MaxAge: l.duration(f.opt("max_age"), "max_age")}
+	for _, name := range out.ACR {
+		if len(name) > maxACR || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			l.fail(n, CodeValue, "step_up.acr: %q, want names without spaces, quotes and backslashes", name)
+		}
+	}
+	if len(out.ACR) == 0 && out.MaxAge == 0 {
+		l.fail(n, CodeMissing, "step_up: want acr, max_age or both")
+	}
+	for _, s := range e.Who {
+		if s.kind() == identity.KindWorkload {
+			l.fail(n, CodeValue, "step_up: %s may ask, and a workload logs in nowhere", s)
+		}
+	}
+	e.StepUp = out
 }
 
 func lineOf(n, or *node) int {
@@ -89,6 +121,16 @@ func (l *loader) readEntitlementApp(e *Entitlement, n *node) {
 		return
 	}
 	e.App = name
+}
+
+// checkEnvironments keeps an entitlement inside its app's environments.
+func (l *loader) checkEnvironments(e *Entitlement, n *node) {
+	in := l.set.apps[e.App].Environments
+	for i, name := range e.Environments {
+		if len(in) > 0 && !slices.Contains(in, name) && i < len(n.items) {
+			l.fail(n.items[i], CodeNobody, "environments: %s is not in %s, only in %s", e.App, name, strings.Join(in, " and "))
+		}
+	}
 }
 
 // checkParamsUsed refuses a parameter that bounds nothing: approvers would read

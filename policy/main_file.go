@@ -14,7 +14,7 @@ import (
 func (l *loader) readMain(n *node) {
 	f := l.object(n, schema{
 		what:  mainFile,
-		known: []string{"organisation", "caps", "environments", "nodes", "people", "signers", "security"},
+		known: []string{"organisation", "caps", "environments", "trust_domains", "nodes", "workloads", "people", "signers", "security"},
 		later: []string{"agents", "budgets", "bundles", "callers", "channels", "conflicts", "exceptions", "personas", "review", "risk", "streams"},
 	})
 	l.set.organisation = l.name(f.need("organisation"), "organisation", false)
@@ -28,6 +28,8 @@ func (l *loader) readMain(n *node) {
 		}
 		l.set.environments = append(l.set.environments, e)
 	}
+	l.readTrustDomains(f.opt("trust_domains"))
+	l.readOwned(f.opt("workloads"))
 	if nodes := f.opt("nodes"); nodes != nil {
 		for _, item := range l.list(nodes, "nodes") {
 			l.readNode(item)

@@ -2,14 +2,16 @@ package policy
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
 // pendingApp is an app that a node names, checked when all apps are read.
 type pendingApp struct {
-	name string
-	at   *node
+	name        string
+	environment string // of the node
+	at          *node
 }
 
 func (l *loader) readNode(n *node) {
@@ -23,13 +25,15 @@ func (l *loader) readNode(n *node) {
 		Role:     l.word(f.need("role"), "role", []string{"gateway"}, []string{"caller", "agent"}),
 		Apps:     l.texts(f.need("apps"), "apps"),
 	}
-	if apps := f.opt("apps"); apps != nil {
-		for _, item := range apps.items {
-			l.nodeApps = append(l.nodeApps, pendingApp{item.text, item})
-		}
-	}
 	at := f.need("environment")
 	out.Environment = l.text(at, "environment")
+	if apps := f.opt("apps"); apps != nil {
+		for _, item := range apps.items {
+			l.nodeApps = append(l.nodeApps, pendingApp{item.text, out.Environment, item})
+		}
+	}
+	l.mustCount(f.opt("sidecar"), "sidecar", out.Sidecar, out.Environment)
+	l.mustCount(f.opt("listener"), "listener", out.Listener, out.Environment)
 	if out.Environment != "" && !slices.Contains(l.set.environments, out.Environment) {
 		l.fail(at, CodeUnknownName, "environment: no environment %q under environments:%s", out.Environment, didYouMean(out.Environment, l.set.environments))
 	}
@@ -60,6 +64,9 @@ func (l *loader) checkNodeApps() {
 	for _, a := range l.nodeApps {
 		if _, ok := l.seenApps[a.name]; !ok && !l.someApps && a.name != "" {
 			l.fail(a.at, CodeUnknownName, "apps: no app %q%s", a.name, didYouMean(a.name, keys(l.seenApps)))
+		}
+		if in := l.set.apps[a.name].Environments; len(in) > 0 && !slices.Contains(in, a.environment) {
+			l.fail(a.at, CodeValue, "apps: %s is an app of %s, and the node is in %s", a.name, strings.Join(in, " and "), a.environment)
 		}
 	}
 }

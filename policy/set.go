@@ -17,6 +17,8 @@ type Set struct {
 	organisation   string
 	caps           Caps
 	environments   []string
+	domains        []TrustDomain
+	owned          []Owned
 	apps           map[string]App
 	hosts          map[string]string
 	catalogues     map[string]*scope.Catalogue // by app

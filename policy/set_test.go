@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/mayflyproxy/mayfly/scope"
+
+	"github.com/mayflyproxy/mayfly/identity"
 )
 
 func TestDigestIsThatOfTheContract(t *testing.T) {
@@ -52,6 +55,57 @@ func TestSetAnswers(t *testing.T) {
 	}
 	if got := s.AccountsOf(s.PersonOf(principal(t, "user:idp:alice-admin"))); len(got) != 2 || got[0] != principal(t, "user:idp:alice") {
 		t.Errorf("alice's accounts are %v", got)
+	}
+}
+
+// TestTrustDomainsAndEnvironments has a second trust domain, which counts in staging
+// only.
+func TestTrustDomainsAndEnvironments(t *testing.T) {
+	load := func(edits ...change) *Set {
+		t.Helper()
+		s, err := Load(edited(t, append(edits, change{mainFile, "trust_domains:", "trust_domains:\n  - {name: partner.example, environments: [staging]}"},
+			change{reports, "\"spiffe://acme.example/ns/data/sa/reporter\"]", "\"spiffe://acme.example/ns/data/sa/reporter\", \"spiffe://partner.example/ns/data/sa/reporter\"]"})...), options(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := load()
+	ours, theirs, stranger := principal(t, "spiffe://acme.example/ns/data/sa/reporter"), principal(t, "spiffe://partner.example/ns/data/sa/reporter"), principal(t, "spiffe://other.example/a")
+	if !s.Knows(ours) || !s.Knows(theirs) || s.Knows(stranger) || !s.Knows(principal(t, "user:idp:alice")) {
+		t.Error("who is known is not who is listed")
+	}
+	if got := s.TrustedIn("prod"); !reflect.DeepEqual(got, []string{"acme.example"}) {
+		t.Errorf("prod takes %v", got)
+	}
+	if got := s.OwnerOf(ours) + s.OwnerOf(theirs); got != "team-data" {
+		t.Errorf("owners are %q", got)
+	}
+	decide := func(s *Set, who identity.Principal) string {
+		return s.Decide(Input{Entitlement: "reports/read", Beneficiary: who, Now: noon(), Requester: Requester{Principal: who}}).Code
+	}
+	if got := decide(s, theirs); got != "" { // the app is in no environment of its own: gateways say where it counts
+		t.Errorf("the partner's reporter: %s", got)
+	}
+	if _, err := Load(edited(t, change{mainFile, "trust_domains:", "trust_domains:\n  - {name: partner.example, environments: [staging]}"},
+		change{reports, "app: reports", "app: reports\nenvironments: [prod]"},
+		change{reports, "\"spiffe://acme.example/ns/data/sa/reporter\"]", "\"spiffe://partner.example/ns/data/sa/reporter\"]"}), options(t)); err == nil ||
+		!strings.Contains(err.Error(), "is not listed for prod, where reports/read counts") {
+		t.Errorf("who could never use it: %v", err)
+	}
+	if got := s.Elsewhere("reports", "prod"); len(got) != 0 {
+		t.Errorf("elsewhere: %v", got)
+	}
+	if got := load(change{reports, "app: reports", "app: reports\nenvironments: [staging]"}).Elsewhere("reports", "prod"); !reflect.DeepEqual(got, []string{"reports/read"}) {
+		t.Errorf("elsewhere than prod: %v", got)
+	}
+	// a domain that leaves the list takes its workloads with it
+	gone, err := Load(edited(t, change{mainFile, "trust_domains:\n  - {name: acme.example, environments: [prod, staging]}\n", ""}), options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !gone.Knows(stranger) || decide(gone, ours) != "" {
+		t.Error("without a list policy leaves somebody out")
 	}
 }
 

@@ -105,6 +105,7 @@ func (l *loader) subject(n *node, what string) Subject {
 	case s.IsGroup():
 		l.groupSource(n, what, s.group)
 	}
+	l.mustCount(n, what, s.principal, "")
 	return s
 }
 

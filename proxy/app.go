@@ -32,12 +32,22 @@ type App struct {
 	Callers     []string // the doors that it answers at; none told: services
 	Console     string   // https URL where people log in and ask, no slash at its end; of an app that takes people
 	Identity    []IdentityHeader
+	Assert      bool              // it is told in a signed token who calls
+	StepUp      map[string]StepUp // by entitlement
+	Here        *Place            // what of it counts at this gateway; nil: all of it
+}
+
+// StepUp is what an entitlement asks of a person's login (RFC 9470).
+type StepUp struct {
+	ACR    []string      // one of these; none: any
+	MaxAge time.Duration // since the person showed up at the provider; 0: any
 }
 
 // The doors at which requests come, as routes, apps and policy write them.
 const (
 	DoorServices = "services"
 	DoorPeople   = "people"
+	DoorClients  = "clients"
 )
 
 // Takes reports whether the app answers at a door.
@@ -117,7 +127,7 @@ func newApp(r *feed.Resource) (*App, error) {
 		Name: m.GetName(), Kind: m.GetKind(), Hosts: slices.Clone(m.GetHosts()), Catalogue: m.GetCatalogue(),
 		StaleAfter: time.Duration(m.GetStaleAfterUs()) * time.Microsecond,
 		MaxStream:  time.Duration(m.GetMaxStreamUs()) * time.Microsecond,
-		Callers:    slices.Clone(m.GetCallers()), Console: m.GetConsole(),
+		Callers:    slices.Clone(m.GetCallers()), Console: m.GetConsole(), Assert: m.GetAssert(),
 	}
 	if a.MaxStream == 0 {
 		a.MaxStream = defaultMaxStream
@@ -136,7 +146,26 @@ func newApp(r *feed.Resource) (*App, error) {
 	for _, h := range m.GetIdentity() {
 		a.Identity = append(a.Identity, IdentityHeader{h.GetHeader(), h.GetFact()})
 	}
-	return a, errors.Join(a.check(r.GetId()), a.checkCallers())
+	return a, errors.Join(a.check(r.GetId()), a.checkCallers(), a.readStepUp(m.GetStepUp()))
+}
+
+// readStepUp reads what is asked of logins; the same entitlement twice would leave
+// open which counts.
+func (a *App) readStepUp(all []*feed.StepUp) error {
+	for _, m := range all {
+		s := StepUp{ACR: slices.Clone(m.GetAcr()), MaxAge: time.Duration(m.GetMaxAgeUs()) * time.Microsecond}
+		if _, twice := a.StepUp[m.GetEntitlement()]; twice || m.GetEntitlement() == "" || s.MaxAge < 0 || s.MaxAge == 0 && len(s.ACR) == 0 {
+			return fmt.Errorf("step_up of %q is not whole, or there twice", m.GetEntitlement())
+		}
+		if a.StepUp == nil {
+			a.StepUp = map[string]StepUp{}
+		}
+		a.StepUp[m.GetEntitlement()] = s
+	}
+	if a.Assert && len(a.Credentials) > 0 {
+		return errors.New("an app with a credential is told of nobody")
+	}
+	return nil
 }
 
 func newAsk(m *feed.Ask) Ask {
@@ -184,7 +213,7 @@ func (a *App) check(id string) error {
 // credential: the hop asks for no session.
 func (a *App) checkCallers() error {
 	for _, c := range a.Callers {
-		if c != DoorServices && c != DoorPeople {
+		if c != DoorServices && c != DoorPeople && c != DoorClients {
 			return fmt.Errorf("callers %q are not known", c)
 		}
 	}
@@ -197,9 +226,8 @@ func (a *App) checkCallers() error {
 	if len(a.Credentials) > 0 {
 		return errors.New("an app with a credential takes no people")
 	}
-	u, err := url.Parse(a.Console)
-	if err != nil || u.Scheme != "https" || u.Host == "" || a.Console != "https://"+u.Host {
-		return fmt.Errorf("console %q: want https and a host, and no more", a.Console)
+	if err := checkOrigin(a.Console); err != nil {
+		return fmt.Errorf("console %w", err)
 	}
 	for i, h := range a.Identity {
 		if err := h.check(); err != nil {
@@ -208,6 +236,15 @@ func (a *App) checkCallers() error {
 		if slices.ContainsFunc(a.Identity[:i], func(o IdentityHeader) bool { return o.Header == h.Header }) {
 			return fmt.Errorf("the header %s is there twice", h.Header)
 		}
+	}
+	return nil
+}
+
+// checkOrigin refuses what is not the https URL of a host alone.
+func checkOrigin(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || text != "https://"+u.Host {
+		return fmt.Errorf("%q: want https and a host, and no more", text)
 	}
 	return nil
 }

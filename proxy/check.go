@@ -14,6 +14,7 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/tokens"
 	"github.com/mayflyproxy/mayfly/trace"
 )
 
@@ -26,28 +27,39 @@ type Peers interface {
 	VerifyEscapedPEM(text string, now time.Time) (spiffe.Peer, error)
 }
 
-// CheckerConfig configures a Checker. All fields but Traces and Log are required.
+// CheckerConfig configures a Checker. Fields without a word about it are
+// required.
 type CheckerConfig struct {
-	Table     *Table
-	Kinds     map[string]app.Kind // by name
-	Peers     Peers
-	Journal   Journal
-	Reserver  Reserver
-	Sessions  Sessions
-	Actions   *Actions
-	Minter    *grant.Minter
-	RecordKey audit.PersonKey // makes the HMACs of attribute values that the record does not keep
-	Traces    *trace.Tracer   // nil: nobody sees them
-	Log       *slog.Logger    // nil discards
+	Table    *Table
+	Kinds    map[string]app.Kind // by name
+	Peers    Peers
+	Journal  Journal
+	Reserver Reserver
+	Sessions Sessions
+	Actions  *Actions
+	Minter   *grant.Minter
+	// Asserter is asked for what apps with assert: true are told. Required where there
+	// is one.
+	Asserter Asserter
+	// ServicesPort and ClientsPort are those under which callers reach the doors. Zero:
+	// 443.
+	ServicesPort, ClientsPort uint16
+	RecordKey                 audit.PersonKey // makes the HMACs of attribute values that the record does not keep
+	Traces                    *trace.Tracer   // nil: nobody sees them
+	Log                       *slog.Logger    // nil discards
 }
 
 // Checker is Envoy's external authorization service: it decides every request.
 // Every step can only say no. It is safe for concurrent use.
 type Checker struct {
 	authv3.UnimplementedAuthorizationServer
-	c      CheckerConfig
-	people *people
-	pages  *pages
+	c          CheckerConfig
+	people     *people
+	pages      *pages
+	verifiers  verifiers
+	nonces     *tokens.Nonces
+	proofs     *tokens.Proofs
+	assertions *assertions
 }
 
 // NewChecker checks c.
@@ -66,7 +78,17 @@ func NewChecker(c CheckerConfig) (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Checker{c: c, people: people, pages: pages}, nil
+	out := &Checker{c: c, people: people, pages: pages}
+	if out.nonces, err = tokens.NewNonces(); err != nil {
+		return nil, err
+	}
+	if out.proofs, err = tokens.NewProofs(tokens.ProofConfig{Nonces: out.nonces, Replay: maxProofs}); err != nil {
+		return nil, err
+	}
+	if out.assertions, err = newAssertions(); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // ruling is one request on its way to a decision: what is known of it so far.
@@ -91,6 +113,18 @@ type ruling struct {
 	status int
 	// own is whether the request is for a page of ours, not of the app.
 	own bool
+	// token is the one of ours that was presented and counted, nil without one.
+	token *token
+	// withheld is whether the caller's Authorization is ours, and no app's business.
+	withheld bool
+	// nonce is what the next proof is to contain, "" if none is told.
+	nonce string
+	// invalidProof is whether it is the proof that does not count, not the token.
+	invalidProof bool
+	// stepUp is what the person's login falls short of, nil if of nothing.
+	stepUp *StepUp
+	// assertion tells the app who calls, "" if it is not told so.
+	assertion string
 	// traced is the trace that the caller says it is in.
 	traced trace.Caller
 }
@@ -119,39 +153,47 @@ func (c *Checker) decide(ctx context.Context, v *ruling, m *authv3.CheckRequest)
 	v.now = c.c.Table.Now()
 	switch v.r.Door {
 	case DoorServices:
-		err = c.service(v, unread)
+		own, err = c.service(v, unread)
 	case DoorPeople:
 		own, err = c.person(ctx, v, unread)
+	case DoorClients:
+		own, err = c.client(v, unread)
 	default:
 		err = grant.Deny(grant.Internal, "the route names no door")
 	}
 	if err != nil || own != nil {
 		return own, err
 	}
-	for _, step := range [...]func(*ruling) error{c.classify, c.findGrant} {
+	for _, step := range [...]func(*ruling) error{c.countsHere, c.classify, c.findGrant, c.stepUp} {
 		if err := step(v); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.assert(ctx, v); err != nil {
+		return nil, err
 	}
 	return nil, c.commit(ctx, v)
 }
 
 // service goes through the steps of the services door up to who it is and which
-// app it wants: a certificate is all that counts there.
-func (c *Checker) service(v *ruling, unread *grant.Denial) error {
+// app it wants: a certificate counts there, and with it a token that is bound to it.
+func (c *Checker) service(v *ruling, unread *grant.Denial) (*app.Response, error) {
 	if err := c.identify(v); err != nil {
-		return err
+		return nil, err
 	}
 	if unread != nil {
-		return unread
+		return nil, unread
 	}
 	if err := c.findApp(v); err != nil {
-		return err
+		return nil, err
 	}
-	if ownPath(v.r.HTTP.Path) {
-		return grant.Deny(grant.UnknownOperation, "the paths below %s are the gateway's", ownPrefix)
+	if own, err := c.metadata(v); own != nil || err != nil {
+		return own, err
 	}
-	return c.c.Table.Fresh(v.app.Name)
+	if err := c.c.Table.Fresh(v.app.Name); err != nil {
+		return nil, err
+	}
+	return nil, c.bearer(v)
 }
 
 // identify turns the peer's certificate into a principal, on each request: a
@@ -213,7 +255,14 @@ func (c *Checker) classify(v *ruling) error {
 
 func (c *Checker) findGrant(v *ruling) error {
 	now := v.now
-	g, err := c.c.Table.Find(v.caller.principal, v.op, now, grant.GrantID{})
+	var presented grant.GrantID
+	if v.token != nil {
+		if err := v.token.Covers(v.op); err != nil {
+			return err
+		}
+		presented = v.token.Grant
+	}
+	g, err := c.c.Table.Find(v.caller.principal, v.op, now, presented)
 	if err != nil {
 		return err
 	}
@@ -229,7 +278,7 @@ func (c *Checker) findGrant(v *ruling) error {
 	}
 	body, hasBody := v.r.BodyHash()
 	v.action = Action{
-		ID: c.c.Minter.NewActionID(now), Grant: g.ID, App: v.app.Name, Operation: v.op, Secret: secret,
+		ID: c.c.Minter.NewActionID(now), Grant: g.ID, App: v.app.Name, Operation: v.op, Secret: secret, Key: v.caller.kid,
 		Method: v.r.HTTP.Method, Authority: v.r.HTTP.Authority, Path: v.r.HTTP.Path, Body: body, HasBody: hasBody,
 		Hop: v.r.Hop, Decided: now, Deadline: earlier(g.NotAfter, now.Add(v.app.MaxStream)),
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -42,6 +43,7 @@ type desk struct {
 	sessions *sessions
 	actions  *proxy.Actions
 	logs     *logs
+	assert   func(*feed.AssertRequest) (string, time.Time, error)
 	traces   *trace.Tracer // nil: off; taken by build
 	ca       *dev.CA
 	stripe   grant.GrantID
@@ -120,12 +122,20 @@ func (d *desk) build(j proxy.Journal) {
 	d.reserver, d.actions, d.logs = &reserver{}, proxy.NewActions(), &logs{}
 	d.Checker, err = proxy.NewChecker(proxy.CheckerConfig{
 		Table: d.world.Table, Kinds: map[string]app.Kind{"stripe": s, "web": w}, Peers: devtest.Verifier(d.t, d.ca), Journal: j,
-		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(), Traces: d.traces,
+		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(), ClientsPort: 8447, Asserter: d, Traces: d.traces,
 		Log: slog.New(slog.NewTextHandler(d.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+// Assert implements proxy.Asserter: the control plane is silent unless a test says else.
+func (d *desk) Assert(_ context.Context, r *feed.AssertRequest) (string, time.Time, error) {
+	if d.assert == nil {
+		return "", time.Time{}, errors.New("connection refused")
+	}
+	return d.assert(r)
 }
 
 // certificate is the SVID of a workload as Envoy hands it on.

@@ -28,6 +28,9 @@ func (t *Table) Find(p identity.Principal, op scope.Operation, now time.Time, pr
 	}
 	best := nearest{denial: grant.Deny(grant.NoGrant, "nothing is granted that covers %s", op)}
 	for _, h := range list {
+		if !s.apps[op.App].counts(h.grant.Entitlement) {
+			continue
+		}
 		err := h.permits(p, op, now)
 		if err == nil {
 			return h.grant, nil

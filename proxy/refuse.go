@@ -29,6 +29,7 @@ func (c *Checker) refuse(ctx context.Context, v *ruling, d *grant.Denial) *authv
 		out.Next = strings.TrimSpace(out.Next + "\nmayfly request --from-denial " + out.ID.String())
 	}
 	resp := c.shape(v, &out)
+	c.challenge(v, &out, resp)
 	if v.status != 0 {
 		resp.Status = v.status
 	}
@@ -73,7 +74,7 @@ func (c *Checker) record(v *ruling, d *grant.Denial) (shown bool) {
 			c.c.Log.Error("outcome not written", "action", v.action.ID.String(), "error", err)
 		}
 	}
-	if !v.caller.proven() {
+	if !v.caller.proven() || v.caller.pseudonym(v.grant) == "" {
 		c.c.Journal.Count(d.Reason)
 		return false
 	}

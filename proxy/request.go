@@ -75,8 +75,8 @@ func body(h *authv3.AttributeContext_HttpRequest) []byte {
 }
 
 // singles are the headers of which a second value would be read by somebody.
-func singles() [8]string {
-	return [8]string{"Authorization", "Host", "Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Upgrade", partialBody}
+func singles() [9]string {
+	return [9]string{"Authorization", "Dpop", "Host", "Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Upgrade", partialBody}
 }
 
 // partialBody is how Envoy marks a body that it did not buffer whole.

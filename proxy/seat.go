@@ -23,6 +23,7 @@ type visit struct {
 	session *Session
 	asked   bool   // by a look-up: the table did not hold it
 	ends    uint64 // the state's, before the look-up was sent
+	kid     string // the key of the token that was presented, "" without one
 }
 
 // attend is the look at a person's session: nil and no error for a decision that

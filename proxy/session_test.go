@@ -165,7 +165,7 @@ func TestAppsSayWhomTheyTake(t *testing.T) {
 		"console with query":  {func(a *feed.App) { a.Console += "?x" }, false},
 		"console of a user":   {func(a *feed.App) { a.Console = "https://a@mayfly.acme.example" }, false},
 		"console with a port": {func(a *feed.App) { a.Console += ":8443" }, true},
-		"unknown callers":     {func(a *feed.App) { a.Callers = append(a.Callers, "clients") }, false},
+		"unknown callers":     {func(a *feed.App) { a.Callers = append(a.Callers, "strangers") }, false},
 		"a credential":        {func(a *feed.App) { a.Credentials = []*feed.Credential{{Operations: []string{"http.get"}, Secret: "x"}} }, false},
 		"services only":       {func(a *feed.App) { a.Callers, a.Identity = []string{"services"}, nil }, true},
 		"told of nobody":      {func(a *feed.App) { a.Callers = []string{"services"} }, false},

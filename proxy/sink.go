@@ -135,6 +135,8 @@ func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 			d.refuse(r, grant.Reason(n.GetReason()))
 		case feed.KindSession:
 			d.leave(r.GetId(), grant.SessionEnded)
+		case feed.KindKey:
+			d.dropSigner(r.GetId())
 		}
 	}
 	return nacks
@@ -155,6 +157,11 @@ func (t *Table) putOne(d *draft, r *feed.Resource) *feed.Nack {
 		if s, err = newSession(r, d.now); err == nil {
 			err = d.sit(s)
 		}
+	case feed.KindKey:
+		var k signer
+		if k, err = newSigner(r); err == nil {
+			err = d.putSigner(k)
+		}
 	default:
 		return t.putApp(d, r)
 	}
@@ -169,6 +176,7 @@ func (t *Table) putApp(d *draft, r *feed.Resource) *feed.Nack {
 	if err != nil {
 		return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
 	}
+	a.Here = placeOf(r.GetApp().GetPlaces(), t.sidecar)
 	if err := t.admit(a); err != nil {
 		return feed.Refuse(r, grant.ReasonOf(err), err.Error())
 	}
@@ -183,6 +191,9 @@ func (d *draft) remove(m *feed.Removal) {
 		return
 	case feed.KindSession:
 		d.leave(m.GetId(), grant.Reason(m.GetReason()))
+		return
+	case feed.KindKey:
+		d.dropSigner(m.GetId())
 		return
 	}
 	var id grant.GrantID
@@ -202,7 +213,7 @@ func (d *draft) inherit(old *state) {
 		case !was.past && !ok:
 			d.lose(was)
 		case !was.past && !now.past && same(was.grant, now.grant):
-			now.life = was.life // nobody else has this draft yet
+			now.life = was.life   // nobody else has this draft yet
 			if was.waits == nil { // its leaf was shown before
 				now.waits = nil
 			}

@@ -30,12 +30,14 @@ type state struct {
 	seatOf *shards[grant.SessionID, *seat]
 	seated int    // not past
 	ends   uint64 // grows with each end of a session, held here or not
+
+	signers *signers
 }
 
 func newState() *state {
 	return &state{
 		apps: map[string]*App{}, hosts: map[string]*App{}, byID: newShards[grant.GrantID, *held](), lists: newShards[holder, []*held](),
-		seats: newShards[[32]byte, *seat](), seatOf: newShards[grant.SessionID, *seat](),
+		seats: newShards[[32]byte, *seat](), seatOf: newShards[grant.SessionID, *seat](), signers: newSigners(),
 	}
 }
 

@@ -34,6 +34,9 @@ type TableConfig struct {
 	Admit func(*App) error
 	// Proofs checks grants on the apps where only proven ones count. Nil: on none.
 	Proofs *Proofs
+	// Sidecar is the SPIFFE ID of this gateway's sidecar, under which policy says what
+	// counts here. Empty: nothing does of an app of which policy says it.
+	Sidecar string
 	// Describe fills in what a Ping tells of the spools. Nil: nothing.
 	Describe func(*feed.Ping)
 	// Alarm is told of alarms, to be recorded. It must not block. Nil: the log only.
@@ -52,6 +55,7 @@ type Table struct {
 	lease       Lease
 	generations *Generations
 	admit       func(*App) error
+	sidecar     string
 	describe    func(*feed.Ping)
 	proofs      *Proofs
 	alarm       func(Alarm)
@@ -82,7 +86,7 @@ func NewTable(c TableConfig) (*Table, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Table{clock: c.Clock, generations: NewGenerations(), waiting: map[int64]grant.GrantID{}, admit: c.Admit, describe: c.Describe, proofs: c.Proofs, alarm: c.Alarm, log: c.Log}
+	t := &Table{clock: c.Clock, generations: NewGenerations(), waiting: map[int64]grant.GrantID{}, admit: c.Admit, sidecar: c.Sidecar, describe: c.Describe, proofs: c.Proofs, alarm: c.Alarm, log: c.Log}
 	t.state.Store(newState())
 	return t, nil
 }
@@ -173,6 +177,9 @@ func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, 
 		return nil, nil, grant.Deny(grant.NoGrant, "grant %s is not in force here", id)
 	}
 	if err := t.fresh(s, h.grant.Scope.App); err != nil {
+		return nil, nil, err
+	}
+	if err := s.verifies(v.kid); err != nil {
 		return nil, nil, err
 	}
 	sitting, err := s.attend(v, now)

@@ -30,6 +30,15 @@ func tell(v *ruling) told {
 			out.set = append(out.set, set("cookie", c.rest))
 		}
 	}
+	if v.withheld { // a token of ours, or a proof, would be a secret in the app's hands
+		out.remove = append(out.remove, "authorization")
+	}
+	if v.r.Door == DoorClients {
+		out.remove = append(out.remove, "dpop")
+	}
+	if v.assertion != "" {
+		out.set = append(out.set, set(AssertionHeader, v.assertion))
+	}
 	if v.r.Door != DoorPeople {
 		return out
 	}

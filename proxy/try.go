@@ -23,6 +23,12 @@ func (c *Checker) try(v *ruling) audit.Try {
 	if v.app != nil {
 		t.App = v.app.Name
 	}
+	if v.token != nil {
+		t.Token = v.token.ID.String()
+	}
+	for _, actor := range v.caller.act {
+		t.Act = append(t.Act, actor.String())
+	}
 	if body, ok := v.r.BodyHash(); ok {
 		t.Ask.Body = body
 	}

@@ -74,6 +74,11 @@ func nodesOf(v access.NodesView, envoys map[string]EnvoyStatus) api.Nodes {
 		out.Missing = append(out.Missing, fmt.Sprintf("records %d..%d of spool %s, written by %s, have been missing for %s",
 			m.First, m.Last, m.Spool, m.Instance, v.Now.Sub(m.Since).Round(time.Second)))
 	}
+	for _, b := range v.Bundles {
+		out.Bundles = append(out.Bundles, api.Bundle{
+			Holder: b.Holder, TrustDomain: b.TrustDomain, Fetched: stamp(b.Fetched), Authorities: b.Authorities, Problem: b.Problem,
+		})
+	}
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"sync"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -21,7 +22,9 @@ type Source struct {
 
 	mu       sync.Mutex // guards the fields below
 	svid     *x509svid.SVID
-	bundles  *Bundles
+	told     map[spiffeid.TrustDomain][]*x509.Certificate // with the SVID; nil: withdrawn
+	foreign  map[spiffeid.TrustDomain][]*x509.Certificate // of bundle endpoints, in place of what was told
+	bundles  *Bundles                                     // of both
 	lastErr  error
 	watchers map[chan struct{}]struct{}
 }
@@ -97,17 +100,10 @@ func (s *Source) Watch() (changed <-chan struct{}, stop func()) {
 
 // replace takes a whole new state; nil withdraws the SVID.
 func (s *Source) replace(svid *x509svid.SVID, certs map[spiffeid.TrustDomain][]*x509.Certificate) {
-	var hints []*x509.Certificate
-	if svid != nil {
-		hints = svid.Certificates[1:]
-	}
-	bundles := newBundles(certs, hints)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.svid, s.lastErr = svid, nil
-	if !bundles.Equal(s.bundles) {
-		s.bundles = bundles
-	}
+	s.svid, s.lastErr, s.told = svid, nil, certs
+	s.join()
 	s.notify()
 }
 
@@ -115,12 +111,43 @@ func (s *Source) replace(svid *x509svid.SVID, certs map[spiffeid.TrustDomain][]*
 func (s *Source) withdraw(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	had := s.svid != nil || len(s.bundles.domains) > 0
-	s.svid, s.lastErr = nil, err
-	if had {
-		s.bundles = NewBundles(nil)
+	had := s.svid != nil
+	s.svid, s.lastErr, s.told = nil, err, nil
+	if s.join() || had {
 		s.notify()
 	}
+}
+
+// federate puts the bundle of a foreign trust domain in place of whatever comes with
+// the SVID. Without certificates nothing in the domain is trusted.
+func (s *Source) federate(td spiffeid.TrustDomain, certs []*x509.Certificate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.foreign == nil {
+		s.foreign = map[spiffeid.TrustDomain][]*x509.Certificate{}
+	}
+	s.foreign[td] = certs
+	if s.join() {
+		s.notify()
+	}
+}
+
+// join makes the bundles of what is held, and reports whether they changed. It needs mu.
+func (s *Source) join() bool {
+	certs := maps.Clone(s.told)
+	if certs != nil { // whoever is nobody trusts nobody
+		maps.Copy(certs, s.foreign)
+	}
+	var hints []*x509.Certificate
+	if s.svid != nil {
+		hints = s.svid.Certificates[1:]
+	}
+	joined := newBundles(certs, hints)
+	if joined.Equal(s.bundles) {
+		return false
+	}
+	s.bundles = joined
+	return true
 }
 
 func (s *Source) failed(err error) {

@@ -73,18 +73,24 @@ func (c TLSConfig) common() (*tls.Config, error) {
 	if now == nil {
 		now = time.Now
 	}
+	out := peerTLS(c.Verifier, c.Authorize, now)
+	out.NextProtos = slices.Clone(c.NextProtos)
+	return out, nil
+}
+
+// peerTLS holds the other side to the rules.
+func peerTLS(v *Verifier, authorize Authorizer, now func() time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		NextProtos: slices.Clone(c.NextProtos),
 		// Unlike VerifyPeerCertificate this also runs on a resumed session.
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			peer, err := c.Verifier.PeerFromState(cs, now())
+			peer, err := v.PeerFromState(cs, now())
 			if err != nil {
 				return err
 			}
-			return c.Authorize(peer)
+			return authorize(peer)
 		},
-	}, nil
+	}
 }
 
 func (s *Source) certificate() (*tls.Certificate, error) {

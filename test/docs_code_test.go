@@ -97,7 +97,7 @@ func consts(files []*ast.File, typ string) map[string]string {
 
 // yamlKeys lists the keys of a configuration struct, as docs/configuration.md
 // writes them.
-func yamlKeys(files []*ast.File, name, prefix string) []string {
+func yamlKeys(t *testing.T, files []*ast.File, name, prefix string) []string {
 	var out []string
 	for _, f := range structOf(files, name).List {
 		tag, _ := literal(f.Tag)
@@ -105,11 +105,11 @@ func yamlKeys(files []*ast.File, name, prefix string) []string {
 		switch typ := f.Type.(type) {
 		case *ast.ArrayType:
 			out = append(out, key)
-			out = append(out, nested(files, typ.Elt, key+"[].")...)
+			out = append(out, nested(t, files, typ.Elt, key+"[].")...)
 		case *ast.MapType:
-			out = append(out, nested(files, typ.Value, key+".<name>.")...)
+			out = append(out, nested(t, files, typ.Value, key+".<name>.")...)
 		default:
-			if deeper := nested(files, typ, key+"."); deeper != nil {
+			if deeper := nested(t, files, typ, key+"."); deeper != nil {
 				out = append(out, deeper...)
 			} else {
 				out = append(out, key)
@@ -119,12 +119,19 @@ func yamlKeys(files []*ast.File, name, prefix string) []string {
 	return out
 }
 
-func nested(files []*ast.File, typ ast.Expr, prefix string) []string {
+func nested(t *testing.T, files []*ast.File, typ ast.Expr, prefix string) []string {
+	if s, ok := typ.(*ast.SelectorExpr); ok { // a struct of another package of ours
+		of := s.X.(*ast.Ident).Name
+		if rankOf(of) == 0 {
+			return nil
+		}
+		return nested(t, parsed(t, of), s.Sel, prefix)
+	}
 	id, ok := typ.(*ast.Ident)
 	if !ok || structOf(files, id.Name) == nil {
 		return nil
 	}
-	return yamlKeys(files, id.Name, prefix)
+	return yamlKeys(t, files, id.Name, prefix)
 }
 
 func structOf(files []*ast.File, name string) *ast.FieldList {
@@ -150,8 +157,11 @@ func structOf(files []*ast.File, name string) *ast.FieldList {
 
 func TestDocsConfigurationHasEveryKey(t *testing.T) {
 	p := readPage(t, "docs/configuration.md")
-	for _, folder := range []string{"cmd/mayflyd", "cmd/mayfly-sidecar"} {
-		rows := p.table(t, "keys: "+folder+"/config.go")
+	for _, c := range []struct{ folder, file, typ string }{
+		{"cmd/mayflyd", "config.go", "config"}, {"cmd/mayfly-sidecar", "config.go", "config"}, {"cmd/mayfly-sidecar", "callerconfig.go", "callerConfig"},
+	} {
+		folder := c.folder
+		rows := p.table(t, "keys: "+folder+"/"+c.file)
 		var documented []string
 		for _, r := range rows {
 			documented = append(documented, names(r[0])...)
@@ -159,7 +169,7 @@ func TestDocsConfigurationHasEveryKey(t *testing.T) {
 				t.Errorf("%s: %s has no type or meaning", folder, r[0])
 			}
 		}
-		sameNames(t, "docs/configuration.md, "+folder, documented, yamlKeys(parsed(t, folder), "config", ""))
+		sameNames(t, "docs/configuration.md, "+folder, documented, yamlKeys(t, parsed(t, folder), c.typ, ""))
 	}
 }
 

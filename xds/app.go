@@ -32,8 +32,9 @@ type App struct {
 
 	Services bool // workloads reach it, at the services listener
 	People   bool // browsers reach it, at the people listener
+	Clients  bool // programs with a DPoP key reach it, at the clients listener
 	// IdentityHeaders tell an app with People about the person. Lower case, x-….
-	// The sidecar sets them at the people door; a caller's own pass neither door.
+	// The sidecar sets them at the people door; a caller's own pass no door.
 	IdentityHeaders []string
 }
 
@@ -41,7 +42,8 @@ type App struct {
 type Gateway struct {
 	ServicesAddress netip.AddrPort // of the mTLS listener for workloads
 	PeopleAddress   netip.AddrPort // of the listener for browsers; zero: none
-	PeopleHosts     []string       // that the sidecar has certificates for; others get no chain
+	ClientsAddress  netip.AddrPort // of the listener for programs without a certificate; zero: none
+	PeopleHosts     []string       // that the sidecar has certificates for; others get no chain, for people or clients
 	RunDir          string         // absolute, clean; holds the sidecar's sockets
 	TrustDomains    []string       // whose SVIDs may knock at all
 	Apps            []App
@@ -51,11 +53,14 @@ func (g Gateway) check() error {
 	if !g.ServicesAddress.IsValid() || g.ServicesAddress.Port() == 0 {
 		return fmt.Errorf("services address %q: want IP:port", g.ServicesAddress)
 	}
-	if err := checkPeople(g.PeopleAddress, g.PeopleHosts); err != nil {
+	if err := checkWeb(g.PeopleAddress, g.ClientsAddress, g.PeopleHosts); err != nil {
 		return err
 	}
 	if g.PeopleAddress == g.ServicesAddress {
 		return fmt.Errorf("people address %s: workloads are there already", g.PeopleAddress)
+	}
+	if g.ClientsAddress == g.ServicesAddress || g.ClientsAddress.IsValid() && g.ClientsAddress == g.PeopleAddress {
+		return fmt.Errorf("clients address %s: others are there already", g.ClientsAddress)
 	}
 	if err := checkRunDir(g.RunDir); err != nil {
 		return err
@@ -82,16 +87,15 @@ func (g Gateway) check() error {
 	return nil
 }
 
-// checkPeople takes no address and no host, or an address.
-func checkPeople(at netip.AddrPort, hosts []string) error {
-	if at == (netip.AddrPort{}) {
-		if len(hosts) > 0 {
-			return errors.New("certificates for people and no people address")
+// checkWeb takes no address and no host, or an address.
+func checkWeb(people, clients netip.AddrPort, hosts []string) error {
+	for name, at := range map[string]netip.AddrPort{DoorPeople: people, DoorClients: clients} {
+		if at != (netip.AddrPort{}) && (!at.IsValid() || at.Port() == 0) {
+			return fmt.Errorf("%s address %q: want IP:port", name, at)
 		}
-		return nil
 	}
-	if !at.IsValid() || at.Port() == 0 {
-		return fmt.Errorf("people address %q: want IP:port", at)
+	if len(hosts) > 0 && people == clients { // both are none
+		return errors.New("certificates for people or clients, and no people address and no clients address")
 	}
 	for _, h := range hosts {
 		if !isHost(h) {
@@ -106,30 +110,29 @@ func (g Gateway) at(door string, a App) []string {
 	switch {
 	case door == DoorServices && a.Services:
 		return a.Hosts
-	case door == DoorPeople && a.People && g.PeopleAddress.IsValid():
+	case door == DoorPeople && a.People && g.PeopleAddress.IsValid(), door == DoorClients && a.Clients && g.ClientsAddress.IsValid():
 		return slices.DeleteFunc(slices.Clone(a.Hosts), func(h string) bool { return !slices.Contains(g.PeopleHosts, h) })
 	default:
 		return nil
 	}
 }
 
-// Uncovered returns the hosts of apps that take people which browsers cannot reach
-// at g, because it has no certificate for them or no people listener. Sorted.
+// Uncovered returns the hosts of apps that take people or clients which these cannot
+// reach at g, because it has no certificate for them or no listener. Sorted.
 func (g Gateway) Uncovered() []string {
 	var out []string
 	for _, a := range g.Apps {
-		if !a.People {
-			continue
-		}
-		here := g.at(DoorPeople, a)
-		for _, h := range a.Hosts {
-			if !slices.Contains(here, h) {
-				out = append(out, h)
+		for door, takes := range map[string]bool{DoorPeople: a.People, DoorClients: a.Clients} {
+			here := g.at(door, a)
+			for _, h := range a.Hosts {
+				if takes && !slices.Contains(here, h) {
+					out = append(out, h)
+				}
 			}
 		}
 	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
 }
 
 func checkRunDir(dir string) error {
@@ -162,8 +165,8 @@ func (a App) check() error {
 			return fmt.Errorf("method %q has no body to decide on", m)
 		}
 	}
-	if !a.Services && !a.People {
-		return errors.New("neither services nor people may call")
+	if !a.Services && !a.People && !a.Clients {
+		return errors.New("neither services nor people nor clients may call")
 	}
 	if len(a.IdentityHeaders) > 0 && !a.People {
 		return errors.New("headers about a person, and people may not call")

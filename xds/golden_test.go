@@ -32,12 +32,14 @@ type goldenApp struct {
 	MaxStream   string   `yaml:"max_stream"`
 	Services    bool     `yaml:"services"`
 	People      bool     `yaml:"people"`
+	Clients     bool     `yaml:"clients"`
 	Identity    []string `yaml:"identity_headers"`
 }
 
 type goldenGateway struct {
 	ServicesAddress string      `yaml:"services_address"`
 	PeopleAddress   string      `yaml:"people_address"`
+	ClientsAddress  string      `yaml:"clients_address"`
 	PeopleHosts     []string    `yaml:"people_hosts"`
 	RunDir          string      `yaml:"run_dir"`
 	TrustDomains    []string    `yaml:"trust_domains"`
@@ -58,8 +60,11 @@ func readGateway(t *testing.T, file string) Gateway {
 	if in.PeopleAddress != "" {
 		g.PeopleAddress = netip.MustParseAddrPort(in.PeopleAddress)
 	}
+	if in.ClientsAddress != "" {
+		g.ClientsAddress = netip.MustParseAddrPort(in.ClientsAddress)
+	}
 	for _, a := range in.Apps {
-		app := App{Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: a.Hop, BodyMethods: a.BodyMethods, Services: a.Services, People: a.People, IdentityHeaders: a.Identity}
+		app := App{Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: a.Hop, BodyMethods: a.BodyMethods, Services: a.Services, People: a.People, Clients: a.Clients, IdentityHeaders: a.Identity}
 		if a.Upstream != "" {
 			if app.Upstream, err = url.Parse(a.Upstream); err != nil {
 				t.Fatal(err)

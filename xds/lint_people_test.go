@@ -87,10 +87,10 @@ func TestP2_LintHoldsThePeopleDoor(t *testing.T) {
 		{"an empty name", func(p *planted) { p.allow(headersFromSidecar + "|") }, "other headers"},
 		{"a header that callers keep", func(p *planted) { p.allow(headersFromSidecar + "|x-auth-groups|x-team") }, "own x-team passes"},
 		// TLS
-		{"a certificate is asked for", func(p *planted) { p.tls.RequireClientCertificate = wrapperspb.Bool(true) }, "people are asked for a certificate"},
+		{"a certificate is asked for", func(p *planted) { p.tls.RequireClientCertificate = wrapperspb.Bool(true) }, "people or clients are asked for a certificate"},
 		{"a certificate may be shown", func(p *planted) {
 			p.tls.CommonTlsContext.ValidationContextType = validation(SecretClients, nil)
-		}, "people are asked for a certificate"},
+		}, "people or clients are asked for a certificate"},
 		{"another host's certificate", func(p *planted) {
 			p.tls.CommonTlsContext.TlsCertificateSdsSecretConfigs[0].Name = "web/wiki.acme.example"
 		}, "certificate of its one host"},
@@ -121,7 +121,7 @@ func TestP2_LintHoldsThePeopleDoor(t *testing.T) {
 		return plantAt(t, "people", DoorServices, "board", "board")
 	}
 	refuseAll(t, services, []badCase{
-		{"a workload says who calls", func(p *planted) { p.early(dropLast) }, "a workload's own x-auth-groups passes to board.acme.example"},
+		{"a workload says who calls", func(p *planted) { p.early(dropLast) }, "a caller's own x-auth-groups passes to board.acme.example"},
 		{"a script on workloads' requests", func(p *planted) {
 			f := &hcmv3.HttpFilter{Name: extLua, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: p.pack(cookieFilter())}}
 			p.hcm.HttpFilters = slices.Insert(p.hcm.HttpFilters, 0, f)

@@ -197,9 +197,9 @@ func TestP2_LintRefusesWaysAroundExtAuthz(t *testing.T) {
 			p.route.Metadata.FilterMetadata[RouteMetadata].Fields["door"] = structpb.NewStringValue(DoorPeople)
 		}, `told the door "people"`},
 		{"told no door", func(p *planted) { delete(p.route.Metadata.FilterMetadata[RouteMetadata].Fields, "door") }, `told the door ""`},
-		{"a listener of another name", func(p *planted) { p.Listeners[0].Name = "clients" }, "no door of ours"},
+		{"a listener of another name", func(p *planted) { p.Listeners[0].Name = "others" }, "no door of ours"},
 		{"two listeners of one name", func(p *planted) { p.Listeners = append(p.Listeners, p.Listeners[0]) }, "there are two"},
-		{"routes of another name", func(p *planted) { p.rc.Name = "clients" }, "routes of no door"},
+		{"routes of another name", func(p *planted) { p.rc.Name = "others" }, "routes of no door"},
 		{"a certificate for browsers", func(p *planted) {
 			p.tls.CommonTlsContext.TlsCertificateSdsSecretConfigs[0].Name = "web/stripe.acme.example"
 		}, "listener's own certificate"},

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"net/netip"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -19,14 +20,11 @@ import (
 const bufferLimit = 64 << 10 // bytes a connection may hold after an end
 
 // listener is one door: for workloads with a filter chain for each app, for people
-// with one for each host, because each host has a certificate of its own. A chain
+// and clients with one for each host, because each host has a certificate of its own. A chain
 // of its own keeps the connections of all others when an app comes, changes or
 // goes; Envoy drains the connections of a chain that changed.
 func (b *builder) listener(g Gateway, door string) *listenerv3.Listener {
-	at := g.ServicesAddress
-	if door == DoorPeople {
-		at = g.PeopleAddress
-	}
+	at := map[string]netip.AddrPort{DoorServices: g.ServicesAddress, DoorPeople: g.PeopleAddress, DoorClients: g.ClientsAddress}[door]
 	l := &listenerv3.Listener{
 		Name:    door,
 		Address: tcp(at.Addr().String(), uint32(at.Port())),
@@ -48,7 +46,7 @@ func (b *builder) listener(g Gateway, door string) *listenerv3.Listener {
 			l.FilterChains = append(l.FilterChains, b.chain(a, door, a.Name, hosts, servicesTLS(g.TrustDomains)))
 		default:
 			for _, h := range hosts {
-				l.FilterChains = append(l.FilterChains, b.chain(a, door, a.Name+"/"+h, []string{h}, peopleTLS(h)))
+				l.FilterChains = append(l.FilterChains, b.chain(a, door, a.Name+"/"+h, []string{h}, webTLS(h)))
 			}
 		}
 	}
@@ -71,7 +69,7 @@ func (b *builder) chain(a App, door, name string, hosts []string, tls *tlsv3.Dow
 	}
 }
 
-// downstreamTLS is what both doors have in common: TLS 1.3, and no resumption,
+// downstreamTLS is what all doors have in common: TLS 1.3, and no resumption,
 // because a resumed session would not be validated again and would outlive the
 // certificate that it began with.
 func downstreamTLS(certificate string) *tlsv3.DownstreamTlsContext {
@@ -89,9 +87,9 @@ func downstreamTLS(certificate string) *tlsv3.DownstreamTlsContext {
 	}
 }
 
-// peopleTLS shows the host's own certificate and asks browsers for none: one that
-// they were asked for would open a choice that means nothing here.
-func peopleTLS(host string) *tlsv3.DownstreamTlsContext { return downstreamTLS(SecretWebPrefix + host) }
+// webTLS shows the host's own certificate and asks browsers and clients for none: one
+// that they were asked for would open a choice that means nothing here.
+func webTLS(host string) *tlsv3.DownstreamTlsContext { return downstreamTLS(SecretWebPrefix + host) }
 
 // servicesTLS asks every caller for an SVID of a known trust domain.
 func servicesTLS(domains []string) *tlsv3.DownstreamTlsContext {

@@ -19,7 +19,7 @@ import (
 // headersFromSidecar are the headers that an answer of ext_authz may set or remove
 // at every door; at the people door an app's identity headers join them. Any other
 // is an error, never silently dropped. The match is full.
-const headersFromSidecar = `authorization|cookie|grpc-timeout|x-mayfly-.+`
+const headersFromSidecar = `authorization|cookie|dpop|grpc-timeout|traceparent|tracestate|x-mayfly-.+`
 
 // headerDeadline carries the time that is left to Envoy: ext_authz sets it, the
 // route arms its timer from it and takes it off (notes: mechanism A).
@@ -70,14 +70,15 @@ func (b *builder) manager(a App, door string) *hcmv3.HttpConnectionManager {
 	}
 }
 
-// httpFilters has ext_authz last before the router, and for people before it what
-// takes our cookies out of apps' answers: answers pass the filters backwards.
+// httpFilters has ext_authz last before the router, and for people and clients, whose
+// hosts are the same to a browser, before it what takes our cookies out of apps'
+// answers: answers pass the filters backwards.
 func (b *builder) httpFilters(a App, door string) []*hcmv3.HttpFilter {
 	out := []*hcmv3.HttpFilter{
 		b.filter(extExtAuthz, extAuthz(a.identityHeaders(door))),
 		b.filter(extRouter, &routerv3.Router{SuppressEnvoyHeaders: true}),
 	}
-	if door == DoorPeople {
+	if web(door) {
 		return append([]*hcmv3.HttpFilter{b.filter(extLua, cookieFilter())}, out...)
 	}
 	return out

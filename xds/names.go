@@ -11,7 +11,8 @@ const (
 const (
 	MetaServicesAddress = "services_address" // IP:port of the services listener
 	MetaPeopleAddress   = "people_address"   // IP:port of the people listener; not there: none
-	MetaPeopleHosts     = "people_hosts"     // list of the hosts that the sidecar has certificates for
+	MetaClientsAddress  = "clients_address"  // IP:port of the clients listener; not there: none
+	MetaPeopleHosts     = "people_hosts"     // list of the hosts that the sidecar has certificates for, for people and clients
 	MetaRunDir          = "run_dir"          // absolute folder of the sockets
 	MetaVersion         = "version"          // of the sidecar, for display
 )
@@ -21,11 +22,11 @@ const (
 	SecretListener      = "listener"       // Envoy's own certificate and key
 	SecretClients       = "clients"        // trust bundles of callers
 	SecretUpstreamRoots = "upstream_roots" // roots for direct apps over https
-	SecretWebPrefix     = "web/"           // and a host: certificate and key that browsers see there
+	SecretWebPrefix     = "web/"           // and a host: certificate and key that browsers and clients see there
 )
 
 // RouteMetadata is the namespace of the metadata that ext_authz is given with
-// each request: {app: <name>, hop: <bool>, door: <DoorServices or DoorPeople>}.
+// each request: {app: <name>, hop: <bool>, door: <one of the doors below>}.
 const RouteMetadata = "mayfly"
 
 // The doors of a node. Each is one listener with one route configuration, both of
@@ -34,9 +35,14 @@ const RouteMetadata = "mayfly"
 const (
 	DoorServices = "services" // workloads: mutual TLS
 	DoorPeople   = "people"   // browsers: a server certificate and a session's cookie
+	DoorClients  = "clients"  // programs without a certificate: a server certificate and DPoP
 )
 
-func doors() []string { return []string{DoorServices, DoorPeople} }
+func doors() []string { return []string{DoorServices, DoorPeople, DoorClients} }
+
+// web reports whether a door shows each host its own certificate and asks callers
+// for none.
+func web(door string) bool { return door == DoorPeople || door == DoorClients }
 
 // Log names of the two gRPC access logs.
 const (

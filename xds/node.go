@@ -23,6 +23,7 @@ type Node struct {
 	Sidecar         identity.Principal // the SPIFFE part of ID
 	ServicesAddress netip.AddrPort
 	PeopleAddress   netip.AddrPort // zero: it takes no people
+	ClientsAddress  netip.AddrPort // zero: it takes no clients
 	PeopleHosts     []string       // that it has certificates for
 	RunDir          string
 	Version         string // of the sidecar, for display only
@@ -52,7 +53,7 @@ func parseNode(n *corev3.Node) (Node, error) {
 	if out.ServicesAddress, err = netip.ParseAddrPort(address); err != nil {
 		return Node{}, fmt.Errorf("node %q: services address %q: want IP:port", out.ID, address)
 	}
-	if out.PeopleAddress, out.PeopleHosts, err = parsePeople(fields); err != nil {
+	if err := out.parseWeb(fields); err != nil {
 		return Node{}, fmt.Errorf("node %q: %w", out.ID, err)
 	}
 	out.Version = clip(fields[MetaVersion].GetStringValue())
@@ -61,17 +62,19 @@ func parseNode(n *corev3.Node) (Node, error) {
 	return out, nil
 }
 
-// parsePeople reads what a node that takes people says of itself.
-func parsePeople(fields map[string]*structpb.Value) (at netip.AddrPort, hosts []string, err error) {
-	if address := fields[MetaPeopleAddress].GetStringValue(); address != "" {
-		if at, err = netip.ParseAddrPort(address); err != nil {
-			return netip.AddrPort{}, nil, fmt.Errorf("people address %q: want IP:port", clip(address))
+// parseWeb reads what a node that takes people or clients says of itself.
+func (n *Node) parseWeb(fields map[string]*structpb.Value) (err error) {
+	for name, into := range map[string]*netip.AddrPort{MetaPeopleAddress: &n.PeopleAddress, MetaClientsAddress: &n.ClientsAddress} {
+		if address := fields[name].GetStringValue(); address != "" {
+			if *into, err = netip.ParseAddrPort(address); err != nil {
+				return fmt.Errorf("%s %q: want IP:port", name, clip(address))
+			}
 		}
 	}
 	for _, v := range fields[MetaPeopleHosts].GetListValue().GetValues() {
-		hosts = append(hosts, v.GetStringValue())
+		n.PeopleHosts = append(n.PeopleHosts, v.GetStringValue())
 	}
-	return at, hosts, checkPeople(at, hosts)
+	return checkWeb(n.PeopleAddress, n.ClientsAddress, n.PeopleHosts)
 }
 
 func isHex(s string, n int) bool {

@@ -48,7 +48,7 @@ type ruling struct {
 	routes   map[string]bool
 	doors    map[string]bool            // listeners seen
 	identity map[string][]string        // by host: what ext_authz may say of people
-	stripped map[string]map[string]bool // by host: what workloads cannot say
+	stripped map[string]map[string]bool // by door and host: what callers cannot say there
 	sockets  string                     // folder of the sockets, once the first was seen
 	found    []string
 }

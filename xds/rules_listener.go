@@ -56,18 +56,18 @@ func (r *ruling) downstreamTLS(at, door string, names []string, s *corev3.Transp
 	r.check(tls.GetDisableStatelessSessionResumption() && tls.GetDisableStatefulSessionResumption(), "%s: sessions are resumed, and a resumed one is not validated", at)
 	common := tls.GetCommonTlsContext()
 	r.check(common.GetTlsParams().GetTlsMinimumProtocolVersion() == tlsv3.TlsParameters_TLSv1_3, "%s: older than TLS 1.3", at)
-	if door == DoorPeople {
-		r.peopleTLS(at, names, &tls)
+	if web(door) {
+		r.webTLS(at, names, &tls)
 	} else {
 		r.servicesTLS(at, &tls)
 	}
 }
 
-// peopleTLS wants for each host its own certificate, and asks for none: a browser's
-// certificate proves nothing at this door.
-func (r *ruling) peopleTLS(at string, names []string, tls *tlsv3.DownstreamTlsContext) {
+// webTLS wants for each host its own certificate, and asks for none: a browser's or a
+// client's certificate proves nothing at these doors.
+func (r *ruling) webTLS(at string, names []string, tls *tlsv3.DownstreamTlsContext) {
 	common := tls.GetCommonTlsContext()
-	r.check(tls.GetRequireClientCertificate() == nil && common.GetValidationContextType() == nil, "%s: people are asked for a certificate", at)
+	r.check(tls.GetRequireClientCertificate() == nil && common.GetValidationContextType() == nil, "%s: people or clients are asked for a certificate", at)
 	r.check(len(names) == 1 && certificateIs(common, SecretWebPrefix+names[0]), "%s: want the certificate of its one host", at)
 }
 
@@ -111,7 +111,7 @@ func (r *ruling) manager(at, door string, names []string, m *hcmv3.HttpConnectio
 		if door == DoorPeople {
 			r.identity[n] = identity
 		} else {
-			r.stripped[n] = gone
+			r.stripped[door+" "+n] = gone
 		}
 	}
 }
@@ -121,18 +121,20 @@ func (r *ruling) manager(at, door string, names []string, m *hcmv3.HttpConnectio
 func (r *ruling) forgeries() {
 	for host, headers := range r.identity {
 		for _, h := range headers {
-			gone, both := r.stripped[host]
-			r.check(!both || gone[h], "listener[%s]: a workload's own %s passes to %s, which is told by it who calls", DoorServices, h, host)
+			for _, door := range []string{DoorServices, DoorClients} {
+				gone, both := r.stripped[door+" "+host]
+				r.check(!both || gone[h], "listener[%s]: a caller's own %s passes to %s, which is told by it who calls", door, h, host)
+			}
 		}
 	}
 }
 
 // httpFilters wants ext_authz and then the router, nothing else: a filter between
 // them could change what was decided on, one before could answer unasked. For
-// people, what keeps our cookies comes first; its text is ours to the letter, and
+// people and clients, what keeps our cookies comes first; its text is ours to the letter, and
 // only sees answers. It returns the identity headers that ext_authz may set.
 func (r *ruling) httpFilters(at, door string, fs []*hcmv3.HttpFilter) []string {
-	if door == DoorPeople {
+	if web(door) {
 		var lua luav3.Lua
 		ours := len(fs) > 0 && fs[0].GetName() == extLua && unpack(fs[0].GetTypedConfig(), &lua) && proto.Equal(&lua, cookieFilter())
 		r.check(ours, "%s: the first filter is not the one that keeps apps from setting our cookies", at)

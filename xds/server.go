@@ -201,7 +201,7 @@ func (s *Server) set(ctx context.Context, n Node, apps []App) {
 
 func (s *Server) gateway(n Node, apps []App) Gateway {
 	return Gateway{
-		ServicesAddress: n.ServicesAddress, PeopleAddress: n.PeopleAddress, PeopleHosts: n.PeopleHosts, RunDir: n.RunDir,
+		ServicesAddress: n.ServicesAddress, PeopleAddress: n.PeopleAddress, ClientsAddress: n.ClientsAddress, PeopleHosts: n.PeopleHosts, RunDir: n.RunDir,
 		TrustDomains: slices.Sorted(slices.Values(s.cfg.TrustDomains)), Apps: apps,
 	}
 }

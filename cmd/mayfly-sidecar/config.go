@@ -15,6 +15,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/mayflyproxy/mayfly/proxy/envoy"
+	"github.com/mayflyproxy/mayfly/spiffe"
 )
 
 // config is the one YAML file of the sidecar. Unknown keys are errors. Each
@@ -23,16 +24,21 @@ type config struct {
 	ControlPlane  controlPlane            `yaml:"control_plane"`
 	Identity      identityConfig          `yaml:"identity"`
 	TrustDomains  []string                `yaml:"trust_domains"`
+	Federation    []spiffe.Relation       `yaml:"federation"`
 	RunDir        string                  `yaml:"run_dir"`
 	StateDir      string                  `yaml:"state_dir"`
 	Services      netip.AddrPort          `yaml:"services"`
 	People        netip.AddrPort          `yaml:"people"`
+	Clients       netip.AddrPort          `yaml:"clients"`
+	ClientsPort   uint16                  `yaml:"clients_port"`
+	ServicesPort  uint16                  `yaml:"services_port"`
 	Certificates  []certificateConfig     `yaml:"certificates"`
 	Health        netip.AddrPort          `yaml:"health"`
 	Envoy         envoyConfig             `yaml:"envoy"`
 	Secrets       map[string]secretConfig `yaml:"secrets"`
 	UpstreamRoots string                  `yaml:"upstream_roots"`
 	SpoolBytes    int64                   `yaml:"spool_bytes"`
+	Proof         proofConfig             `yaml:"proof"`
 	SendActionID  bool                    `yaml:"send_action_id"`
 	Traces        tracesConfig            `yaml:"traces"`
 }
@@ -61,11 +67,21 @@ type envoyConfig struct {
 	Concurrency int    `yaml:"concurrency"`
 }
 
-// certificateConfig is what browsers see at some hosts.
+// certificateConfig is what browsers and clients see at some hosts.
 type certificateConfig struct {
 	Hosts []string `yaml:"hosts"`
 	Cert  string   `yaml:"cert"`
 	Key   string   `yaml:"key"`
+}
+
+// proofConfig is what this gateway believes without being told by mayflyd.
+type proofConfig struct {
+	Apps          []string `yaml:"apps"`
+	PolicySigners []string `yaml:"policy_signers"`
+	PolicyFolder  string   `yaml:"policy_folder"`
+	Since         string   `yaml:"since"`
+	RecordKey     string   `yaml:"record_key"`
+	Console       string   `yaml:"console"`
 }
 
 type secretConfig struct {
@@ -91,6 +107,12 @@ func loadConfig(path string, dev bool) (config, error) {
 	c.resolve(filepath.Dir(path))
 	if c.SpoolBytes == 0 {
 		c.SpoolBytes = defaultSpoolBytes
+	}
+	if c.ClientsPort == 0 {
+		c.ClientsPort = c.Clients.Port()
+	}
+	if c.ServicesPort == 0 {
+		c.ServicesPort = c.Services.Port()
 	}
 	if err := c.check(dev); err != nil {
 		return config{}, fmt.Errorf("%s: %w", path, err)
@@ -126,6 +148,9 @@ func (c *config) resolve(dir string) {
 	for _, s := range []*svidConfig{&c.Identity.Sidecar, &c.Identity.Listener} {
 		paths = append(paths, &s.Cert, &s.Key, &s.Bundle)
 	}
+	for i := range c.Federation {
+		paths = append(paths, c.Federation[i].Paths()...)
+	}
 	for i := range c.Certificates {
 		paths = append(paths, &c.Certificates[i].Cert, &c.Certificates[i].Key)
 	}
@@ -157,6 +182,9 @@ func (c *config) check(dev bool) error {
 		_, err := spiffeid.TrustDomainFromString(td)
 		need(err == nil, "trust_domains: %q is not a trust domain", td)
 	}
+	if own, err := spiffeid.FromString(c.Identity.Sidecar.ID); err == nil {
+		errs = append(errs, spiffe.CheckRelations(c.Federation, own, c.TrustDomains))
+	}
 	need(c.RunDir != "" && c.StateDir != "", "run_dir and state_dir: want two folders")
 	need(c.Services.IsValid() && c.Services.Port() != 0, "services: want IP:port of the listener for workloads")
 	need(!c.Health.IsValid() || c.Health.Addr().IsLoopback(), "health: want a loopback address")
@@ -171,7 +199,10 @@ func (c *config) check(dev bool) error {
 	need(!c.People.IsValid() || c.People.Port() != 0, "people: want IP:port of the listener for browsers")
 	need(!collide(c.People, c.Services), "people: workloads come in at %s already; want another port, or two addresses", c.Services)
 	need(!c.People.IsValid() || !dev || c.People.Addr().IsLoopback(), "people: --dev listens on loopback only")
-	errs = append(errs, c.checkCertificates(), c.Traces.settings().Check())
+	need(!c.Clients.IsValid() || c.Clients.Port() != 0, "clients: want IP:port of the listener for clients without a certificate")
+	need(!collide(c.Clients, c.Services) && !collide(c.Clients, c.People), "clients: others come in at %s already; want another port, or another address", c.Clients)
+	need(!c.Clients.IsValid() || !dev || c.Clients.Addr().IsLoopback(), "clients: --dev listens on loopback only")
+	errs = append(errs, c.checkCertificates(), c.Proof.check(), c.Traces.settings().Check())
 	for name, s := range c.Secrets {
 		need(s.File != "" && len(s.Apps) > 0 && len(s.Hosts) > 0, "secrets.%s: want file, apps and hosts: a secret goes only where this file says", name)
 	}
@@ -180,8 +211,8 @@ func (c *config) check(dev bool) error {
 
 // checkCertificates checks what the file says of them, not what they hold.
 func (c *config) checkCertificates() error {
-	if c.People.IsValid() != (len(c.Certificates) > 0) {
-		return errors.New("people and certificates: want both, or neither: a host without a certificate is not served to people")
+	if (c.People.IsValid() || c.Clients.IsValid()) != (len(c.Certificates) > 0) {
+		return errors.New("people, clients and certificates: want certificates where people or clients come in, and nowhere else: a host without one is not served to them")
 	}
 	var errs []error
 	hostName := regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -203,10 +234,10 @@ func (c *config) checkCertificates() error {
 	return errors.Join(errs...)
 }
 
-// web reads the certificates for people; nil without a listener for them. What is
+// web reads the certificates for people and clients; nil without a listener for either. What is
 // wrong with one is wrong with the configuration.
 func (c *config) web(log *slog.Logger) (*envoy.WebCertificates, error) {
-	if !c.People.IsValid() {
+	if !c.People.IsValid() && !c.Clients.IsValid() {
 		return nil, nil
 	}
 	in := envoy.WebConfig{Log: log}

@@ -68,8 +68,8 @@ func TestCheckOfThePeopleDoor(t *testing.T) {
 	}{
 		{"nobody", "", true, ""},
 		{"two hosts", people + wiki + docs, true, ""},
-		{"no certificate", "people: 127.0.0.2:8443\n", true, "want both, or neither"},
-		{"no door", "certificates:\n" + wiki, true, "want both, or neither"},
+		{"no certificate", "people: 127.0.0.2:8443\n", true, "want certificates where"},
+		{"no door", "certificates:\n" + wiki, true, "want certificates where"},
 		{"the door of workloads", "people: 127.0.0.1:8443\ncertificates:\n" + wiki, true, "workloads come in"},
 		{"the port of workloads at every address", "people: 0.0.0.0:8443\ncertificates:\n" + wiki, false, "workloads come in"},
 		{"a host name", "people: localhost:8443\ncertificates:\n" + wiki, true, `"localhost:8443": want IP:port`},

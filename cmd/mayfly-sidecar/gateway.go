@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -44,7 +45,7 @@ func (s *sidecar) gateway(ctx context.Context, g *errgroup.Group, sp *spool.Spoo
 	if err := s.hop(ctx, g, supervisor, sp, pool); err != nil {
 		return err
 	}
-	s.log.InfoContext(ctx, "serving", "instance", s.instance.String(), "services", s.c.Services.String(), "people", s.c.People.String())
+	s.log.InfoContext(ctx, "serving", "instance", s.instance.String(), "services", s.c.Services.String(), "people", s.c.People.String(), "clients", s.c.Clients.String())
 	return supervisor.Run(ctx)
 }
 
@@ -69,7 +70,7 @@ func (s *sidecar) supervisor(ctx context.Context) (*envoy.Supervisor, error) {
 		ControlAddress: s.c.ControlPlane.Address, ControlID: control,
 	}
 	if s.web != nil {
-		config.PeopleAddress, config.PeopleHosts = s.c.People, s.web.Hosts()
+		config.PeopleAddress, config.ClientsAddress, config.PeopleHosts = s.c.People, s.c.Clients, s.web.Hosts()
 	}
 	bootstrap, err := envoy.Bootstrap(config)
 	if err != nil {
@@ -125,6 +126,7 @@ func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.S
 	checker, err := proxy.NewChecker(proxy.CheckerConfig{
 		Table: s.table, Kinds: s.kinds, Peers: verifier, Journal: sp, Reserver: proxy.FeedReserver{Client: s.client},
 		Sessions: proxy.FeedSessions{Client: s.client}, Actions: s.actions, Minter: s.minter, RecordKey: key, Traces: s.traces, Log: s.log,
+		Asserter: proxy.FeedAsserter{Client: s.client, Bound: s.shown}, ServicesPort: s.c.ServicesPort, ClientsPort: s.c.ClientsPort,
 	})
 	if err != nil {
 		return err
@@ -145,6 +147,15 @@ func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.S
 	}
 	serveGRPC(ctx, g, server, l)
 	return nil
+}
+
+// shown is the SHA-256 of the certificate that the listener shows now.
+func (s *sidecar) shown() ([32]byte, error) {
+	svid, err := s.listener.SVID()
+	if err != nil {
+		return [32]byte{}, err
+	}
+	return sha256.Sum256(svid.Certificates[0].Raw), nil
 }
 
 // hop serves the socket behind which credentials are.

@@ -47,6 +47,7 @@ type sidecar struct {
 	domains  []spiffeid.TrustDomain
 	own      *spiffe.Source
 	listener *spiffe.Source
+	foreign  *spiffe.Federation
 	instance feed.Instance
 	kinds    map[string]app.Kind
 	secrets  *credential.Files
@@ -122,11 +123,33 @@ func (s *sidecar) identities(ctx context.Context, g *errgroup.Group) error {
 			return fmt.Errorf("no SVID for %s: %w", one.c.ID, err)
 		}
 	}
+	if err := s.federate(ctx, g); err != nil {
+		return err
+	}
 	for _, td := range s.domains {
 		if !s.dev && s.own.Bundles().Development(td) {
 			return fmt.Errorf("trust domain %s is a development CA's, whose SVIDs prove nothing: give --dev, or another CA", td)
 		}
 	}
+	return nil
+}
+
+// federate follows the bundles of foreign trust domains, for our own check and for
+// Envoy's.
+func (s *sidecar) federate(ctx context.Context, g *errgroup.Group) error {
+	dir := filepath.Join(s.c.StateDir, "bundles")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	s.foreign, err = spiffe.NewFederation(spiffe.FederationConfig{
+		Relations: s.c.Federation, Sources: []*spiffe.Source{s.own, s.listener}, Dir: dir, Dev: s.dev,
+		OnError: func(err error) { s.log.Warn("federation", "error", err) },
+	})
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { return s.foreign.Run(ctx) })
 	return nil
 }
 
@@ -177,7 +200,11 @@ func (s *sidecar) memory() error {
 	}); err != nil {
 		return err
 	}
-	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Describe: s.describe, Log: s.log})
+	proofs, err := s.c.Proof.open(s.kinds, s.c.StateDir, s.log)
+	if err != nil {
+		return err
+	}
+	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Sidecar: s.c.Identity.Sidecar.ID, Proofs: proofs, Describe: s.describe, Log: s.log})
 	return err
 }
 
@@ -198,8 +225,15 @@ func (s *sidecar) admit(a *proxy.App) error {
 	return nil
 }
 
-// describe tells in each Ping where the spool stands.
+// describe tells in each Ping where the spool stands, and the foreign bundles.
 func (s *sidecar) describe(p *feed.Ping) {
+	for _, one := range s.foreign.Status() {
+		b := &feed.ForeignBundle{TrustDomain: one.TrustDomain.Name(), AgeUs: -1, Problem: one.Problem, Authorities: uint32(one.Authorities)}
+		if !one.Fetched.IsZero() {
+			b.AgeUs = max(time.Since(one.Fetched), 0).Microseconds()
+		}
+		p.Bundles = append(p.Bundles, b)
+	}
 	if sp := s.spool.Load(); sp != nil {
 		seq, head := sp.Head()
 		p.Spools = append(p.Spools, &feed.SpoolHead{Spool: sp.ID(), Seq: seq, ChainHead: head[:]})

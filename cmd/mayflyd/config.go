@@ -17,6 +17,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // config is the one YAML file of mayflyd. Unknown keys are errors. Each field is
@@ -33,12 +35,16 @@ type config struct {
 	Policy       policyConfig   `yaml:"policy"`
 	PeoplePort   uint16         `yaml:"people_port"`
 	OIDC         []oidcConfig   `yaml:"oidc"`
+	OAuth        oauthConfig    `yaml:"oauth"`
 	Session      time.Duration  `yaml:"session"`
 	IdentityAge  time.Duration  `yaml:"identity_max_age"`
+	Tokens       tokensConfig   `yaml:"tokens"`
 	Pin          string         `yaml:"pin"`
 	Traces       tracesConfig   `yaml:"traces"`
 
 	FirstAdministrator string `yaml:"first_administrator"` // a file
+
+	Federation []spiffe.Relation `yaml:"federation"`
 }
 
 type identityConfig struct {
@@ -54,6 +60,18 @@ type publicConfig struct {
 	URL     string         `yaml:"url"`
 	Cert    string         `yaml:"cert"`
 	Key     string         `yaml:"key"`
+}
+
+// tokensConfig is how the keys that sign access tokens are made and changed.
+type tokensConfig struct {
+	Alg         string        `yaml:"alg"`
+	RotateEvery time.Duration `yaml:"rotate_every"`
+	Overlap     time.Duration `yaml:"overlap"`
+}
+
+// keys is what package access makes of it.
+func (c tokensConfig) keys() access.TokenKeyConfig {
+	return access.TokenKeyConfig{Alg: tokens.Alg(c.Alg), RotateEvery: c.RotateEvery, Overlap: c.Overlap}
 }
 
 type policyConfig struct {
@@ -117,6 +135,9 @@ func (c *config) defaults(dir string) {
 		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
 		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator, &c.Traces.CA, &c.Traces.HeadersFile,
 	}
+	for i := range c.Federation {
+		paths = append(paths, c.Federation[i].Paths()...)
+	}
 	for i := range c.OIDC {
 		paths = append(paths, &c.OIDC[i].ClientSecret, &c.OIDC[i].Roots)
 	}
@@ -151,7 +172,7 @@ func (c *config) check(dev bool) error {
 	}
 	need(c.DataDir != "", "data_dir: want a folder; mayflyd init makes it")
 	need(regexp.MustCompile(`^[a-z0-9.-]+(/[A-Za-z0-9._-]+)*$`).MatchString(c.Origin), "origin: want the name of the log, such as mayfly.acme.example/log")
-	_, err := spiffeid.FromString(c.Identity.ID)
+	own, err := spiffeid.FromString(c.Identity.ID)
 	need(err == nil, "identity.id: want mayflyd's SPIFFE ID")
 	files := c.Identity.Cert != "" && c.Identity.Key != "" && c.Identity.Bundle != ""
 	need(files || c.Identity.WorkloadAPI != "", "identity: want workload_api, or cert, key and bundle")
@@ -159,6 +180,9 @@ func (c *config) check(dev bool) error {
 	for _, td := range c.TrustDomains {
 		_, err := spiffeid.TrustDomainFromString(td)
 		need(err == nil, "trust_domains: %q is not a trust domain", td)
+	}
+	if err := spiffe.CheckRelations(c.Federation, own, c.TrustDomains); err != nil {
+		errs = append(errs, err)
 	}
 	u, err := url.Parse(c.Public.URL)
 	need(err == nil && u.Scheme == "https" && u.Host != "" && strings.Trim(u.Path, "/") == "", "public.url: want https://host[:port], as people reach it")
@@ -175,11 +199,15 @@ func (c *config) check(dev bool) error {
 		}
 	}
 	need(!c.Health.IsValid() || c.Health.Addr().IsLoopback(), "health: want a loopback address")
+	need(c.OAuth.WorkloadsURL == "" || bareHTTPS(c.OAuth.WorkloadsURL), "oauth.workloads_url: want https://host[:port], as workloads reach the door")
 	need(c.Policy.Repository != "", "policy.repository: want a folder with a Git repository")
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)
 	need(c.IdentityAge > 0 && c.IdentityAge <= access.MaxIdentityAge, "identity_max_age: want more than 0 and at most %s", access.MaxIdentityAge)
+	if err := c.Tokens.keys().Check(); err != nil {
+		errs = append(errs, err)
+	}
 	if c.FirstAdministrator != "" {
 		a, err := readAdministrator(c.FirstAdministrator)
 		need(err == nil, "%v", err)
@@ -187,6 +215,12 @@ func (c *config) check(dev bool) error {
 			"first_administrator: %s is of no provider under oidc", a.who)
 	}
 	return errors.Join(append(append(errs, c.checkOIDC(dev)...), c.Traces.settings().Check())...)
+}
+
+// bareHTTPS reports whether text is https://host[:port] and nothing more.
+func bareHTTPS(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "https" && u.Host != "" && text == "https://"+u.Host
 }
 
 // url is public.url without a slash at its end.

@@ -72,12 +72,22 @@ func (k kinds) envoyApp(a policy.App) xds.App {
 		Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: k.credentialed(a.Kind),
 		BodyMethods: app.BodyMethods(k[a.Kind]), MaxStream: a.MaxStream,
 		Services: slices.Contains(a.Callers, policy.CallersServices), People: a.TakesPeople(),
+		Clients: slices.Contains(a.Callers, policy.CallersClients),
 	}
 	for _, h := range a.Identity {
 		out.IdentityHeaders = append(out.IdentityHeaders, h.Header)
 	}
 	if !out.Hop {
 		out.Upstream = a.Upstream
+	}
+	return out
+}
+
+// catalogues are those of all kinds, by name.
+func (k kinds) catalogues() map[string]*scope.Catalogue {
+	out := map[string]*scope.Catalogue{}
+	for name, kind := range k {
+		out[name] = kind.Catalogue()
 	}
 	return out
 }

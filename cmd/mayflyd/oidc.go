@@ -4,10 +4,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"os"
 
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 )
 
@@ -36,35 +36,18 @@ func (c config) oidcAddress(name, what string) string {
 
 // settings are what package oidc is told of p, without what lies in files.
 func (p oidcConfig) settings(c config, dev bool) (oidc.Config, error) {
-	allow, err := prefixes(p.AllowAddresses)
+	allow, err := egress.ParsePrefixes(p.AllowAddresses)
 	if err != nil {
 		return oidc.Config{}, fmt.Errorf("allow_addresses: %w", err)
 	}
 	if dev {
-		allow = append(allow, oidc.Loopback()...)
+		allow = append(allow, egress.Loopback()...)
 	}
 	return oidc.Config{
 		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, RedirectURL: c.oidcAddress(p.Name, "callback"),
 		SubjectClaim: p.SubjectClaim, GroupsClaim: p.GroupsClaim, GroupsStripSlash: p.GroupsStripSlash, NameClaim: p.NameClaim, EmailClaim: p.EmailClaim,
 		UserInfo: p.UserInfo, Scopes: p.Scopes, Refresh: p.Refresh, AllowAddresses: allow,
 	}, nil
-}
-
-// prefixes reads addresses and address prefixes.
-func prefixes(texts []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, s := range texts {
-		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-			out = append(out, netip.PrefixFrom(a, a.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(s)
-		if err != nil || p != p.Masked() {
-			return nil, fmt.Errorf("%q: want an IP address, or a prefix such as 10.1.0.0/16", s)
-		}
-		out = append(out, p)
-	}
-	return out, nil
 }
 
 // checkOIDC says what is wrong with the providers.

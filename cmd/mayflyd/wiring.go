@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -18,12 +19,14 @@ import (
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/oauth"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/policy/git"
 	"github.com/mayflyproxy/mayfly/proof"
 	"github.com/mayflyproxy/mayfly/server"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/store/sqlite"
+	"github.com/mayflyproxy/mayfly/tokens"
 	"github.com/mayflyproxy/mayfly/trace"
 	"github.com/mayflyproxy/mayfly/xds"
 )
@@ -41,6 +44,7 @@ type daemon struct {
 	log       *slog.Logger
 	kinds     kinds
 	source    *spiffe.Source
+	foreign   *spiffe.Federation
 	verifier  *spiffe.Verifier
 	key       *audit.Verifier // of the record
 	providers providers
@@ -49,8 +53,11 @@ type daemon struct {
 	feed      *feed.Server
 	xds       *xds.Server
 	server    *server.Server
+	oauth     *oauth.Server
 	console   *console.Console
 	policy    *policyLoop
+	proofs    *tokens.Proofs // of everybody who speaks with a key
+	nonces    *tokens.Nonces
 	traces    *trace.Tracer // nil: off
 }
 
@@ -84,7 +91,9 @@ func (d *daemon) build(ctx context.Context, g *errgroup.Group) error {
 		func() error { return d.buildService(ctx) },
 		func() error { return d.administer(ctx) },
 		d.buildNodes,
+		func() error { return d.service.KeepTokenKeys(ctx) },
 		d.buildConsole,
+		d.buildOAuth,
 		d.buildServer,
 		d.buildPolicy,
 	} {
@@ -112,7 +121,18 @@ func (d *daemon) identify(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
+	dir := filepath.Join(d.c.DataDir, "bundles")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	d.foreign, err = spiffe.NewFederation(spiffe.FederationConfig{
+		Relations: d.c.Federation, Sources: []*spiffe.Source{d.source}, Dir: dir, Dev: d.dev, OnError: onError,
+	})
+	if err != nil {
+		return err
+	}
 	g.Go(func() error { return d.source.Run(ctx) })
+	g.Go(func() error { return d.foreign.Run(ctx) })
 	if err := d.source.Wait(ctx); err != nil {
 		return fmt.Errorf("no SVID for %s: %w", id, err)
 	}
@@ -157,13 +177,23 @@ func (d *daemon) buildService(ctx context.Context) error {
 	d.key = key
 	d.service, err = access.New(access.Config{
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Log: d.log,
-		Seal: seal, IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
+		Seal: seal, Tokens: d.c.Tokens.keys(), IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.CheckKey, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
 		Wake:      func() { d.feed.Wake() },
+		Bundles:   d.bundles,
 		Published: advance(pin, d.log),
 	})
 	return err
+}
+
+// bundles are the foreign bundles that mayflyd holds itself.
+func (d *daemon) bundles() []access.Bundle {
+	var out []access.Bundle
+	for _, s := range d.foreign.Status() {
+		out = append(out, access.Bundle{Holder: "mayflyd", TrustDomain: s.TrustDomain.Name(), Fetched: s.Fetched, Authorities: s.Authorities, Problem: s.Problem})
+	}
+	return out
 }
 
 // buildNodes makes what gateways hear: the feed for sidecars, ADS for Envoys.
@@ -209,6 +239,7 @@ func (d *daemon) buildServer() error {
 	var err error
 	d.server, err = server.New(server.Config{
 		Service: d.service, Store: d.store, Providers: d.providers.doors(), URL: d.c.url(), Pages: d.console, Peers: d.verifier, RecordKey: d.key.Key(),
+		Authorization: d.oauth, Proofs: d.proofs, Nonce: d.nonce,
 		EnvoyStatus: d.envoyStatus, TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
 	})
 	return err
@@ -257,6 +288,7 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.traces.Run(ctx) })
 	g.Go(func() error { return d.feed.Run(ctx) })
 	g.Go(func() error { return d.policy.run(ctx) })
+	g.Go(func() error { return d.oauth.Run(ctx) })
 	g.Go(func() error { return d.sweep(ctx) })
 	g.Go(func() error { return d.recheck(ctx) })
 	g.Go(func() error {
@@ -283,6 +315,9 @@ func (d *daemon) sweep(ctx context.Context) error {
 	return d.each(ctx, sweepEvery, func() {
 		if _, err := d.service.Expire(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "requests not expired, tried again", "error", err)
+		}
+		if err := d.service.KeepTokenKeys(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "keys of tokens not changed, tried again", "error", err)
 		}
 		if err := d.service.Sweep(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "ends not recorded, tried again", "error", err)

@@ -50,6 +50,9 @@ func serve(t testing.TB, s feed.FeedServer, run func(context.Context) error) *Wi
 	if sessions, ok := s.(feed.SessionsServer); ok {
 		feed.RegisterSessionsServer(g, sessions)
 	}
+	if tokens, ok := s.(feed.TokensServer); ok {
+		feed.RegisterTokensServer(g, tokens)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = run(ctx) })

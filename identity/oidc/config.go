@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
@@ -76,16 +77,16 @@ func (c Config) complete() (Config, error) {
 	if _, err := identity.User(c.Name, "x"); err != nil {
 		return c, fmt.Errorf("oidc: name: %w", err)
 	}
-	if err := checkAddress(c.Issuer); err != nil {
+	if err := egress.CheckAddress(c.Issuer); err != nil {
 		return c, fmt.Errorf("oidc: issuer: %w", err)
 	}
-	if err := checkAddress(c.RedirectURL); err != nil {
+	if err := egress.CheckAddress(c.RedirectURL); err != nil {
 		return c, fmt.Errorf("oidc: redirect URL: %w", err)
 	}
 	if c.ClientID == "" {
 		return c, errors.New("oidc: no client id")
 	}
-	if err := checkListed(c.AllowAddresses); err != nil {
+	if err := egress.CheckListed(c.AllowAddresses); err != nil {
 		return c, fmt.Errorf("oidc: allowed addresses: %w", err)
 	}
 	if err := c.mapping(); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/mayflyproxy/mayfly/egress"
 )
 
 const (
@@ -93,7 +95,7 @@ func (d *discovery) ask() (*found, error) {
 		addresses = append(addresses, f.userinfo)
 	}
 	for _, address := range addresses {
-		if err := checkAddress(address); err != nil {
+		if err := egress.CheckAddress(address); err != nil {
 			return nil, err
 		}
 	}

@@ -13,6 +13,8 @@ import (
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/mayflyproxy/mayfly/egress"
 )
 
 // ErrUnavailable is wrapped by errors that may pass by themselves: the provider
@@ -39,7 +41,7 @@ func New(c Config) (*RP, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := egress{allow: c.AllowAddresses, roots: c.Roots, resolver: c.Resolver}.client(answerTime)
+	client := egress.Way{Allow: c.AllowAddresses, Roots: c.Roots, Resolver: c.Resolver}.Client(egress.AnswerTime)
 	return &RP{c: c, client: client, discovery: newDiscovery(c, client)}, nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
@@ -205,7 +206,7 @@ func TestProviderComesUpLater(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now()
 	rp, err := oidc.New(oidc.Config{
-		Name: "idp", Issuer: idp.Issuer(), ClientID: clientID, ClientSecret: oidc.NewSecret("s\n"), RedirectURL: callback, AllowAddresses: oidc.Loopback(),
+		Name: "idp", Issuer: idp.Issuer(), ClientID: clientID, ClientSecret: oidc.NewSecret("s\n"), RedirectURL: callback, AllowAddresses: egress.Loopback(),
 		Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now },
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 )
 
@@ -159,7 +160,7 @@ func (p *provider) sign(typ string, c jwt.MapClaims) (string, error) {
 
 func (p *provider) rp(t *testing.T) *oidc.RP {
 	t.Helper()
-	c := oidc.Config{Name: "idp", Issuer: p.URL, ClientID: clientID, RedirectURL: callback, AllowAddresses: oidc.Loopback()}
+	c := oidc.Config{Name: "idp", Issuer: p.URL, ClientID: clientID, RedirectURL: callback, AllowAddresses: egress.Loopback()}
 	if p.config != nil {
 		p.config(&c)
 	}

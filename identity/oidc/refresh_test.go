@@ -11,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
@@ -20,7 +21,7 @@ import (
 func atIdP(t *testing.T, idp *dev.IdP, bend func(*oidc.Config)) *oidc.RP {
 	t.Helper()
 	c := oidc.Config{
-		Name: "idp", Issuer: idp.Issuer(), ClientID: clientID, ClientSecret: oidc.NewSecret("s"), RedirectURL: callback, AllowAddresses: oidc.Loopback(),
+		Name: "idp", Issuer: idp.Issuer(), ClientID: clientID, ClientSecret: oidc.NewSecret("s"), RedirectURL: callback, AllowAddresses: egress.Loopback(),
 	}
 	if bend != nil {
 		bend(&c)

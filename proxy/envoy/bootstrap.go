@@ -32,7 +32,8 @@ const (
 	defaultHeap    = 1 << 30 // bytes
 	maxConnections = 20_000  // of one Envoy
 	maxServices    = 10_000  // of its services listener
-	maxPeople      = 8_000   // of its people listener: strangers alone cannot take what is left for workloads
+	maxPeople      = 6_000   // of its people listener: strangers alone cannot take what is left for workloads
+	maxClients     = 3_000   // of its clients listener, likewise
 	maxSocketPath  = 107     // sun_path, less its NUL
 )
 
@@ -41,7 +42,8 @@ type Config struct {
 	NodeID          string         // instance id: <sidecar SPIFFE ID>#<32 hexadecimal digits>
 	ServicesAddress netip.AddrPort // where mayflyd will have it listen for workloads
 	PeopleAddress   netip.AddrPort // where it will have it listen for browsers; zero: nowhere
-	PeopleHosts     []string       // that there are certificates for
+	ClientsAddress  netip.AddrPort // where it will have it listen for programs without a certificate; zero: nowhere
+	PeopleHosts     []string       // that there are certificates for, for people and clients
 	RunDir          string         // absolute folder of the sockets, 0700
 	Version         string         // of the sidecar, shown by `mayfly nodes`
 	ControlAddress  string         // host:port of mayflyd's door for nodes (:8444)
@@ -57,8 +59,10 @@ func (c Config) check() error {
 		return fmt.Errorf("services address %q: want IP:port", c.ServicesAddress)
 	case c.PeopleAddress != (netip.AddrPort{}) && (!c.PeopleAddress.IsValid() || c.PeopleAddress.Port() == 0):
 		return fmt.Errorf("people address %q: want IP:port", c.PeopleAddress)
-	case c.PeopleAddress.IsValid() != (len(c.PeopleHosts) > 0):
-		return errors.New("a people address and certificates for hosts go together")
+	case c.ClientsAddress != (netip.AddrPort{}) && (!c.ClientsAddress.IsValid() || c.ClientsAddress.Port() == 0):
+		return fmt.Errorf("clients address %q: want IP:port", c.ClientsAddress)
+	case (c.PeopleAddress.IsValid() || c.ClientsAddress.IsValid()) != (len(c.PeopleHosts) > 0):
+		return errors.New("a people or clients address and certificates for hosts go together")
 	case !filepath.IsAbs(c.RunDir) || filepath.Clean(c.RunDir) != c.RunDir:
 		return fmt.Errorf("run directory %q: want an absolute, clean path", c.RunDir)
 	case len(filepath.Join(c.RunDir, SocketSidecar)) > maxSocketPath:
@@ -110,6 +114,7 @@ func (b *bootstrap) message() (*bootstrapv3.Bootstrap, error) {
 		"envoy.reloadable_features.strict_chunk_parsing":           true,
 		"envoy.resource_limits.listener.services.connection_limit": maxServices,
 		"envoy.resource_limits.listener.people.connection_limit":   maxPeople,
+		"envoy.resource_limits.listener.clients.connection_limit":  maxClients,
 		"overload.premature_reset_total_stream_count":              100,
 		"http.max_requests_per_io_cycle":                           5,
 	})
@@ -138,12 +143,17 @@ func (b *bootstrap) node() *corev3.Node {
 		MetaRunDir:          text(b.RunDir),
 		MetaVersion:         text(b.Version),
 	}
-	if b.PeopleAddress.IsValid() {
+	for name, at := range map[string]netip.AddrPort{MetaPeopleAddress: b.PeopleAddress, MetaClientsAddress: b.ClientsAddress} {
+		if at.IsValid() {
+			fields[name] = text(at.String())
+		}
+	}
+	if len(b.PeopleHosts) > 0 {
 		hosts := &structpb.ListValue{}
 		for _, h := range b.PeopleHosts {
 			hosts.Values = append(hosts.Values, text(h))
 		}
-		fields[MetaPeopleAddress], fields[MetaPeopleHosts] = text(b.PeopleAddress.String()), structpb.NewListValue(hosts)
+		fields[MetaPeopleHosts] = structpb.NewListValue(hosts)
 	}
 	return &corev3.Node{Id: b.NodeID, Cluster: "mayfly", Metadata: &structpb.Struct{Fields: fields}}
 }

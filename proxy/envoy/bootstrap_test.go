@@ -72,6 +72,7 @@ func TestBootstrap(t *testing.T) {
 func TestBootstrapSaysWherePeopleComeIn(t *testing.T) {
 	c := config(t)
 	c.PeopleAddress, c.PeopleHosts = netip.MustParseAddrPort("127.0.0.2:28444"), []string{"wiki.acme.example", "docs.acme.example"}
+	c.ClientsAddress = netip.MustParseAddrPort("127.0.0.3:28445")
 	text, err := Bootstrap(c)
 	if err != nil {
 		t.Fatal(err)
@@ -85,8 +86,12 @@ func TestBootstrapSaysWherePeopleComeIn(t *testing.T) {
 	if fields[MetaPeopleAddress].GetStringValue() != "127.0.0.2:28444" || len(hosts) != 2 || hosts[1].GetStringValue() != "docs.acme.example" {
 		t.Errorf("node metadata %v", fields)
 	}
+	if got := fields[MetaClientsAddress].GetStringValue(); got != "127.0.0.3:28445" {
+		t.Errorf("clients come in at %q", got)
+	}
 	limits := b.GetLayeredRuntime().GetLayers()[0].GetStaticLayer().GetFields()
-	if got := limits["envoy.resource_limits.listener.people.connection_limit"].GetNumberValue(); got <= 0 || got+maxServices > maxConnections {
+	strangers := limits["envoy.resource_limits.listener.clients.connection_limit"].GetNumberValue()
+	if got := limits["envoy.resource_limits.listener.people.connection_limit"].GetNumberValue(); got <= 0 || strangers <= 0 || got+strangers+maxServices > maxConnections {
 		t.Errorf("people may open %v connections, and none may be left for workloads", got)
 	}
 }
@@ -103,6 +108,10 @@ func TestBootstrapRefusesBadInput(t *testing.T) {
 		"people at port 0": {func(c *Config) {
 			c.PeopleAddress, c.PeopleHosts = netip.MustParseAddrPort("127.0.0.2:0"), []string{"a.example"}
 		}, "people address"},
+		"clients without hosts": {func(c *Config) { c.ClientsAddress = netip.MustParseAddrPort("127.0.0.3:1") }, "go together"},
+		"clients at port 0": {func(c *Config) {
+			c.ClientsAddress, c.PeopleHosts = netip.MustParseAddrPort("127.0.0.3:0"), []string{"a.example"}
+		}, "clients address"},
 		"relative folder":      {func(c *Config) { c.RunDir = "run" }, "run directory"},
 		"long folder":          {func(c *Config) { c.RunDir = "/" + strings.Repeat("a", 100) }, "too long"},
 		"no control address":   {func(c *Config) { c.ControlAddress = "" }, "control address"},

@@ -13,6 +13,7 @@ const (
 const (
 	MetaServicesAddress = "services_address"
 	MetaPeopleAddress   = "people_address"
+	MetaClientsAddress  = "clients_address"
 	MetaPeopleHosts     = "people_hosts"
 	MetaRunDir          = "run_dir"
 	MetaVersion         = "version"

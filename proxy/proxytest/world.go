@@ -24,6 +24,9 @@ const Alice = "user:idp:3f1c"
 // Noon is the control plane's time when a World begins.
 func Noon() time.Time { return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC) }
 
+// Sidecar is whose gateway a World is of.
+const Sidecar = "spiffe://acme.example/gw/sidecar"
+
 // World is a table whose feed and boot clock a test plays. Its methods are safe
 // for concurrent use.
 type World struct {
@@ -57,7 +60,7 @@ func NewEmptyWorld(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock}); err != nil {
+	if w.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock, Sidecar: Sidecar}); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -90,6 +93,9 @@ func (w *World) Add(resources ...*feed.Resource) { w.apply(&feed.Delta{Resources
 func (w *World) End(id grant.GrantID, why grant.Reason) {
 	w.apply(&feed.Delta{Removals: []*feed.Removal{{Kind: feed.KindGrant, Id: id.String(), Reason: string(why), AtUs: w.Now().UnixMicro()}}})
 }
+
+// Remove takes something off the table, likewise.
+func (w *World) Remove(removals ...*feed.Removal) { w.apply(&feed.Delta{Removals: removals}) }
 
 // Leave removes a session, likewise.
 func (w *World) Leave(id string, why grant.Reason) {

@@ -63,6 +63,8 @@ func Run(t *testing.T, open Opener) {
 		{"idempotency keys", testKeys},
 		{"outbox", testOutbox},
 		{"quarantines", testQuarantines},
+		{"tokens", testTokens},
+		{"token keys", testTokenKeys},
 		{"proofs", testProofs},
 		{"large values", testLarge},
 	} {

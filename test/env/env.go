@@ -55,9 +55,12 @@ type Config struct {
 	SVIDLife time.Duration
 	// IdentityMaxAge is mayflyd's identity_max_age; 0 means its own default.
 	IdentityMaxAge time.Duration
-	// Federate makes mayflyd and gateways take workloads of PartnerDomain too, whose
-	// bundle the Workload API gives them.
-	Federate bool
+	// ControlLines and GatewayLines are added to mayflyd's configuration and to each
+	// gateway's, such as "traces: {…}".
+	ControlLines, GatewayLines []string
+	// Federate makes mayflyd and gateways take workloads of PartnerDomain too. Its
+	// bundle comes with their SVIDs or, with Endpoint, from its bundle endpoint.
+	Federate, Endpoint bool
 	// Providers starts more identity providers, once mayflyd's address is known, and
 	// returns their lines of mayflyd's oidc: list. Nil: none.
 	Providers func(context.Context, *Env) (lines []string, err error)
@@ -67,7 +70,8 @@ type Config struct {
 type Env struct {
 	Config
 	CA       *dev.CA
-	Partner  *dev.CA // with Federate, or nil
+	Partner  *dev.CA             // with Federate, or nil
+	Endpoint *dev.BundleEndpoint // of Partner; nil without Config.Endpoint
 	IdP      *dev.IdP
 	Policy   *Policy
 	Control  *Process // mayflyd
@@ -77,16 +81,18 @@ type Env struct {
 	Wiki     *Recorder // of people; says in JSON what headers it was given
 	Gateways []*Gateway
 
-	Public    string // https URL of mayflyd
-	public    string // host:port behind Public
-	health    string // host:port
-	workloads string // https URL of the door for workloads
-	nodes     string // host:port
-	caFile    string
-	keyFile   string   // the record's public key
-	providers []string // lines of mayflyd's oidc: list
-	people    string   // port under which people reach every gateway
-	doors     int      // gateways so far: each takes people at an address of its own
+	Public     string // https URL of mayflyd
+	public     string // host:port behind Public
+	health     string // host:port
+	workloads  string // https URL of the door for workloads
+	nodes      string // host:port
+	caFile     string
+	keyFile    string   // the record's public key
+	providers  []string // lines of mayflyd's oidc: list
+	federation string   // line of both configurations, or ""
+	people     string   // port under which people reach every gateway
+	clients    string   // likewise clients
+	doors      int      // gateways so far: each takes people at an address of its own
 
 	api  *dev.WorkloadAPI
 	stop context.CancelFunc
@@ -184,6 +190,13 @@ func (e *Env) takeAddresses(_, _ context.Context) error {
 	if _, e.people, err = net.SplitHostPort(people); err != nil {
 		return err
 	}
+	clients, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	if _, e.clients, err = net.SplitHostPort(clients); err != nil {
+		return err
+	}
 	_, port, err := net.SplitHostPort(e.public)
 	e.Public, e.workloads = "https://localhost:"+port, "https://"+e.workloads
 	return err
@@ -215,7 +228,14 @@ func (e *Env) startTrust(_, run context.Context) error {
 		if e.Partner, err = dev.NewCA(dev.CAConfig{TrustDomain: spiffeid.RequireTrustDomainFromString(PartnerDomain)}); err != nil {
 			return err
 		}
-		federated = append(federated, e.Partner)
+		if e.Config.Endpoint {
+			err = e.startEndpoint()
+		} else {
+			federated = append(federated, e.Partner)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if e.api, err = dev.NewWorkloadAPI(dev.WorkloadAPIConfig{CA: e.CA, Federated: federated, Entries: entries}); err != nil {
 		return err
@@ -339,7 +359,7 @@ func (e *Env) controlConfig() (string, error) {
 origin: %s
 identity: {workload_api: %q, id: %q}
 trust_domains: [%s]
-public: {address: %q, url: %q, cert: public.crt, key: public.key}
+%spublic: {address: %q, url: %q, cert: public.crt, key: public.key}
 people_port: %s
 nodes: %q
 workloads: %q
@@ -347,7 +367,7 @@ health: %q
 policy: {repository: policy, branch: main, folder: policy, every: %s}
 oidc:
   - {name: idp, issuer: %q, client_id: %s}
-`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, e.trustDomains(), e.public, e.Public, e.people, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
+`, origin, dev.Address(e.path("mayflyd.sock")), ControlID, e.trustDomains(), e.federation, e.public, e.Public, e.people, e.nodes, strings.TrimPrefix(e.workloads, "https://"),
 		e.health, e.PolicyEvery, e.IdP.Issuer(), clientID)
 	for _, line := range e.providers {
 		text += "  - " + line + "\n"
@@ -355,13 +375,16 @@ oidc:
 	if e.IdentityMaxAge > 0 {
 		text += fmt.Sprintf("identity_max_age: %s\n", e.IdentityMaxAge)
 	}
+	for _, line := range e.ControlLines {
+		text += line + "\n"
+	}
 	return e.path("mayflyd.yaml"), os.WriteFile(e.path("mayflyd.yaml"), []byte(text), 0o600)
 }
 
 // writeCertificates makes the certificates that people see, mayflyd's and the
 // wiki's, and the roots that the command line trusts.
 func (e *Env) writeCertificates(_, _ context.Context) error {
-	for file, hosts := range map[string][]string{"public": {"localhost"}, "wiki": {WikiHost, BoardHost}} {
+	for file, hosts := range map[string][]string{"public": {"localhost"}, "wiki": {WikiHost, BoardHost, ReportsHost, StripeHost}} {
 		cert, err := e.CA.Mint(dev.Template{DNS: hosts, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ type Gateway struct {
 	Name    string
 	Address string // host:port of the services listener
 	People  string // host:port of the people listener; the port is every gateway's
+	Clients string // host:port of the clients listener, likewise
 	Process *Process
 	health  string
 }
@@ -58,6 +60,7 @@ func (e *Env) addGateway(name string, more []string) (*Gateway, error) {
 	}
 	e.doors++
 	people := fmt.Sprintf("127.0.0.%d:%s", 1+e.doors, e.people)
+	clients := fmt.Sprintf("127.0.0.%d:%s", 1+e.doors, e.clients)
 	dir := e.path(name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -74,31 +77,37 @@ identity:
   sidecar: {id: %q}
   listener: {id: %q}
 trust_domains: [%s]
-run_dir: run
+%srun_dir: run
 state_dir: state
 services: %q
 health: %q
 people: %q
+clients: %q
 certificates:
-  - {hosts: [%s, %s], cert: ../wiki.crt, key: ../wiki.key}
+  - {hosts: [%s, %s, %s, %s], cert: ../wiki.crt, key: ../wiki.key}
 envoy: {path: %q, concurrency: 1}
 secrets:
   stripe-read: {file: stripe-read.key, apps: [stripe], hosts: [%q]}
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
-`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), address, health, people, WikiHost, BoardHost, e.Envoy, upstream, upstream)
-	for _, line := range more {
+`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, address, health, people, clients, WikiHost, BoardHost, ReportsHost, StripeHost, e.Envoy, upstream, upstream)
+	for _, line := range append(slices.Clone(e.GatewayLines), more...) {
 		text += line + "\n"
 	}
 	config := filepath.Join(dir, "sidecar.yaml")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	g := &Gateway{Name: name, Address: address, People: people, health: health}
+	g := &Gateway{Name: name, Address: address, People: people, Clients: clients, health: health}
 	g.Process = newProcess("mayfly-sidecar "+name, e.Dir, filepath.Join(dir, "sidecar.log"), os.Environ(),
 		filepath.Join(e.Bin, "mayfly-sidecar"), "--dev", "--config", config)
 	e.Gateways = append(e.Gateways, g)
 	return g, nil
+}
+
+// ClientURL is where clients reach a path on a host of an app at every gateway.
+func (e *Env) ClientURL(host, path string) string {
+	return "https://" + net.JoinHostPort(host, e.clients) + path
 }
 
 // GatewayStatus is what a sidecar says of itself on its health port.

@@ -111,10 +111,10 @@ func table(all []verdict) string {
 }
 
 // theFederation is a product of its own, with a partner's trust domain.
-func theFederation(t *testing.T) *product {
+func theFederation(t *testing.T, c env.Config) *product {
 	t.Helper()
 	needProduct(t)
-	p, err := startWith(env.Config{Federate: true})
+	p, err := startWith(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func (p *product) showing(t *testing.T, cert tls.Certificate) caller {
 // Envoy's validator and our check stand one behind the other: whatever gets past the
 // first and not the second is denied by Check with bad_certificate.
 func TestCertificatesGetTheSameVerdictTwice(t *testing.T) {
-	p := theFederation(t)
+	p := theFederation(t, env.Config{Federate: true})
 	all := matrix(t, p.CA, p.Env.Partner)
 	for _, v := range all {
 		t.Run(v.name, func(t *testing.T) {

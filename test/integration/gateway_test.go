@@ -133,6 +133,7 @@ type gateway struct {
 	node     string
 	address  string // of the services port
 	people   string // of the people port, "" if it takes none
+	clients  string // of the clients port, likewise
 	run      string
 	envoy    *envoy.Supervisor
 	decision *decider
@@ -144,6 +145,7 @@ type gatewayConfig struct {
 	address  netip.AddrPort
 	identity envoy.Identity // nil: a fixed listener SVID
 	people   netip.AddrPort // zero: none
+	clients  netip.AddrPort // zero: none
 	web      *envoy.WebCertificates
 }
 
@@ -161,6 +163,7 @@ func startGateway(t testing.TB, c *control, gc gatewayConfig) *gateway {
 	}
 	if gc.web != nil {
 		config.PeopleAddress, config.PeopleHosts, g.people = gc.people, gc.web.Hosts(), gc.people.String()
+		config.ClientsAddress, g.clients = gc.clients, gc.clients.String()
 	}
 	bootstrap, err := envoy.Bootstrap(config)
 	if err != nil {

@@ -23,6 +23,7 @@ func TestBothSidesAgreeOnNames(t *testing.T) {
 		{"socket of the hop", envoy.SocketHop, xds.SocketHop},
 		{"metadata: address", envoy.MetaServicesAddress, xds.MetaServicesAddress},
 		{"metadata: address for people", envoy.MetaPeopleAddress, xds.MetaPeopleAddress},
+		{"metadata: address for clients", envoy.MetaClientsAddress, xds.MetaClientsAddress},
 		{"metadata: hosts for people", envoy.MetaPeopleHosts, xds.MetaPeopleHosts},
 		{"secret: web", envoy.SecretWebPrefix, xds.SecretWebPrefix},
 		{"metadata: folder", envoy.MetaRunDir, xds.MetaRunDir},

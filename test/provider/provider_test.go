@@ -20,6 +20,7 @@ import (
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
+	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 	"github.com/mayflyproxy/mayfly/test/browser"
 	"github.com/mayflyproxy/mayfly/test/dev"
@@ -91,7 +92,7 @@ func TestMayflyLogsPeopleInAtIt(t *testing.T) {
 	need.Chromium(t)
 	c := newClient(t)
 	p := c.provider(t)
-	rp, err := oidc.New(oidc.Config{Name: "node", Issuer: p.Issuer(), ClientID: clientID, RedirectURL: c.url + "/callback", AllowAddresses: oidc.Loopback()})
+	rp, err := oidc.New(oidc.Config{Name: "node", Issuer: p.Issuer(), ClientID: clientID, RedirectURL: c.url + "/callback", AllowAddresses: egress.Loopback()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -234,7 +234,7 @@ func sessionID(t testing.TB, r *feed.Resource) grant.SessionID {
 func TestHandOverIsForAPersonAtTheConsole(t *testing.T) {
 	w := peopleWorld(t)
 	console := w.console(alice, "")
-	_, api, err := w.NewSession(t.Context(), access.Login{Kind: access.SessionAPI, Principal: principal(t, alice)})
+	_, api, err := w.NewSession(t.Context(), access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: principal(t, alice)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -194,7 +194,7 @@ func TestP4_AProviderEndsSessionsThatItNeverNamed(t *testing.T) {
 func TestP4_ALockEndsEverySessionOfTheAccounts(t *testing.T) {
 	w := peopleWorld(t)
 	ctx := t.Context()
-	text, _, err := w.NewSession(ctx, access.Login{Kind: access.SessionAPI, Principal: principal(t, aliceAdmin)})
+	text, _, err := w.NewSession(ctx, access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: principal(t, aliceAdmin)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,8 @@ const (
 	CodeNoPolicy       Code = "no_policy"
 	CodeNoGrant        Code = "no_grant"
 	CodeLocked         Code = "locked"
+	CodeInvalidTarget  Code = "invalid_target"
+	CodeInvalidDetails Code = "invalid_authorization_details"
 	CodeTooSoon        Code = "too_soon"
 	CodeNotSigned      Code = "not_signed"
 	CodeInternal       Code = "internal"
@@ -70,6 +72,8 @@ func faults() map[Code]FaultInfo {
 		CodeNoPolicy:       {"No policy is in force", 503, exitError},
 		CodeNoGrant:        {"No access has been granted", 403, exitDenied},
 		CodeLocked:         {"This principal is locked", 403, exitDenied},
+		CodeInvalidTarget:  {"No token for this resource", 400, exitDenied},
+		CodeInvalidDetails: {"No token with these details", 400, exitDenied},
 		CodeTooSoon:        {"It is too early", 409, exitError},
 		CodeNotSigned:      {"The approval is not signed as it must be", 422, exitDenied},
 		CodeInternal:       {"Something went wrong", 500, exitError},

@@ -167,7 +167,7 @@ func TestP2_NothingIsGrantedToWhoeverIsLocked(t *testing.T) {
 			return err
 		}},
 		{"logs in to the command", "alice", func(w *world, _ access.Request) error {
-			_, _, err := w.NewSession(w.t.Context(), access.Login{Kind: access.SessionAPI, Principal: principal(w.t, aliceAdmin)})
+			_, _, err := w.NewSession(w.t.Context(), access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: principal(w.t, aliceAdmin)})
 			return err
 		}},
 		{"logs in to the console", "alice", func(w *world, _ access.Request) error {
@@ -283,7 +283,7 @@ func TestALockMeetsAccountsThatComeLater(t *testing.T) {
 		w := newWorld(t)
 		w.login(bob, "bob@acme.example")
 		w.lock("bob")
-		l := access.Login{Kind: access.SessionAPI, Principal: principal(t, "user:idp:twin"), Email: "Bob@acme.example"}
+		l := access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: principal(t, "user:idp:twin"), Email: "Bob@acme.example"}
 		_, _, err := w.NewSession(t.Context(), l)
 		wantCode(t, err, access.CodeLocked)
 	})

@@ -52,8 +52,9 @@ type Login struct {
 	GroupsAt  time.Time // zero: now, the provider told them with this login
 	ACR       string
 	AuthTime  time.Time
-	Provider  string // the provider's id of its own session (sid), "" if it told none
-	Refresh   []byte // the provider's refresh token, nil if it issued none
+	Provider  string   // the provider's id of its own session (sid), "" if it told none
+	Refresh   []byte   // the provider's refresh token, nil if it issued none
+	ProofKey  [32]byte // the thumbprint of the key that a SessionAPI is bound to; zero for others
 }
 
 // loginBody is the body of the leaf login.
@@ -65,48 +66,69 @@ type loginBody struct {
 	Ends      audit.Time `json:"ends"`
 }
 
+// check refuses what no session is opened for.
+func (l Login) check() error {
+	if l.Principal.Kind() != identity.KindUser {
+		return fault(CodeNotAPerson, "", "only a person has a session")
+	}
+	if l.Kind != SessionAPI && l.Kind != SessionConsole {
+		return fmt.Errorf("a login opens no session of kind %q", l.Kind)
+	}
+	if bound := l.ProofKey != [32]byte{}; bound != (l.Kind == SessionAPI) {
+		return fmt.Errorf("a session of kind %q, and bound to a key: %t", l.Kind, bound)
+	}
+	return nil
+}
+
+func newSecret() SessionSecret {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
+	return SessionSecret{base64.RawURLEncoding.EncodeToString(raw[:])}
+}
+
 // NewSession records a login and returns the session with its secret, which is
 // told once and never stored.
 func (s *Service) NewSession(ctx context.Context, l Login) (SessionSecret, Session, error) {
-	if l.Principal.Kind() != identity.KindUser {
-		return SessionSecret{}, Session{}, fault(CodeNotAPerson, "", "only a person has a session")
+	if err := l.check(); err != nil {
+		return SessionSecret{}, Session{}, err
 	}
-	if l.Kind != SessionAPI && l.Kind != SessionConsole {
-		return SessionSecret{}, Session{}, fmt.Errorf("a login opens no session of kind %q", l.Kind)
-	}
-	var raw [32]byte
-	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
-	secret := SessionSecret{base64.RawURLEncoding.EncodeToString(raw[:])}
+	secret := newSecret()
 	var out Session
-	err := s.update(ctx, func(w *work) error {
-		out = w.session(l, secret)
-		if err := w.renewProfile(ctx, l); err != nil {
-			return err
-		}
-		if err := w.mayLogIn(ctx, l.Principal); err != nil { // after the profile: its address may tell who it is
-			return err
-		}
-		if err := w.remembers(ctx, l); err != nil {
-			return fmt.Errorf("identity: %w", err)
-		}
-		name, err := w.pseudonym(ctx, l.Principal)
-		if err != nil {
-			return err
-		}
-		if err := w.tx.Sessions().Insert(ctx, out); err != nil {
-			return fmt.Errorf("session: %w", err)
-		}
-		body := loginBody{Session: out.ID.String(), Principal: name, ACR: l.ACR, Ends: audit.At(out.EndsAt)}
-		if !l.AuthTime.IsZero() {
-			body.AuthTime = audit.At(l.AuthTime)
-		}
-		_, err = w.leaf(ctx, audit.TypeLogin, name, body, out.ID.String())
+	err := s.update(ctx, func(w *work) (err error) {
+		out, err = w.newSession(ctx, l, secret)
 		return err
 	})
 	if err != nil {
 		return SessionSecret{}, Session{}, err
 	}
 	return secret, out, nil
+}
+
+// newSession opens the session of a login and records it.
+func (w *work) newSession(ctx context.Context, l Login, secret SessionSecret) (Session, error) {
+	out := w.session(l, secret)
+	if err := w.renewProfile(ctx, l); err != nil {
+		return Session{}, err
+	}
+	if err := w.mayLogIn(ctx, l.Principal); err != nil { // after the profile: its address may tell who it is
+		return Session{}, err
+	}
+	if err := w.remembers(ctx, l); err != nil {
+		return Session{}, fmt.Errorf("identity: %w", err)
+	}
+	name, err := w.pseudonym(ctx, l.Principal)
+	if err != nil {
+		return Session{}, err
+	}
+	if err := w.tx.Sessions().Insert(ctx, out); err != nil {
+		return Session{}, fmt.Errorf("session: %w", err)
+	}
+	body := loginBody{Session: out.ID.String(), Principal: name, ACR: l.ACR, Ends: audit.At(out.EndsAt)}
+	if !l.AuthTime.IsZero() {
+		body.AuthTime = audit.At(l.AuthTime)
+	}
+	_, err = w.leaf(ctx, audit.TypeLogin, name, body, out.ID.String())
+	return out, err
 }
 
 func (w *work) session(l Login, secret SessionSecret) Session {
@@ -117,7 +139,7 @@ func (w *work) session(l Login, secret SessionSecret) Session {
 	return Session{
 		ID: w.minter.NewSessionID(w.now), Kind: l.Kind, Provider: l.Provider, Hash: secret.hash(), Principal: l.Principal,
 		Name: l.Name, Email: mailbox(l.Email), Groups: l.Groups, GroupsAt: groupsAt,
-		ACR: l.ACR, AuthTime: l.AuthTime, CreatedAt: w.now, EndsAt: w.now.Add(w.sessionLife),
+		ACR: l.ACR, AuthTime: l.AuthTime, ProofKey: l.ProofKey, CreatedAt: w.now, EndsAt: w.now.Add(w.sessionLife),
 	}
 }
 
@@ -184,3 +206,16 @@ func hashKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
+
+// Once reports whether a key is used for the first time within life, at most ten
+// minutes, and remembers it: what proves something by being shown counts once, at
+// any mayflyd and after a restart too.
+func (s *Service) Once(ctx context.Context, key string, life time.Duration) (bool, error) {
+	err := s.PutLogin(ctx, oncePrefix+key, nil, life)
+	if errors.Is(err, ErrExists) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+const oncePrefix = "once:" // keeps such keys apart from logins under way

@@ -233,7 +233,7 @@ func TestSession(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	before := len(w.leaves())
-	secret, s, err := w.NewSession(ctx, access.Login{Kind: access.SessionAPI, Principal: principal(t, alice), Name: "Alice", Email: "Alice@acme.example", AuthTime: epoch})
+	secret, s, err := w.NewSession(ctx, access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: principal(t, alice), Name: "Alice", Email: "Alice@acme.example", AuthTime: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,14 +260,14 @@ func TestSession(t *testing.T) {
 	}
 	_, err = w.Session(ctx, access.SessionAPI, secret)
 	wantCode(t, err, access.CodeNoSession)
-	secret, _, err = w.NewSession(ctx, access.Login{Kind: access.SessionAPI, Principal: principal(t, alice)})
+	secret, _, err = w.NewSession(ctx, access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: principal(t, alice)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.pass(8 * time.Hour)
 	_, err = w.Session(ctx, access.SessionAPI, secret)
 	wantCode(t, err, access.CodeNoSession)
-	_, _, err = w.NewSession(ctx, access.Login{Kind: access.SessionAPI, Principal: principal(t, refunder)})
+	_, _, err = w.NewSession(ctx, access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: principal(t, refunder)})
 	wantCode(t, err, access.CodeNotAPerson)
 }
 

@@ -134,7 +134,7 @@ func TestASilentProviderEndsAtMaxAge(t *testing.T) {
 func TestADeadProviderHoldsUpNobodyElse(t *testing.T) {
 	w := newWorld(t)
 	for n := range 400 {
-		w.loginAs(access.Login{Kind: access.SessionAPI, Principal: principal(t, fmt.Sprintf("user:dead:p%d", n)), Refresh: w.provider.issue("nobody")})
+		w.loginAs(access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: principal(t, fmt.Sprintf("user:dead:p%d", n)), Refresh: w.provider.issue("nobody")})
 	}
 	w.pass(time.Second)
 	secret, _ := w.loggedIn(access.SessionAPI, carol)
@@ -364,7 +364,7 @@ func TestWithoutARefreshTokenNobodyIsAsked(t *testing.T) {
 	w := newWorld(t)
 	c := w.as(carol)
 	w.loggedIn(access.SessionAPI, carol)
-	secret, _ := w.loginAs(access.Login{Kind: access.SessionAPI, Principal: c.Principal, Groups: c.Groups}) // takes the place of the first
+	secret, _ := w.loginAs(access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: c.Principal, Groups: c.Groups}) // takes the place of the first
 	w.pass(time.Hour)
 	w.recheck()
 	w.wantLive("", access.SessionAPI, secret, true)
@@ -435,7 +435,7 @@ func TestInstancesLearnOtherGroups(t *testing.T) {
 func TestP6_AnAddressThatIsLeftOutStaysKnown(t *testing.T) {
 	w := newWorld(t)
 	c := w.as(bob)
-	w.loginAs(access.Login{Kind: access.SessionAPI, Principal: c.Principal, Groups: c.Groups, Name: "Bob", Email: "bob@acme.example", Refresh: w.provider.issue(bob)})
+	w.loginAs(access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: c.Principal, Groups: c.Groups, Name: "Bob", Email: "bob@acme.example", Refresh: w.provider.issue(bob)})
 	w.pass(recheckT)
 	w.recheck()
 	w.view(func(ctx context.Context, tx access.Tx) error {

@@ -34,6 +34,9 @@ type Session struct {
 	Groups    []identity.Group
 	GroupsAt  time.Time // when the groups were told by their source
 	ACR       string
+	// ProofKey is the thumbprint (RFC 7638) of the key that whoever speaks with the
+	// session proves to hold (RFC 9449): of SessionAPI always, of others never.
+	ProofKey  [32]byte
 	AuthTime  time.Time
 	CreatedAt time.Time
 	EndsAt    time.Time

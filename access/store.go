@@ -55,6 +55,7 @@ type Tx interface {
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
 	Workloads() WorkloadStore
+	Tokens() TokenStore
 	TokenKeys() TokenKeyStore
 	Proofs() ProofStore
 }

@@ -204,11 +204,6 @@ func (c *Client) Logout(ctx context.Context) error {
 	return c.do(ctx, call{method: http.MethodPost, path: at("logout")}, nil)
 }
 
-// Exchange redeems the code of a login for a session.
-func (c *Client) Exchange(ctx context.Context, e CodeExchange) (NewSession, error) {
-	return post[NewSession](ctx, c, "/cli/token", e, "")
-}
-
 // Checkpoint returns the newest signed checkpoint of the record.
 func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 	res, err := c.send(ctx, call{method: http.MethodGet, path: "/checkpoint"})

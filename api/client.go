@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 const (
@@ -37,6 +38,11 @@ type ClientConfig struct {
 	HTTP *http.Client
 	// Session is the secret of a person's session; empty where a certificate speaks.
 	Session string
+	// Prover holds the key that Session is bound to, or that a token will be bound to.
+	// Nil where a certificate speaks.
+	Prover Prover
+	// Now is the time of proofs; nil is time.Now.
+	Now func() time.Time
 }
 
 // Client speaks to /api/v1. Its errors are *Problem where the server gave one.
@@ -45,6 +51,9 @@ type Client struct {
 	base    *url.URL
 	http    *http.Client
 	session string
+	prover  Prover
+	nonces  *nonces
+	now     func() time.Time
 }
 
 // NewClient checks c and returns a client. Nothing is sent.
@@ -56,7 +65,13 @@ func NewClient(c ClientConfig) (*Client, error) {
 	if c.HTTP == nil {
 		return nil, errors.New("api client: no HTTP client")
 	}
-	return &Client{base: &url.URL{Scheme: u.Scheme, Host: u.Host}, http: c.HTTP, session: c.Session}, nil
+	if c.Session != "" && c.Prover == nil {
+		return nil, errors.New("api client: a session without its key")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Client{now: c.Now, base: &url.URL{Scheme: u.Scheme, Host: u.Host}, http: c.HTTP, session: c.Session, prover: c.Prover, nonces: &nonces{}}, nil
 }
 
 // Server returns the address of the server.
@@ -98,11 +113,8 @@ func (c *Client) do(ctx context.Context, in call, out any) error {
 
 // send returns the answer of a call that succeeded; its body is the caller's to close.
 func (c *Client) send(ctx context.Context, in call) (*http.Response, error) {
-	r, err := c.request(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	res, err := c.http.Do(r)
+	send := func(ctx context.Context) (*http.Request, error) { return c.request(ctx, in) }
+	res, err := c.prove(ctx, send, c.session)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", in.method, in.path, err)
 	}
@@ -138,7 +150,7 @@ func (c *Client) request(ctx context.Context, in call) (*http.Request, error) {
 		r.Header.Set(KeyHeader, in.key)
 	}
 	if c.session != "" {
-		r.Header.Set("Authorization", "Bearer "+c.session)
+		r.Header.Set("Authorization", "DPoP "+c.session)
 	}
 	return r, nil
 }

@@ -1,13 +1,17 @@
 package api_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mayflyproxy/mayfly/api"
 )
@@ -17,11 +21,79 @@ func client(t *testing.T, session string, h http.HandlerFunc) *api.Client {
 	t.Helper()
 	s := httptest.NewTLSServer(h)
 	t.Cleanup(s.Close)
-	c, err := api.NewClient(api.ClientConfig{Server: s.URL, HTTP: s.Client(), Session: session})
+	c, err := api.NewClient(api.ClientConfig{Server: s.URL, HTTP: s.Client(), Session: session, Prover: prover{}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// prover shows what it was asked to prove.
+type prover struct{}
+
+func (prover) Prove(method, url, token, nonce string, _ time.Time) (string, error) {
+	return method + " " + url + " " + token + " " + nonce, nil
+}
+
+func TestSessionNeedsItsKey(t *testing.T) {
+	if _, err := api.NewClient(api.ClientConfig{Server: "https://mayfly.acme.example", HTTP: http.DefaultClient, Session: "s3cret"}); err == nil {
+		t.Error("a session without its key is a client")
+	}
+}
+
+// A server that wants a nonce gives one, and the call is sent once more; the nonce is
+// kept for the next.
+func TestNonce(t *testing.T) {
+	var proofs []string
+	c := client(t, "s3cret", func(w http.ResponseWriter, r *http.Request) {
+		proofs = append(proofs, r.Header.Get("DPoP"))
+		w.Header().Set("DPoP-Nonce", "n1")
+		if !strings.HasSuffix(r.Header.Get("DPoP"), " n1") {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = io.WriteString(w, `{}`)
+	})
+	for range 2 {
+		if _, err := c.Whoami(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(proofs) != 3 {
+		t.Errorf("sent %q", proofs)
+	}
+	never := client(t, "s3cret", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("DPoP-Nonce", rand.Text())
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	if _, err := never.Whoami(t.Context()); err == nil {
+		t.Error("refused for ever, and no error")
+	}
+}
+
+func TestTokenAnswers(t *testing.T) {
+	status, body := 200, `{"access_token":"t0ken","token_type":"DPoP","expires_in":300}`
+	c := client(t, "", func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil || r.URL.Path != "/oauth/token" || r.PostForm.Get("a") != "b" {
+			t.Errorf("%s %v", r.URL, r.PostForm)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	})
+	got, err := c.Token(t.Context(), url.Values{"a": {"b"}})
+	if err != nil || got.AccessToken != "t0ken" || got.ExpiresIn != 300 || strings.Contains(fmt.Sprintf("%v %+v %#v", got, got, got), "t0ken") {
+		t.Errorf("%v, %v", got, err)
+	}
+	status, body = 400, `{"error":"invalid_target","error_description":"no such app"}`
+	var refusal *api.OAuthError
+	if _, err := c.Token(t.Context(), url.Values{"a": {"b"}}); !errors.As(err, &refusal) || refusal.Code != "invalid_target" || refusal.Status != 400 {
+		t.Errorf("%v", err)
+	}
+	for _, body = range []string{"<html>", "{}"} {
+		if _, err := c.Token(t.Context(), url.Values{"a": {"b"}}); err == nil || errors.As(err, &refusal) && refusal.Code == "" {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
 }
 
 func TestServerAddress(t *testing.T) {
@@ -42,7 +114,7 @@ func TestClientSends(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 			t.Error(err)
 		}
-		if r.Method != "POST" || r.URL.Path != "/api/v1/requests" || r.Header.Get("Authorization") != "Bearer s3cret" ||
+		if r.Method != "POST" || r.URL.Path != "/api/v1/requests" || r.Header.Get("Authorization") != "DPoP s3cret" || r.Header.Get("DPoP") != "POST "+"https://"+r.Host+r.URL.Path+" s3cret" ||
 			r.Header.Get(api.KeyHeader) != "k" || r.Header.Get("Content-Type") != "application/json" || in["entitlement"] != "a/b" {
 			t.Errorf("%s %s %v %v", r.Method, r.URL, r.Header, in)
 		}

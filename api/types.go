@@ -361,20 +361,6 @@ func (p *Problem) Error() string {
 	return p.Detail + " (" + p.Code + ")"
 }
 
-// CodeExchange is the body of POST /cli/token: the code that the browser brought
-// to the loopback port, and the PKCE verifier (RFC 7636) of the login's challenge.
-type CodeExchange struct {
-	Code     string `json:"code"`
-	Verifier string `json:"verifier"`
-}
-
-// NewSession is its answer. Secret is shown once and kept in a 0600 file.
-type NewSession struct {
-	Secret string `json:"secret"`
-	Ends   string `json:"ends"`
-	Whoami Whoami `json:"whoami"`
-}
-
 // LogoutError is what a provider is told when its logout token ends nothing
 // (OpenID Connect Back-Channel Logout §2.8).
 type LogoutError struct {

@@ -26,6 +26,9 @@ const (
 	TypePolicyRefused    Type = "policy.refused"    // a commit that did not, and why
 	TypeLogin            Type = "login"             // a person or workload opened a session
 	TypeSessionEnded     Type = "session.ended"     // a session was ended, or left a host of an app by its time
+	TypeTokenIssued      Type = "token.issued"      // an access token for a grant; never its text
+	TypeTokenRefused     Type = "token.refused"     // somebody was refused one, or several were, counted
+	TypeTokenRevoked     Type = "token.revoked"     // its holder revoked it, and its grant is finished with it
 	TypeIdentityRefused  Type = "identity.refused"  // a provider no longer stands for an account: all it held ended, and why
 	TypeIdentityChanged  Type = "identity.changed"  // a provider told other groups of an account than before
 	TypeKeyRotated       Type = "key.rotated"       // another key signs tokens, or the next one was published
@@ -61,7 +64,7 @@ func (t Type) Where() Where {
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
 		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle, TypeGrantEnded, TypeGrantReceipts,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
-		TypeLogin, TypeSessionEnded, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
+		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
 		return WhereLeaf
 	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
 		return WhereSpool

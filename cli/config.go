@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,13 @@ type Config struct {
 	Getenv func(string) string
 	// UserConfigDir is the folder of the person's configurations; see os.UserConfigDir.
 	UserConfigDir func() (string, error)
+	// Live reports whether a person looks at Stderr, so that a line may count down
+	// there. Nil: nobody does.
+	Live func() bool
+	// Environ is the environment that mayfly exec hands on; nil is os.Environ.
+	Environ func() []string
+	// Loopback opens the way in for the program of one mayfly exec. Nil: there is none.
+	Loopback func(Passage) (Loopback, error)
 	// Policy returns what policy check and test load with: the catalogues of the
 	// kinds of app. It is called only by them.
 	Policy func() (policy.Options, error)
@@ -67,6 +75,12 @@ func newApp(c Config) (*app, error) {
 	if c.Terminal == nil {
 		c.Terminal = func() bool { return false }
 	}
+	if c.Live == nil {
+		c.Live = func() bool { return false }
+	}
+	if c.Environ == nil {
+		c.Environ = os.Environ
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -108,7 +122,7 @@ func (a *app) root() *cobra.Command {
 	f.VarP(&a.output, "output", "o", "table for people, json for programs")
 	root.AddCommand(
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
-		a.requestCommand(), a.requestsCommand(), a.showCommand(), a.withdrawCommand(),
+		a.execCommand(), a.requestCommand(), a.requestsCommand(), a.showCommand(), a.withdrawCommand(),
 		a.approveCommand(), a.denyCommand(),
 		a.grantsCommand(), a.revokeCommand(), a.doneCommand(),
 		a.explainCommand(), a.traceCommand(), a.entitlementsCommand(),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 const (
@@ -75,11 +76,12 @@ func (a *app) connect(ctx context.Context) (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.person(server, s.Secret)
+	return a.person(server, s.Secret, s.Key)
 }
 
-// person returns a client of the public door.
-func (a *app) person(server string, s secret) (*api.Client, error) {
+// person returns a client of the public door: with the session that s and key are, or,
+// where s is empty, of whoever is about to log in with key.
+func (a *app) person(server string, s secret, key tokens.Prover) (*api.Client, error) {
 	if a.peer != "" {
 		return nil, usage{"--server-id belongs to --svid: people check the server's host name", ""}
 	}
@@ -89,16 +91,17 @@ func (a *app) person(server string, s secret) (*api.Client, error) {
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
-	return a.client(server, t, s.text)
+	return a.client(server, t, api.ClientConfig{Session: s.text, Prover: key})
 }
 
-func (a *app) client(server string, t *http.Transport, session string) (*api.Client, error) {
+func (a *app) client(server string, t *http.Transport, c api.ClientConfig) (*api.Client, error) {
 	t.ResponseHeaderTimeout = answerTime
-	h := &http.Client{
+	c.HTTP = &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return api.NewClient(api.ClientConfig{Server: server, HTTP: h, Session: session})
+	c.Server, c.Now = server, a.c.Now
+	return api.NewClient(c)
 }
 
 // roots returns the pool of --ca; nil is the system's.
@@ -121,6 +124,9 @@ func (a *app) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// exampleSocket is a hint on where the Workload API is.
+const exampleSocket = "export SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock"
+
 // workload returns a client of the workloads door, with an SVID that is fetched
 // now and used for this command only.
 func (a *app) workload(ctx context.Context, server string) (*api.Client, error) {
@@ -128,14 +134,29 @@ func (a *app) workload(ctx context.Context, server string) (*api.Client, error) 
 	if err != nil {
 		return nil, err
 	}
-	socket := a.c.Getenv("SPIFFE_ENDPOINT_SOCKET")
-	if socket == "" {
-		return nil, usage{"--svid needs a Workload API", "export SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock"}
-	}
-	source, err := fetchSVID(ctx, spiffe.WorkloadConfig{Address: socket, Hint: a.svid.hint})
+	config, err := a.workloadAPI()
 	if err != nil {
 		return nil, err
 	}
+	source, err := fetchSVID(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return a.workloadClient(server, want, source, 0)
+}
+
+// workloadAPI says where this workload's SVID comes from.
+func (a *app) workloadAPI() (spiffe.WorkloadConfig, error) {
+	socket := a.c.Getenv("SPIFFE_ENDPOINT_SOCKET")
+	if socket == "" {
+		return spiffe.WorkloadConfig{}, usage{"--svid needs a Workload API", exampleSocket}
+	}
+	return spiffe.WorkloadConfig{Address: socket, Hint: a.svid.hint}, nil
+}
+
+// workloadClient speaks with what source holds, over connections that are kept for
+// that long between two calls; 0: to the end.
+func (a *app) workloadClient(server string, want spiffeid.ID, source *spiffe.Source, kept time.Duration) (*api.Client, error) {
 	verifier, err := spiffe.NewVerifier(spiffe.VerifierConfig{Bundles: source.Bundles, TrustDomains: []spiffeid.TrustDomain{want.TrustDomain()}})
 	if err != nil {
 		return nil, err
@@ -144,7 +165,7 @@ func (a *app) workload(ctx context.Context, server string) (*api.Client, error) 
 	if err != nil {
 		return nil, err
 	}
-	return a.client(server, &http.Transport{TLSClientConfig: config, TLSHandshakeTimeout: answerTime}, "")
+	return a.client(server, &http.Transport{TLSClientConfig: config, TLSHandshakeTimeout: answerTime, IdleConnTimeout: kept}, api.ClientConfig{})
 }
 
 func (a *app) serverID() (spiffeid.ID, error) {
@@ -168,7 +189,7 @@ func (a *app) serverID() (spiffeid.ID, error) {
 func fetchSVID(ctx context.Context, c spiffe.WorkloadConfig) (*spiffe.Source, error) {
 	source, err := spiffe.NewWorkloadSource(c)
 	if err != nil {
-		return nil, usage{err.Error(), "export SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock"}
+		return nil, usage{err.Error(), exampleSocket}
 	}
 	ctx, cancel := context.WithTimeout(ctx, svidTime)
 	defer cancel()

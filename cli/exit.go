@@ -66,6 +66,10 @@ func (a *app) report(ctx context.Context, command string, err error) int {
 		err = misused(command, err)
 	}
 	code := exitOf(ctx, err)
+	var n notStarted
+	if code == exitError && errors.As(err, &n) {
+		code = exitNotStarted
+	}
 	if code == exitInterrupted {
 		a.note("interrupted: what was asked for stays as it is")
 		return code

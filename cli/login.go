@@ -10,13 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // loginTime is how long login waits for the browser.
@@ -49,7 +49,11 @@ func (a *app) login(ctx context.Context, idp string) error {
 	if err != nil {
 		return err
 	}
-	client, err := a.person(server, secret{})
+	key, err := tokens.NewProver()
+	if err != nil {
+		return err
+	}
+	client, err := a.person(server, secret{}, key)
 	if err != nil {
 		return err
 	}
@@ -58,23 +62,43 @@ func (a *app) login(ctx context.Context, idp string) error {
 		return err
 	}
 	defer listener.Close()
-	w := newWait(listener)
-	fmt.Fprintf(a.c.Stdout, "Open this address in your browser:\n\n  %s\n\n", w.address(server, idp))
+	w := newWait(listener, server)
+	address, err := w.address(idp, key)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.c.Stdout, "Open this address in your browser:\n\n  %s\n\n", address)
 	ctx, cancel := context.WithTimeoutCause(ctx, loginTime, fmt.Errorf("no browser came back within %s", loginTime))
 	defer cancel()
 	code, err := w.code(ctx)
 	if err != nil {
 		return err
 	}
-	made, err := client.Exchange(ctx, api.CodeExchange{Code: code, Verifier: w.verifier})
+	made, err := client.Token(ctx, url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {api.ClientID}, "code": {code}, "code_verifier": {w.verifier}, "redirect_uri": {w.redirect()},
+	})
+	if err != nil {
+		return hinted{fmt.Errorf("the login was not taken: %w", err), "mayfly login"}
+	}
+	return a.enter(ctx, session{Server: server, Secret: secret{made.AccessToken}, Key: key})
+}
+
+// enter keeps a new session, and says whose it is.
+func (a *app) enter(ctx context.Context, s session) error {
+	client, err := a.person(s.Server, s.Secret, s.Key)
 	if err != nil {
 		return err
 	}
-	if err := a.saveSession(server, made); err != nil {
+	who, err := client.Whoami(ctx)
+	if err != nil {
+		return err
+	}
+	s.Ends, s.Principal, s.RecordKey = who.Ends, who.Principal, who.RecordKey
+	if err := a.saveSession(s); err != nil {
 		return fmt.Errorf("keep the session: %w", err)
 	}
-	fmt.Fprintf(a.c.Stdout, "Logged in as %s until %s.\n", plain(nameOf(made.Whoami)), clock(made.Ends))
-	return a.see(ctx, client, made.Whoami.RecordKey)
+	fmt.Fprintf(a.c.Stdout, "Logged in as %s until %s.\n", plain(nameOf(who)), clock(who.Ends))
+	return a.see(ctx, client, who.RecordKey)
 }
 
 func nameOf(w api.Whoami) string {
@@ -87,6 +111,7 @@ func nameOf(w api.Whoami) string {
 // wait is one login that waits for its browser (RFC 8252 §7.3, RFC 7636).
 type wait struct {
 	listener        net.Listener
+	server          string // its address, which is the issuer (RFC 9207)
 	state, verifier string
 	answer          chan answer
 }
@@ -96,21 +121,30 @@ type answer struct {
 	err  error
 }
 
-func newWait(l net.Listener) *wait {
-	return &wait{listener: l, state: random(), verifier: random(), answer: make(chan answer, 1)}
+func newWait(l net.Listener, server string) *wait {
+	return &wait{listener: l, server: server, state: random(), verifier: random(), answer: make(chan answer, 1)}
 }
 
-// address is what the person opens. idp may be empty.
-func (w *wait) address(server, idp string) string {
+// redirect is where the browser comes back to.
+func (w *wait) redirect() string { return "http://" + w.listener.Addr().String() + "/callback" }
+
+// address is what the person opens. idp may be empty. The code is bound to key (RFC
+// 9449 §10): whoever else catches it cannot redeem it.
+func (w *wait) address(idp string, key tokens.Prover) (string, error) {
+	print, err := key.Thumbprint()
+	if err != nil {
+		return "", err
+	}
 	sum := sha256.Sum256([]byte(w.verifier))
 	q := url.Values{
-		"port": {strconv.Itoa(w.listener.Addr().(*net.TCPAddr).Port)}, "state": {w.state},
-		"challenge": {base64.RawURLEncoding.EncodeToString(sum[:])},
+		"response_type": {"code"}, "client_id": {api.ClientID}, "redirect_uri": {w.redirect()}, "state": {w.state},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+		"dpop_jkt": {base64.RawURLEncoding.EncodeToString(print[:])},
 	}
 	if idp != "" {
 		q.Set("idp", idp)
 	}
-	return server + "/cli/login?" + q.Encode()
+	return w.server + api.AuthorizePath + "?" + q.Encode(), nil
 }
 
 // code serves the loopback port until the browser brought the code of this login.
@@ -151,7 +185,10 @@ func (w *wait) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		return
 	}
 	got := answer{code: q.Get("code")}
-	if q.Get("error") != "" || got.code == "" {
+	switch iss := q.Get("iss"); {
+	case iss != w.server: // RFC 9207 §2.4: another server answers in its place
+		got.err = hinted{fmt.Errorf("%s answered instead of %s", orDash(iss), w.server), "mayfly login --server with the address of the server itself"}
+	case q.Get("error") != "" || got.code == "":
 		got.err = hinted{fmt.Errorf("%s (%s)", orDash(q.Get("error_description")), orDash(q.Get("error"))), "mayfly login"}
 	}
 	select {
@@ -184,7 +221,7 @@ func (a *app) logoutCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, err := a.person(server, s.Secret)
+			client, err := a.person(server, s.Secret, s.Key)
 			if err != nil {
 				return err
 			}

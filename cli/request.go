@@ -84,7 +84,7 @@ func (a *app) request(ctx context.Context, args []string, in asking) error {
 	}
 	if in.wait && made.State == "pending" {
 		a.note("%s waits for %s", made.ID, waitsFor(made))
-		if made, err = a.untilDecided(ctx, client, made); err != nil {
+		if made, err = a.untilDecided(ctx, client, made, func(api.Request) {}); err != nil {
 			return err
 		}
 	}
@@ -132,8 +132,8 @@ func (a *app) fromDenial(ctx context.Context, client *api.Client, denial string,
 	return ask, nil
 }
 
-// untilDecided asks until a request is not pending any more.
-func (a *app) untilDecided(ctx context.Context, client *api.Client, r api.Request) (api.Request, error) {
+// untilDecided asks until a request is not pending any more, and shows it each time.
+func (a *app) untilDecided(ctx context.Context, client *api.Client, r api.Request, show func(api.Request)) (api.Request, error) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for r.State == "pending" {
@@ -142,6 +142,7 @@ func (a *app) untilDecided(ctx context.Context, client *api.Client, r api.Reques
 			a.hint("mayfly show " + r.ID)
 			return r, errInterrupted
 		case <-tick.C:
+			show(r)
 		}
 		next, err := client.ShowRequest(ctx, r.ID)
 		if err != nil && ctx.Err() != nil {

@@ -101,7 +101,7 @@ func (s *script) login(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	errs, browsed := &pipe{}, make(chan error, 1)
 	out := &pipe{to: func(text string) {
-		if address := regexp.MustCompile(`https://\S+/cli/login\S+`).FindString(text); address != "" {
+		if address := regexp.MustCompile(`https://\S+/oauth/authorize\S+`).FindString(text); address != "" {
 			go func() {
 				_, err := dev.LoginAndFollow(ctx, s.browser, address, args[0])
 				browsed <- err

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // secret is a session's. It prints and logs as "redacted"; it marshals only as
@@ -27,6 +27,8 @@ type session struct {
 	Ends      string
 	Principal string
 	RecordKey string // verifies the record's checkpoints
+	// Key is what the session is bound to: without it the secret is worth nothing.
+	Key tokens.Prover
 }
 
 // storedSession is its file.
@@ -36,6 +38,7 @@ type storedSession struct {
 	Ends      string `json:"ends"`
 	Principal string `json:"principal"`
 	RecordKey string `json:"record_key"`
+	Key       []byte `json:"key"` // PKCS #8
 }
 
 var errNoSession = errors.New("you are not logged in")
@@ -66,17 +69,23 @@ func (a *app) loadSession(server string) (session, error) {
 	if err := json.Unmarshal(b, &s); err != nil || s.Server != server || s.Secret == "" {
 		return session{}, hinted{fmt.Errorf("%s does not hold a session of %s", path, server), "mayfly login"}
 	}
-	return session{Server: s.Server, Secret: secret{s.Secret}, Ends: s.Ends, Principal: s.Principal, RecordKey: s.RecordKey}, nil
+	key, err := tokens.ParseProver(s.Key)
+	if err != nil { // also of a version that bound sessions to nothing
+		return session{}, hinted{fmt.Errorf("%s holds a session without its key", path), "mayfly login"}
+	}
+	return session{Server: s.Server, Secret: secret{s.Secret}, Ends: s.Ends, Principal: s.Principal, RecordKey: s.RecordKey, Key: key}, nil
 }
 
-func (a *app) saveSession(server string, n api.NewSession) error {
-	path, err := a.sessionFile(server)
+func (a *app) saveSession(s session) error {
+	path, err := a.sessionFile(s.Server)
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(storedSession{
-		Server: server, Secret: n.Secret, Ends: n.Ends, Principal: n.Whoami.Principal, RecordKey: n.Whoami.RecordKey,
-	})
+	key, err := s.Key.Marshal()
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(storedSession{Server: s.Server, Secret: s.Secret.text, Ends: s.Ends, Principal: s.Principal, RecordKey: s.RecordKey, Key: key})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -285,9 +286,12 @@ func TestLoginPortRefusesStrangers(t *testing.T) {
 	out, wait := watch(t)
 	code := make(chan int, 1)
 	go func() { code <- p.run(ctx, out, &pipe{}, "login") }()
-	wait("/cli/login?")
-	port, _, _ := strings.Cut(strings.SplitN(out.String(), "port=", 2)[1], "&")
-	state := strings.Fields(strings.SplitN(out.String(), "state=", 2)[1])[0]
+	wait("/oauth/authorize?")
+	address, err := url.Parse(strings.Fields(out.String()[strings.Index(out.String(), "https://"):])[0])
+	check(t, err)
+	back, err := url.Parse(address.Query().Get("redirect_uri"))
+	check(t, err)
+	port, state := back.Port(), address.Query().Get("state")
 	for name, c := range map[string]struct{ path, host string }{
 		"no state":      {"/callback?code=x", ""},
 		"another state": {"/callback?code=x&state=" + strings.Repeat("A", len(state)), ""},

@@ -27,6 +27,7 @@ import (
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
+	"github.com/mayflyproxy/mayfly/oauth"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/server"
@@ -34,6 +35,7 @@ import (
 	"github.com/mayflyproxy/mayfly/store/sqlite"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // world is mayflyd without the data path: both doors over TLS, the real Service
@@ -138,7 +140,23 @@ func (w *world) openDoors() {
 		RedirectURL: w.public + "/oidc/idp/callback",
 	})
 	check(w.t, err)
-	s, err := server.New(server.Config{
+	options, err := kinds()
+	check(w.t, err)
+	nonces, err := tokens.NewNonces()
+	check(w.t, err)
+	proofs, err := tokens.NewProofs(tokens.ProofConfig{Nonces: nonces})
+	check(w.t, err)
+	var s *server.Server
+	stripeKind, _ := options.Catalogue("stripe")
+	webKind, _ := options.Catalogue("web")
+	o, err := oauth.New(oauth.Config{
+		Service: w.Service, Issuer: w.public, Kinds: map[string]*scope.Catalogue{"stripe": stripeKind, "web": webKind}, Peers: devtest.Verifier(w.t, w.ca),
+		Proofs: proofs, Nonce: nonces.Current, Now: w.clock,
+		Login: func(out http.ResponseWriter, r *http.Request, idp string, kept []byte) { s.Login(out, r, idp, kept) },
+	})
+	check(w.t, err)
+	s, err = server.New(server.Config{
+		Authorization: o, Proofs: proofs, Nonce: nonces.Current,
 		Service: w.Service, Store: w.db, Providers: []server.Provider{rp}, URL: w.public, Peers: devtest.Verifier(w.t, w.ca), RecordKey: w.recordKey, Now: w.clock,
 		EnvoyStatus: func() map[string]server.EnvoyStatus {
 			return map[string]server.EnvoyStatus{instance("a").String(): {Connected: true, Nack: "listener: no such cluster"}}
@@ -147,7 +165,7 @@ func (w *world) openDoors() {
 	check(w.t, err)
 	cert, err := w.ca.Mint(dev.Template{ID: devtest.ID(w.t, mayflyd), DNS: []string{"localhost"}})
 	check(w.t, err)
-	serve(w.t, listener, s.Public(), &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
+	serve(w.t, listener, door(o.Public(), s.Public()), &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
 	inner, err := net.Listen("tcp4", "127.0.0.1:0")
 	check(w.t, err)
 	w.workloads = "https://" + inner.Addr().String()
@@ -155,8 +173,19 @@ func (w *world) openDoors() {
 		Source: devtest.Source(w.t, w.ca, mayflyd), Verifier: devtest.Verifier(w.t, w.ca), Authorize: spiffe.AnyWorkload(),
 	})
 	check(w.t, err)
-	serve(w.t, inner, s.Workloads(), config)
+	serve(w.t, inner, door(o.Workloads(), s.Workloads()), config)
 	w.trust()
+}
+
+// door is a door of mayflyd: tokens, and everything else.
+func door(o, s http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if oauth.Owns(r.URL.Path) {
+			o.ServeHTTP(w, r)
+			return
+		}
+		s.ServeHTTP(w, r)
+	})
 }
 
 // trust writes the roots to a file, and makes a browser that believes them.
@@ -193,8 +222,20 @@ func (w *world) cli(ctx context.Context, in, out, errs *pipe, terminal bool, env
 	return cli.Run(ctx, cli.Config{
 		Stdin: in, Stdout: out, Stderr: errs, Terminal: func() bool { return terminal }, Getenv: env,
 		UserConfigDir: func() (string, error) { return "", fs.ErrNotExist }, Policy: kinds, Now: w.clock,
+		Loopback: openWay, Environ: func() []string { return []string{"PATH=" + os.Getenv("PATH")} },
 	}, args)
 }
+
+// way is a way to no gateway: what gets through one is tested with real ones.
+type way struct{ p cli.Passage }
+
+func openWay(p cli.Passage) (cli.Loopback, error) { return way{p}, nil }
+
+func (w way) Environment() []string {
+	return []string{"MAYFLY_URL=http://127.0.0.1:1", "MAYFLY_KEY=key-of-the-run", "WAY=" + w.p.Kind + " " + w.p.Host + " " + w.p.Gateway + " " + w.p.Gateways[0].String()}
+}
+
+func (way) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
 // pipe is a buffer that several goroutines use.
 type pipe struct {

@@ -145,7 +145,7 @@ func TestNobodyIsSentToLogIn(t *testing.T) {
 		t.Errorf("two cookies: %d", twice.Code)
 	}
 	// A session of another door is nothing here.
-	secret, _, err := w.NewSession(t.Context(), access.Login{Kind: access.SessionAPI, Principal: alice.session.Principal})
+	secret, _, err := w.NewSession(t.Context(), access.Login{Kind: access.SessionAPI, ProofKey: [32]byte{1}, Principal: alice.session.Principal})
 	check(t, err)
 	if res := (browser{world: w, secret: secret.Reveal()}).do("GET", "/", ""); res.Code != http.StatusSeeOther {
 		t.Errorf("a session of the command: %d", res.Code)

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/identity"
 )
 
 // App is one protected app as policy declares it. Nobody changes it after Load.
@@ -19,9 +21,12 @@ type App struct {
 	Assert      bool             // it is told in a signed token who calls, and under which grant
 	StaleAfter  time.Duration    // how old what a sidecar heard may be
 	MaxStream   time.Duration    // longest request, 0: the default of the data path
-	Catalogue   string           // digest of the kind's catalogue at load
-	File        string
-	Line        int
+	// Workload is the SPIFFE ID with which the app itself calls others. Zero: it
+	// passes no access on, whatever onward: says.
+	Workload  identity.Principal
+	Catalogue string // digest of the kind's catalogue at load
+	File      string
+	Line      int
 
 	Environments []string // where it is; none: wherever a node fronts it
 }
@@ -48,6 +53,15 @@ type IdentityHeader struct {
 // policy makes of it, and as the provider told them name, verified address and
 // groups.
 func Facts() []string { return []string{"principal", "person", "name", "email", "groups"} }
+
+// Resource is the URI that tokens for the app name as their audience (RFC 8707):
+// https:// and its first host.
+func (a App) Resource() string {
+	if len(a.Hosts) == 0 {
+		return ""
+	}
+	return "https://" + a.Hosts[0]
+}
 
 // TakesPeople reports whether people reach the app with a browser.
 func (a App) TakesPeople() bool { return slices.Contains(a.Callers, CallersPeople) }

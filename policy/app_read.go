@@ -23,8 +23,8 @@ const (
 func (l *loader) readApp(n *node) {
 	f := l.object(n, schema{
 		what:  "app",
-		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity", "assert", "environments"},
-		later: []string{"audience", "budget", "onward", "rate", "resolve", "session", "window"},
+		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity", "assert", "environments", "workload"},
+		later: []string{"audience", "budget", "rate", "resolve", "session", "window"},
 	})
 	if f == nil {
 		l.someApps = true
@@ -65,6 +65,7 @@ func (l *loader) readApp(n *node) {
 			l.fail(at, CodeCap, "max_stream: %s, want at most %s", durationText(a.MaxStream), durationText(grant.MaxTerm))
 		}
 	}
+	a.Workload = l.readWorkload(f.opt("workload"))
 	l.set.apps[a.Name] = a
 }
 

@@ -24,6 +24,7 @@ type Entitlement struct {
 	Justify     bool          // a reason in words must be given
 	Auto        string        // the CEL condition of an automatic approval, "" for none
 	Steps       []Step        // approvals otherwise, in order; empty: none can help
+	Onward      []string      // apps that the app may pass this access on to, by token exchange; sorted
 	StepUp      *StepUp       // how a person must have logged in; nil: in any way
 	Signed      bool          // approvals count only with their approver's signature
 	Tests       []Test

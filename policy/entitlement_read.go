@@ -12,8 +12,8 @@ import (
 func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
-		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "step_up", "tests", "environments"},
-		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "onward", "persona", "renew", "review", "streams", "window"},
+		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "step_up", "tests", "environments"},
+		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
 		return
@@ -40,6 +40,7 @@ func (l *loader) readEntitlement(n *node) {
 	l.readGrant(e, f.need("grant"))
 	l.readRequest(e, f.need("request"))
 	l.readApprove(e, f.need("approve"))
+	l.readOnward(e, f.opt("onward"))
 	l.readStepUp(e, f.opt("step_up"))
 	l.readTests(e, f.opt("tests"))
 	if e.Name != "" {

@@ -50,6 +50,14 @@ func mistakes() []struct {
 		edit change
 		code Code
 	}{
+		// onward
+		{"onward without a workload", change{refunds, "owner: team-payments", "owner: team-payments\nonward: [reports]"}, CodeMissing},
+		{"onward to its own app", change{refunds, "owner: team-payments", "owner: team-payments\nonward: [stripe]"}, CodeValue},
+		{"onward to nothing", change{refunds, "owner: team-payments", "owner: team-payments\nonward: [wiki]"}, CodeUnknownName},
+		{"onward to Mayfly", change{refunds, "owner: team-payments", "owner: team-payments\nonward: [mayfly]"}, CodeValue},
+		{"onward to everything", change{refunds, "owner: team-payments", "owner: team-payments\nonward: []"}, CodeValue},
+		{"workload that is a person", change{stripe, "owner: team-payments", "owner: team-payments\nworkload: user:idp:alice"}, CodeValue},
+		{"workload without a path", change{stripe, "owner: team-payments", "owner: team-payments\nworkload: spiffe://acme.example"}, CodeValue},
 		// YAML
 		{"not YAML", change{refunds, "owner: team-payments", "owner: [team"}, CodeSyntax},
 		{"unknown key", change{refunds, "sensitivity:", "sensitivty:"}, CodeUnknownKey},

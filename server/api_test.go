@@ -75,7 +75,7 @@ func TestWhoMayCall(t *testing.T) {
 		"nobody":                    {ask{}, 401, "no_session"},
 		"a session of nobody's":     {ask{session: "guess"}, 401, "no_session"},
 		"a long one":                {ask{session: strings.Repeat("a", 4096)}, 401, "no_session"},
-		"two at once":               {ask{header: bearer("Bearer "+alice, "Bearer "+alice)}, 401, "no_session"},
+		"two at once":               {ask{header: bearer("DPoP "+alice, "DPoP "+alice)}, 401, "no_session"},
 		"another scheme":            {ask{header: bearer("Basic " + alice)}, 401, "no_session"},
 		"a cookie":                  {ask{header: http.Header{"Cookie": {"session=" + alice}}}, 401, "no_session"},
 		"a session in the query":    {ask{path: "/api/v1/whoami?access_token=" + alice}, 401, "no_session"},
@@ -100,7 +100,7 @@ func TestWhoMayCall(t *testing.T) {
 	if who.Principal != "spiffe://acme.example"+refunder || who.Person != "" || who.Ends != "" {
 		t.Errorf("whoami is %+v", who)
 	}
-	for _, path := range []string{"/cli/login", "/login", "/oidc/idp/callback", "/cli/token", "/checkpoint", "/api/v1/logout", "/tile/0/000"} {
+	for _, path := range []string{"/login", "/oidc/idp/callback", "/checkpoint", "/api/v1/logout", "/tile/0/000"} {
 		if res := w.do(ask{method: "GET", path: path, cert: &cert}); res.Code != 404 && res.Code != 405 {
 			t.Errorf("the workloads' door answers %s with %d", path, res.Code)
 		}
@@ -155,7 +155,7 @@ func TestAddressesAndMethods(t *testing.T) {
 // Every answer, also a refusal, is safe to have in a browser and in a cache.
 func TestHeaders(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/api/v1/whoami", "/checkpoint", "/nothing", "/cli/login"} {
+	for _, path := range []string{"/api/v1/whoami", "/checkpoint", "/nothing", "/oidc/idp/callback"} {
 		h := w.do(ask{method: "GET", path: path}).Header()
 		for name, value := range map[string]string{
 			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",

@@ -117,8 +117,9 @@ func hasDots(path string) bool {
 	return false
 }
 
-// Owns reports whether a path of the public door is the Server's: the API, logins
-// and the record. Every other one is the console's.
+// Owns reports whether a path of the public door is the Server's, the API, logins and
+// the record, or no page at all: tokens are package oauth's. Every other one is the
+// console's.
 func Owns(path string) bool {
 	switch path {
 	case "/login", "/logout", "/checkpoint":
@@ -126,7 +127,7 @@ func Owns(path string) bool {
 	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch first {
-	case "api", "oidc", "cli", "tile":
+	case "api", "oidc", "oauth", ".well-known", "tile":
 		return true
 	}
 	return false

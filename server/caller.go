@@ -1,11 +1,14 @@
 package server
 
 import (
+	"crypto/subtle"
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // caller is who speaks, as this door proved it.
@@ -20,10 +23,12 @@ type action func(w http.ResponseWriter, r *http.Request, c caller) error
 // maxSecret bounds the text that is looked up as a session, in bytes.
 const maxSecret = 128
 
-// person proves the caller by the session in Authorization, and by nothing else.
+// person proves the caller by the session in Authorization together with a proof of
+// its key (RFC 9449 §7), and by nothing else: the text of a session is worth nothing
+// to whoever copied it.
 func (s *Server) person(f action) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		secret, err := bearer(r)
+		secret, err := boundSecret(r)
 		if err != nil {
 			return err
 		}
@@ -31,21 +36,44 @@ func (s *Server) person(f action) handler {
 		if err != nil {
 			return err
 		}
+		if err := s.proven(w, r, secret, session); err != nil {
+			return err
+		}
 		return f(w, r, caller{Caller: access.CallerOf(session), session: session})
 	}
 }
 
-// bearer returns the one bearer secret of a request (RFC 6750 §2.1).
-func bearer(r *http.Request) (string, error) {
+// boundSecret returns the one secret of a request that is bound to a key.
+func boundSecret(r *http.Request) (string, error) {
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
 		return "", notLoggedIn("this door wants a session")
 	}
 	scheme, secret, ok := strings.Cut(values[0], " ")
-	if len(values) > 1 || !ok || !strings.EqualFold(scheme, "Bearer") || secret == "" || len(secret) > maxSecret {
-		return "", notLoggedIn("Authorization must be one bearer session")
+	if len(values) > 1 || !ok || !strings.EqualFold(scheme, "DPoP") || secret == "" || len(secret) > maxSecret {
+		return "", notLoggedIn("Authorization must be one session with the scheme DPoP: its secret alone proves nothing")
 	}
 	return secret, nil
+}
+
+// proven holds a request to the key of its session.
+func (s *Server) proven(w http.ResponseWriter, r *http.Request, secret string, session access.Session) error {
+	if s.c.Nonce != nil {
+		w.Header().Set("DPoP-Nonce", s.c.Nonce(s.c.Now()))
+	}
+	proofs := r.Header.Values("DPoP")
+	if len(proofs) != 1 {
+		return notLoggedIn("this door wants one proof of the session's key, in the header DPoP")
+	}
+	key, err := s.c.Proofs.Verify(proofs[0], tokens.Presented{Method: r.Method, URL: s.origin + r.URL.EscapedPath(), Token: secret}, s.c.Now())
+	switch {
+	case errors.Is(err, tokens.ErrUseNonce):
+		p := problem(http.StatusUnauthorized, codeUseNonce, "Prove it with our nonce", "the proof must carry the nonce of the header DPoP-Nonce")
+		return p
+	case err != nil || session.ProofKey == [32]byte{} || subtle.ConstantTimeCompare(key[:], session.ProofKey[:]) != 1:
+		return notLoggedIn("the proof is not one of the session's key, for this request, of now")
+	}
+	return nil
 }
 
 func notLoggedIn(why string) error {

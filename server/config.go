@@ -15,6 +15,7 @@ import (
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // Provider logs persons in; *oidc.RP is one.
@@ -44,6 +45,24 @@ type Pages interface {
 	Problem(w http.ResponseWriter, r *http.Request, p *api.Problem)
 }
 
+// Authorization is what a login for an authorization code goes on with; the
+// *oauth.Server is one. Each answers whole.
+type Authorization interface {
+	// LoggedIn sends the browser on with what the login proved; kept is what
+	// Server.Login was given.
+	LoggedIn(w http.ResponseWriter, r *http.Request, kept []byte, l access.Login)
+	// LoginFailed sends the browser on with the reason why there is none.
+	LoginFailed(w http.ResponseWriter, r *http.Request, kept []byte, p *api.Problem)
+}
+
+// Proofs checks that whoever speaks with a session holds its key (RFC 9449);
+// *tokens.Proofs is one.
+type Proofs interface {
+	// Verify returns the thumbprint of the key. Its errors wrap tokens.ErrUseNonce
+	// where only the nonce is not one of now.
+	Verify(proof string, of tokens.Presented, now time.Time) (thumbprint [32]byte, err error)
+}
+
 // Peers turns a TLS connection into the workload behind it; *spiffe.Verifier is one.
 type Peers interface {
 	PeerFromState(cs tls.ConnectionState, now time.Time) (spiffe.Peer, error)
@@ -63,6 +82,12 @@ type Config struct {
 	// Providers are those that people log in with, each name once. At least one.
 	Providers []Provider
 	Peers     Peers
+	// Authorization goes on with logins for an authorization code. Nil: there are none.
+	Authorization Authorization
+	// Proofs checks proofs of possession. Required.
+	Proofs Proofs
+	// Nonce is what proofs must carry at a time. Nil: proofs need none.
+	Nonce func(now time.Time) string
 	// URL is the address of the public door as people reach it, https://host[:port].
 	URL string
 	// Pages draws for browsers; nil: they are answered like programs.
@@ -105,6 +130,8 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("server: no identity provider")
 	case c.Peers == nil:
 		return nil, errors.New("server: no verifier of workloads")
+	case c.Proofs == nil:
+		return nil, errors.New("server: no verifier of proofs")
 	}
 	names := map[string]bool{}
 	for _, p := range c.Providers {
@@ -146,8 +173,6 @@ func (s *Server) public() *mux {
 	m.handle("POST /logout", s.consoleLogout)
 	m.handle("GET /oidc/{idp}/callback", s.oidcCallback)
 	m.handle("POST /oidc/{idp}/logout", s.providerLogout)
-	m.handle("GET /cli/login", s.cliLogin)
-	m.handle("POST /cli/token", s.cliToken)
 	m.handle("GET /checkpoint", s.checkpoint)
 	m.handle("GET /tile/", s.person(s.tile))
 	s.routes(m, s.person)

@@ -124,7 +124,7 @@ func TestReturnLeadsNowhereElse(t *testing.T) {
 		"\\\\evil.example", "\\/evil.example", "/\t/evil.example", "/\n/evil.example", "\t//evil.example", " //evil.example", "/ /evil.example",
 		"/\x00/evil.example", "javascript:alert(1)", "data:text/html,x", "evil.example", "?x", "#x", "/ask#x", "/a//evil.example", "/./\\evil.example",
 		"/../evil", "/a/..//evil.example", "/%2e%2e//evil.example", "/%5cevil.example", "/%2fevil.example", "/%09/evil.example", "https:evil.example",
-		"https:/evil.example", "///", "/login", "/login?return=/login", "/logout", "/oidc/idp/callback?code=x", "/cli/login?port=40000",
+		"https:/evil.example", "///", "/login", "/login?return=/login", "/logout", "/oidc/idp/callback?code=x", "/oauth/authorize?x=1", "/.well-known/openid-configuration",
 		"/%6cogin", "/api/v1/whoami", "/ask\r\nSet-Cookie: a=b", "/ask\u2028", "/" + strings.Repeat("a", 4096), "/@evil.example/..", "/%zz", "/\u00e9", "/ask?q=\u00e9", "/ask?q=\\",
 	} {
 		b := w.browser()
@@ -148,8 +148,7 @@ func TestStolenState(t *testing.T) {
 	w := newWorldWith(t, func(w *world, c *server.Config) {
 		c.Providers = append(c.Providers, w.provider("partner"))
 	})
-	_, challenge := pkce("one")
-	for _, start := range []string{"/login?idp=idp", "/login?idp=partner", cliLogin(challenge) + "&idp=idp"} {
+	for _, start := range []string{"/login?idp=idp", "/login?idp=partner", commandLogin + "&idp=idp"} {
 		victim, thief := w.browser(), w.browser()
 		answer := victim.answer(start, "alice")
 		_ = thief.answer(start, "bob") // has a cookie of its own
@@ -182,8 +181,7 @@ func TestStolenState(t *testing.T) {
 func TestTabs(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
-	_, challenge := pkce("one")
-	one, two, three := b.answer("/login?return=/one", "alice"), b.answer("/login?return=/two", "alice"), b.answer(cliLogin(challenge), "alice")
+	one, two, three := b.answer("/login?return=/one", "alice"), b.answer("/login?return=/two", "alice"), b.answer(commandLogin, "alice")
 	if to := b.to(two); to != "/two" {
 		t.Errorf("sent to %s", to)
 	}
@@ -496,15 +494,13 @@ func TestPagesOfProblems(t *testing.T) {
 	page(t, "posting", b.send("POST", "/login", nil), 405, "does not take")
 	want(t, "the API", b.get("/api/v1/nothing"), 404, "no_route")
 	want(t, "the API, not logged in", b.get("/api/v1/whoami"), 401, "no_session")
-	want(t, "the command's exchange", b.send("POST", "/cli/token", nil), 415, "content_type")
 }
 
 // With several providers a person says which; the rest of the address stays.
 func TestChooseProvider(t *testing.T) {
 	several := func(w *world, c *server.Config) { c.Providers = append(c.Providers, w.provider("partner")) }
 	w := newWorldWith(t, func(w *world, c *server.Config) { several(w, c); c.Pages = drawn{} })
-	_, challenge := pkce("one")
-	for _, start := range []string{"/login?return=%2Fask", cliLogin(challenge), appLogin("reports", "reports.acme.example", hashOf("x"))} {
+	for _, start := range []string{"/login?return=%2Fask", commandLogin, appLogin("reports", "reports.acme.example", hashOf("x"))} {
 		b := w.browser()
 		res := b.get(start)
 		links := strings.Fields(res.Body.String())
@@ -538,9 +534,8 @@ func TestLoginsUnderWayAreSealed(t *testing.T) {
 		idp.Provider = c.Providers[0]
 		c.Providers = []server.Provider{idp}
 	})
-	_, challenge := pkce("one")
 	b := w.browser()
-	answer := b.answer(cliLogin(challenge), "alice")
+	answer := b.answer(commandLogin, "alice")
 	b.answer("/login?return=/ask-for-something", "alice")
 	to, err := url.Parse(b.to(answer))
 	check(t, err)
@@ -555,7 +550,7 @@ func TestLoginsUnderWayAreSealed(t *testing.T) {
 	if !bytes.Contains(all, []byte("stripe/refunds")) {
 		t.Fatal("this is not the database")
 	}
-	for _, text := range []string{"refresh-token-of-alice", base64.StdEncoding.EncodeToString([]byte("refresh-token-of-alice")), challenge, "ask-for-something", b.cookies["__Host-mayfly-oidc"], to.Query().Get("code"), "verifier"} {
+	for _, text := range []string{"refresh-token-of-alice", base64.StdEncoding.EncodeToString([]byte("refresh-token-of-alice")), kept, "ask-for-something", b.cookies["__Host-mayfly-oidc"], to.Query().Get("code"), "verifier"} {
 		if bytes.Contains(all, []byte(text)) {
 			t.Errorf("the database tells %q", text)
 		}

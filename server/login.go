@@ -5,11 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"net"
 	"net/http"
-	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,23 +17,15 @@ import (
 
 const (
 	loginLife    = 10 * time.Minute // from the start to the provider's answer
-	codeLife     = 60 * time.Second // from there to /cli/token
 	providerTime = 20 * time.Second // that a provider has for one answer
 )
 
-// purpose is what a login is for: the command that waits for it, a host of an
-// app, or a page of the console. At most one field is set.
+// purpose is what a login is for: an authorization code, a host of an app, or a
+// page of the console. At most one field is set.
 type purpose struct {
-	Command *command         `json:"command,omitempty"`
-	App     *access.HandOver `json:"app,omitempty"`
-	Return  string           `json:"return,omitempty"`
-}
-
-// command is a mayfly login that waits on its port.
-type command struct {
-	Port      int    `json:"port"`
-	State     string `json:"state"`
-	Challenge string `json:"challenge"` // RFC 7636, S256
+	Code   []byte           `json:"code,omitempty"` // what Server.Login was given
+	App    *access.HandOver `json:"app,omitempty"`
+	Return string           `json:"return,omitempty"`
 }
 
 // underWay is a login that is at the provider. Provider, state and browser are in
@@ -71,36 +60,27 @@ func badLogin(title, detail, next string) *api.Problem {
 	return p
 }
 
-func notOfCommand(detail string) error {
-	return badLogin("Not a login of the mayfly command", detail, "mayfly login")
-}
-
-// cliLogin sends the browser of somebody who typed mayfly login to the provider
-// (contracts §8).
-func (s *Server) cliLogin(w http.ResponseWriter, r *http.Request) error {
-	if err := s.logins.allow(r); err != nil {
-		return err
+// Login sends a browser to the identity provider of that name, or has its person
+// choose one. What the login proves goes to Config.Authorization with kept, which
+// no browser sees. It answers whole.
+func (s *Server) Login(w http.ResponseWriter, r *http.Request, idp string, kept []byte) {
+	m := newMux(s.c.Log, s.c.Pages)
+	err := s.logins.allow(r)
+	if err == nil && (s.c.Authorization == nil || len(kept) == 0) {
+		err = errors.New("a login for a code that nobody gives")
 	}
-	q := readQuery(r.URL.RawQuery, "port", "state", "challenge", "idp")
-	c := command{Port: q.number("port", 65535), State: q.text("state"), Challenge: q.text("challenge")}
-	if q.err != nil {
-		return q.err
+	if err == nil {
+		err = s.start(w, r, idp, purpose{Code: kept}, loginAsked{})
 	}
-	switch {
-	case c.Port < 1024:
-		return notOfCommand("port must be one from 1024 to 65535")
-	case !urlText(c.State, 22, 128):
-		return notOfCommand("state must be 22 to 128 characters of base64url")
-	case !urlText(c.Challenge, 43, 43):
-		return notOfCommand("challenge must be the SHA-256 of the verifier in base64url")
+	if err != nil {
+		m.refuse(w, r, err)
 	}
-	return s.start(w, r, q.text("idp"), purpose{Command: &c})
 }
 
 // login logs a browser in to the console, for a page of it or for a host of an app
 // (contracts §7). A browser that is logged in already goes on to the app at once.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
-	q := readQuery(r.URL.RawQuery, "app", "host", "state", "return", "idp")
+	q := readQuery(r.URL.RawQuery, "app", "host", "state", "return", "idp", "acr", "max_age")
 	if q.err != nil {
 		return q.err
 	}
@@ -110,7 +90,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if err := s.logins.allow(r); err != nil {
 		return err
 	}
-	return s.start(w, r, q.text("idp"), purpose{Return: returnPath(q.text("return"))})
+	return s.start(w, r, q.text("idp"), purpose{Return: returnPath(q.text("return"))}, loginAsked{})
 }
 
 func (s *Server) appLogin(w http.ResponseWriter, r *http.Request, q *query) error {
@@ -118,18 +98,22 @@ func (s *Server) appLogin(w http.ResponseWriter, r *http.Request, q *query) erro
 	if q.values.Has("return") || !appName().MatchString(h.App) || !hostName().MatchString(h.Host) || len(h.Host) > 253 || !isHash(h.State) {
 		return badLogin("Not a login of an app", "the address of an app's login has app, host and state, as the gateway writes them", "open the app's own address")
 	}
+	asked, err := readLoginAsked(q)
+	if err != nil {
+		return err
+	}
 	session, err := s.consoleSession(r)
 	if err != nil {
 		return err
 	}
-	if session.ID.IsZero() {
+	if session.ID.IsZero() || !asked.met(session, s.c.Now()) {
 		if err := s.logins.allow(r); err != nil {
 			return err
 		}
 		if err := s.takesPeople(r.Context(), h); err != nil {
 			return err
 		}
-		return s.start(w, r, q.text("idp"), purpose{App: &h})
+		return s.start(w, r, q.text("idp"), purpose{App: &h}, asked)
 	}
 	return s.handOver(w, r, session, h)
 }
@@ -165,7 +149,7 @@ func hostName() *regexp.Regexp {
 }
 
 // start sends a browser to the provider of that name, or has a person choose one.
-func (s *Server) start(w http.ResponseWriter, r *http.Request, name string, p purpose) error {
+func (s *Server) start(w http.ResponseWriter, r *http.Request, name string, p purpose, asked loginAsked) error {
 	names := s.providerNames()
 	if name == "" && len(names) == 1 {
 		name = names[0]
@@ -184,6 +168,9 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, name string, p pu
 	state := random()
 	to, kept, err := provider.Begin(ctx, state)
 	if err != nil {
+		return s.providerProblem(r.Context(), err)
+	}
+	if to, err = asked.at(to); err != nil {
 		return s.providerProblem(r.Context(), err)
 	}
 	browser := bind(w, r)
@@ -226,18 +213,10 @@ func (s *Server) providerNames() []string {
 	return out
 }
 
-// back is the address of the command that waits: on this host's loopback, and
-// nowhere else.
-func (c command) back(q url.Values) string {
-	q.Set("state", c.State)
-	to := url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)), Path: "/callback", RawQuery: q.Encode()}
-	return to.String()
-}
-
 // again says how a person tries once more.
 func (p purpose) again() string {
 	switch {
-	case p.Command != nil:
+	case p.Code != nil:
 		return "mayfly login"
 	case p.App != nil:
 		return "open https://" + p.App.Host + " again"

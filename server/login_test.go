@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -9,89 +8,67 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
-func exchange(code, verifier string) string {
-	b, err := json.Marshal(api.CodeExchange{Code: code, Verifier: verifier})
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
-}
-
-func TestLogin(t *testing.T) {
+func TestLoginForACode(t *testing.T) {
 	w := newWorld(t)
-	verifier, challenge := pkce("one")
-	to := w.back(w.browse(w.begin(challenge), "alice"))
-	if to.Scheme != "http" || to.Host != "127.0.0.1:40000" || to.Path != "/callback" || to.Query().Get("state") != cliState {
+	to := w.back(w.browse(w.begin(), "alice"))
+	if to.Host != "127.0.0.1:40000" || to.Query().Get("kept") != kept || len(w.codes.made) != 1 {
 		t.Fatalf("the browser is sent to %s", to)
 	}
-	code := to.Query().Get("code")
-	made := read[api.NewSession](t, w.do(ask{method: "POST", path: "/cli/token", body: exchange(code, verifier)}), http.StatusOK)
-	if made.Whoami.Principal != "user:idp:alice" || made.Whoami.Person != "alice" || made.Whoami.RecordKey != w.verifier.Key() || len(made.Whoami.Groups) != 1 {
-		t.Errorf("whoami is %+v", made.Whoami)
+	l := w.codes.made[0]
+	if l.Kind != access.SessionAPI || l.Principal.String() != "user:idp:alice" || l.Email != "alice@acme.example" || len(l.Groups) != 1 {
+		t.Errorf("the login is %+v", l)
 	}
-	who := read[api.Whoami](t, w.do(ask{method: "GET", path: "/api/v1/whoami", session: made.Secret}), http.StatusOK)
-	if who.Principal != made.Whoami.Principal || who.Ends != made.Ends {
-		t.Errorf("whoami is %+v", who)
-	}
-	want(t, "the code again", w.do(ask{method: "POST", path: "/cli/token", body: exchange(code, verifier)}), 401, "no_session")
-	if res := w.do(ask{method: "POST", path: "/api/v1/logout", session: made.Secret}); res.Code != http.StatusNoContent {
-		t.Errorf("logout: %d", res.Code)
-	}
-	want(t, "after logout", w.do(ask{method: "GET", path: "/api/v1/whoami", session: made.Secret}), 401, "no_session")
-	for _, secret := range []string{made.Secret, code, verifier, "alice@acme.example", "user:idp:alice", "not-for-production"} {
+	for _, secret := range []string{"code-of-", kept, "alice@acme.example", "user:idp:alice", "not-for-production"} {
 		if strings.Contains(w.log.String(), secret) {
 			t.Errorf("the log tells %q", secret)
 		}
 	}
 }
 
-// A code is for the command that began the login, once, for a minute.
-func TestLoginCodeIsBound(t *testing.T) {
+// What whoever copied a session has of it: nothing without the key.
+func TestSessionIsBoundToItsKey(t *testing.T) {
 	w := newWorld(t)
-	verifier, challenge := pkce("one")
-	other, _ := pkce("two")
-	code := w.back(w.browse(w.begin(challenge), "alice")).Query().Get("code")
-	want(t, "another's verifier", w.do(ask{method: "POST", path: "/cli/token", body: exchange(code, other)}), 400, "bad_login")
-	want(t, "the right verifier after a wrong one", w.do(ask{method: "POST", path: "/cli/token", body: exchange(code, verifier)}), 401, "no_session")
-	want(t, "the challenge as verifier", w.do(ask{method: "POST", path: "/cli/token", body: exchange(w.back(w.browse(w.begin(challenge), "alice")).Query().Get("code"), challenge)}), 400, "bad_login")
-
-	code = w.back(w.browse(w.begin(challenge), "alice")).Query().Get("code")
-	w.pass(61 * time.Second)
-	want(t, "after a minute", w.do(ask{method: "POST", path: "/cli/token", body: exchange(code, verifier)}), 401, "no_session")
-
-	// The state of a login is no code, nor the other way round.
-	auth, err := url.Parse(w.begin(challenge))
+	secret := w.session("alice", "support")
+	other, err := tokens.NewProver()
 	check(t, err)
-	want(t, "the state as code", w.do(ask{method: "POST", path: "/cli/token", body: exchange(auth.Query().Get("state"), verifier)}), 401, "no_session")
-}
-
-func TestLoginRefusesBadStarts(t *testing.T) {
-	w := newWorld(t)
-	_, challenge := pkce("one")
-	for name, q := range map[string]string{
-		"no port":            "state=" + cliState + "&challenge=" + challenge,
-		"a low port":         "port=80&state=" + cliState + "&challenge=" + challenge,
-		"no number":          "port=40000@evil.example&state=" + cliState + "&challenge=" + challenge,
-		"too high a port":    "port=65536&state=" + cliState + "&challenge=" + challenge,
-		"no state":           "port=40000&challenge=" + challenge,
-		"a short state":      "port=40000&state=abc&challenge=" + challenge,
-		"a state with marks": "port=40000&state=" + cliState + "%0d%0a&challenge=" + challenge,
-		"a short challenge":  "port=40000&state=" + cliState + "&challenge=abc",
-		"port twice":         "port=40000&port=40001&state=" + cliState + "&challenge=" + challenge,
-		"more":               "port=40000&state=" + cliState + "&challenge=" + challenge + "&host=evil.example",
-	} {
-		if p := problem(t, w.do(ask{method: "GET", path: "/cli/login?" + q})); p.Status != 400 {
-			t.Errorf("%s: %d %s", name, p.Status, p.Detail)
-		}
+	prove := func(key tokens.Prover, method, address, token string, at time.Time) string {
+		t.Helper()
+		proof, err := key.Prove(method, address, token, "", at)
+		check(t, err)
+		return proof
 	}
+	const path = "/api/v1/whoami"
+	now := w.clock()
+	good := prove(w.key, "GET", public+path, secret, now)
+	for name, h := range map[string]http.Header{
+		"the secret alone":           {"Authorization": {"DPoP " + secret}},
+		"the secret as bearer":       {"Authorization": {"Bearer " + secret}, "Dpop": {good}},
+		"a proof alone":              {"Dpop": {good}},
+		"another key's proof":        {"Authorization": {"DPoP " + secret}, "Dpop": {prove(other, "GET", public+path, secret, now)}},
+		"a proof for another secret": {"Authorization": {"DPoP " + secret}, "Dpop": {prove(w.key, "GET", public+path, secret+"x", now)}},
+		"a proof for no secret":      {"Authorization": {"DPoP " + secret}, "Dpop": {prove(w.key, "GET", public+path, "", now)}},
+		"a proof for another method": {"Authorization": {"DPoP " + secret}, "Dpop": {prove(w.key, "POST", public+path, secret, now)}},
+		"a proof for another path":   {"Authorization": {"DPoP " + secret}, "Dpop": {prove(w.key, "GET", public+"/api/v1/nodes", secret, now)}},
+		"a proof for another server": {"Authorization": {"DPoP " + secret}, "Dpop": {prove(w.key, "GET", "https://evil.example"+path, secret, now)}},
+		"a proof of an hour ago":     {"Authorization": {"DPoP " + secret}, "Dpop": {prove(w.key, "GET", public+path, secret, now.Add(-time.Hour))}},
+		"two proofs":                 {"Authorization": {"DPoP " + secret}, "Dpop": {good, good}},
+		"a proof that is none":       {"Authorization": {"DPoP " + secret}, "Dpop": {"x.y.z"}},
+	} {
+		want(t, name, w.do(ask{method: "GET", path: path, header: h}), 401, "no_session")
+	}
+	h := http.Header{"Authorization": {"DPoP " + secret}, "Dpop": {good}}
+	if res := w.do(ask{method: "GET", path: path, header: h}); res.Code != http.StatusOK {
+		t.Fatalf("the session with its key: %d %s", res.Code, res.Body)
+	}
+	want(t, "the same proof again", w.do(ask{method: "GET", path: path, header: h}), 401, "no_session")
 }
 
 func TestCallbackRefuses(t *testing.T) {
 	w := newWorld(t)
-	_, challenge := pkce("one")
 	for name, c := range map[string]struct {
 		query  string
 		status int
@@ -104,7 +81,7 @@ func TestCallbackRefuses(t *testing.T) {
 			t.Errorf("%s: %d %s", name, p.Status, p.Detail)
 		}
 	}
-	good := w.browse(w.begin(challenge), "alice")
+	good := w.browse(w.begin(), "alice")
 	if to := w.back(good); to.Query().Get("code") == "" {
 		t.Fatalf("sent to %s", to)
 	}
@@ -117,33 +94,31 @@ func TestCallbackRefuses(t *testing.T) {
 		"another code":   func(q url.Values) { q.Set("code", "x") },
 		"two codes":      func(q url.Values) { q.Add("code", "x") },
 	} {
-		q, err := url.ParseQuery(w.browse(w.begin(challenge), "alice"))
+		q, err := url.ParseQuery(w.browse(w.begin(), "alice"))
 		check(t, err)
 		bend(q)
 		to := w.back(q.Encode())
-		if to.Host != "127.0.0.1:40000" || to.Query().Get("code") != "" || to.Query().Get("error") != "bad_login" || to.Query().Get("state") != cliState {
+		if to.Host != "127.0.0.1:40000" || to.Query().Get("code") != "" || to.Query().Get("error") != "bad_login" {
 			t.Errorf("%s: sent to %s", name, to)
 		}
 	}
-	if to := w.back(w.browse(w.begin(challenge), "")); to.Query().Get("error") != "bad_login" || !strings.Contains(to.Query().Get("error_description"), "refused") {
+	if to := w.back(w.browse(w.begin(), "")); to.Query().Get("error") != "bad_login" || !strings.Contains(to.Query().Get("error_description"), "refused") {
 		t.Errorf("cancelled: sent to %s", to)
 	}
 }
 
 func TestProviderDown(t *testing.T) {
 	w := newWorld(t)
-	_, challenge := pkce("one")
 	w.idp.SetDown(true)
-	want(t, "down at the start", w.do(ask{method: "GET", path: cliLogin(challenge)}), 503, "provider_unavailable")
+	want(t, "down at the start", w.do(ask{method: "GET", path: commandLogin}), 503, "provider_unavailable")
 	w.idp.SetDown(false)
 }
 
-// Guessing is slowed down for each address by itself.
+// Logins are slowed down for each address by itself.
 func TestLoginRate(t *testing.T) {
 	w := newWorld(t)
-	verifier, _ := pkce("one")
 	try := func(remote string) int {
-		return w.do(ask{method: "POST", path: "/cli/token", body: exchange(strings.Repeat("A", 43), verifier), remote: remote}).Code
+		return w.do(ask{method: "GET", path: "/oidc/idp/callback?code=x&state=" + strings.Repeat("A", 43), remote: remote}).Code
 	}
 	refused := 0
 	for range 100 {

@@ -58,7 +58,7 @@ func (m *mux) say(w http.ResponseWriter, r *http.Request, p *api.Problem) {
 // forBrowsers reports whether people come to a path with a browser.
 func forBrowsers(path string) bool {
 	switch path {
-	case "/login", "/logout", "/cli/login":
+	case "/login", "/logout", "/oauth/authorize":
 		return true
 	}
 	return strings.HasPrefix(path, "/oidc/") && strings.HasSuffix(path, "/callback") || !Owns(path)

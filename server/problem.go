@@ -28,6 +28,7 @@ const (
 	codeBusy        = "busy"
 	codeTimeout     = "timeout"
 	codeCrossSite   = "cross_site"
+	codeUseNonce    = "use_dpop_nonce"
 )
 
 const typePrefix = "urn:mayfly:problem:"
@@ -73,7 +74,11 @@ func wrongMethod(method, allow string) *api.Problem {
 func writeProblem(w http.ResponseWriter, p *api.Problem) {
 	h := w.Header()
 	if p.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", "Bearer")
+		challenge := `DPoP algs="ES256 RS256"`
+		if p.Code == codeUseNonce {
+			challenge = `DPoP error="use_dpop_nonce", algs="ES256 RS256"` // RFC 9449 §9
+		}
+		h.Set("WWW-Authenticate", challenge)
 	}
 	retryLater(h, p.Status)
 	write(w, p.Status, "application/problem+json", p)

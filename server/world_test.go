@@ -3,10 +3,8 @@ package server_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"io/fs"
@@ -36,6 +34,7 @@ import (
 	"github.com/mayflyproxy/mayfly/store/sqlite"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 const (
@@ -56,6 +55,8 @@ type world struct {
 	dir               string   // of the database
 	patterns          []string // of the public door
 	me                *browser // begins and ends logins of the command
+	key               tokens.Prover
+	codes             codes
 
 	mu    sync.Mutex
 	ahead time.Duration
@@ -126,14 +127,19 @@ func newWorldWith(t testing.TB, change func(*world, *server.Config)) *world {
 		},
 		Clients: []dev.Client{{ID: "mayflyd", Secret: "not-for-production", Redirects: []string{callback, public + "/oidc/partner/callback"}}},
 	})
+	w.key, err = tokens.NewProver()
+	check(t, err)
+	proofs, err := tokens.NewProofs(tokens.ProofConfig{})
+	check(t, err)
 	c := server.Config{
+		Authorization: &w.codes, Proofs: proofs,
 		Service: w.Service, Store: db, Providers: []server.Provider{w.provider("idp")}, URL: public, Peers: devtest.Verifier(t, w.ca),
 		RecordKey: recordKey, Now: w.clock, Log: slog.New(slog.NewJSONHandler(w.log, nil)), TempDir: t.TempDir(),
 	}
 	change(w, &c)
 	s, err := server.New(c)
 	check(t, err)
-	w.public, w.workloads, w.patterns, w.me = s.Public(), s.Workloads(), s.Patterns(), w.browser()
+	w.public, w.workloads, w.patterns, w.me = w.codes.door(s), s.Workloads(), s.Patterns(), w.browser()
 	return w
 }
 
@@ -178,7 +184,9 @@ func (w *world) session(name string, groups ...string) string {
 	w.t.Helper()
 	p, err := identity.User("idp", name)
 	check(w.t, err)
-	l := access.Login{Kind: access.SessionAPI, Principal: p, Name: name}
+	key, err := w.key.Thumbprint()
+	check(w.t, err)
+	l := access.Login{Kind: access.SessionAPI, ProofKey: key, Principal: p, Name: name}
 	for _, g := range groups {
 		group, err := identity.ParseGroup("group:idp/" + g)
 		check(w.t, err)
@@ -215,7 +223,10 @@ func (w *world) do(a ask) *httptest.ResponseRecorder {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	if a.session != "" {
-		r.Header.Set("Authorization", "Bearer "+a.session)
+		proof, err := w.key.Prove(a.method, public+r.URL.EscapedPath(), a.session, "", w.clock())
+		check(w.t, err)
+		r.Header.Set("Authorization", "DPoP "+a.session)
+		r.Header.Set("DPoP", proof)
 	}
 	for name, values := range a.header {
 		r.Header[name] = values
@@ -270,24 +281,39 @@ func read[T any](t testing.TB, res *httptest.ResponseRecorder, status int) T {
 
 const goodAsk = `{"entitlement":"stripe/refunds","params":{"charge":"ch_1","amount_max":"5000"},"reason":"order 17"}`
 
-// verifier and challenge of a login's command.
-func pkce(seed string) (verifier, challenge string) {
-	v := sha256.Sum256([]byte(seed))
-	verifier = base64.RawURLEncoding.EncodeToString(v[:])
-	c := sha256.Sum256([]byte(verifier))
-	return verifier, base64.RawURLEncoding.EncodeToString(c[:])
+// codes stands for the authorization server: logins at its address go back to the
+// command's.
+type codes struct{ made []access.Login }
+
+const (
+	kept         = "kept-by-the-authorization-server"
+	commandLogin = "/oauth/authorize?x=1"
+)
+
+func (c *codes) door(s *server.Server) http.Handler {
+	public := s.Public()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL != nil && r.URL.Path == "/oauth/authorize" { // a test sends a request without
+			s.Login(w, r, r.URL.Query().Get("idp"), []byte(kept))
+			return
+		}
+		public.ServeHTTP(w, r)
+	})
 }
 
-const cliState = "abcdefghijklmnopqrstuvwxyz"
+func (c *codes) LoggedIn(w http.ResponseWriter, r *http.Request, body []byte, l access.Login) {
+	c.made = append(c.made, l)
+	http.Redirect(w, r, "http://127.0.0.1:40000/callback?"+url.Values{"code": {"code-of-" + l.Name}, "kept": {string(body)}}.Encode(), http.StatusSeeOther)
+}
 
-func cliLogin(challenge string) string {
-	return "/cli/login?" + url.Values{"port": {"40000"}, "state": {cliState}, "challenge": {challenge}}.Encode()
+func (c *codes) LoginFailed(w http.ResponseWriter, r *http.Request, body []byte, p *api.Problem) {
+	http.Redirect(w, r, "http://127.0.0.1:40000/callback?"+url.Values{"error": {p.Code}, "error_description": {p.Detail}, "kept": {string(body)}}.Encode(), http.StatusSeeOther)
 }
 
 // begin starts a login of the command and returns the provider's address.
-func (w *world) begin(challenge string) string {
+func (w *world) begin() string {
 	w.t.Helper()
-	res := w.me.get(cliLogin(challenge))
+	res := w.me.get(commandLogin)
 	if res.Code != http.StatusSeeOther {
 		w.t.Fatalf("login: %d %s", res.Code, res.Body)
 	}

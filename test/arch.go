@@ -37,7 +37,7 @@ func rooms() map[string]rank {
 		"proof":  leaf, // what a gateway checks by itself: it knows neither policy nor who told it
 		"access": domain,
 		"app":    adapter, "store": adapter, "spiffe": adapter, "policy/git": adapter, "identity/oidc": adapter,
-		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge, "caller": edge,
+		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge, "caller": edge, "oauth": edge,
 		"cmd":  command,
 		"test": apart, "examples": apart,
 	}

@@ -157,8 +157,11 @@ func structOf(files []*ast.File, name string) *ast.FieldList {
 
 func TestDocsConfigurationHasEveryKey(t *testing.T) {
 	p := readPage(t, "docs/configuration.md")
-	for _, folder := range []string{"cmd/mayflyd", "cmd/mayfly-sidecar"} {
-		rows := p.table(t, "keys: "+folder+"/config.go")
+	for _, c := range []struct{ folder, file, typ string }{
+		{"cmd/mayflyd", "config.go", "config"}, {"cmd/mayfly-sidecar", "config.go", "config"}, {"cmd/mayfly-sidecar", "callerconfig.go", "callerConfig"},
+	} {
+		folder := c.folder
+		rows := p.table(t, "keys: "+folder+"/"+c.file)
 		var documented []string
 		for _, r := range rows {
 			documented = append(documented, names(r[0])...)
@@ -166,7 +169,7 @@ func TestDocsConfigurationHasEveryKey(t *testing.T) {
 				t.Errorf("%s: %s has no type or meaning", folder, r[0])
 			}
 		}
-		sameNames(t, "docs/configuration.md, "+folder, documented, yamlKeys(t, parsed(t, folder), "config", ""))
+		sameNames(t, "docs/configuration.md, "+folder, documented, yamlKeys(t, parsed(t, folder), c.typ, ""))
 	}
 }
 

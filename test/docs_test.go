@@ -312,6 +312,9 @@ func checkDaemon(t *testing.T, where string, words []string) {
 func checkFlags(t *testing.T, where string, words []string, known func(string) bool) {
 	t.Helper()
 	for _, w := range words {
+		if w == "--" { // what follows is another program's
+			return
+		}
 		flag, _, _ := strings.Cut(w, "=")
 		if strings.HasPrefix(flag, "--") && !known(flag) {
 			t.Errorf("%s: %s has no flag %s", where, words[0], flag)

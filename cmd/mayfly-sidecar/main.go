@@ -73,5 +73,6 @@ not heard from mayflyd for long enough.`,
 			return askRunning(cmd.Context(), o, "POST", "/reset-clock", cmd.OutOrStdout())
 		},
 	})
+	root.AddCommand(callerCommand(root, &o))
 	return root
 }

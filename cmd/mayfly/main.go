@@ -17,8 +17,10 @@ func main() {
 	code := cli.Run(ctx, cli.Config{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal:      func() bool { return isatty.IsTerminal(os.Stdin.Fd()) },
+		Live:          func() bool { return isatty.IsTerminal(os.Stderr.Fd()) },
 		Getenv:        os.Getenv,
 		UserConfigDir: os.UserConfigDir,
+		Loopback:      openLoopback,
 		Policy:        policyOptions,
 		Version:       version(),
 	}, os.Args[1:])

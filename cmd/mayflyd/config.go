@@ -35,6 +35,7 @@ type config struct {
 	Policy       policyConfig   `yaml:"policy"`
 	PeoplePort   uint16         `yaml:"people_port"`
 	OIDC         []oidcConfig   `yaml:"oidc"`
+	OAuth        oauthConfig    `yaml:"oauth"`
 	Session      time.Duration  `yaml:"session"`
 	IdentityAge  time.Duration  `yaml:"identity_max_age"`
 	Tokens       tokensConfig   `yaml:"tokens"`
@@ -198,6 +199,7 @@ func (c *config) check(dev bool) error {
 		}
 	}
 	need(!c.Health.IsValid() || c.Health.Addr().IsLoopback(), "health: want a loopback address")
+	need(c.OAuth.WorkloadsURL == "" || bareHTTPS(c.OAuth.WorkloadsURL), "oauth.workloads_url: want https://host[:port], as workloads reach the door")
 	need(c.Policy.Repository != "", "policy.repository: want a folder with a Git repository")
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
@@ -213,6 +215,12 @@ func (c *config) check(dev bool) error {
 			"first_administrator: %s is of no provider under oidc", a.who)
 	}
 	return errors.Join(append(append(errs, c.checkOIDC(dev)...), c.Traces.settings().Check())...)
+}
+
+// bareHTTPS reports whether text is https://host[:port] and nothing more.
+func bareHTTPS(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "https" && u.Host != "" && text == "https://"+u.Host
 }
 
 // url is public.url without a slash at its end.

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/oauth"
 	"github.com/mayflyproxy/mayfly/server"
 	"github.com/mayflyproxy/mayfly/spiffe"
 )
@@ -29,10 +30,10 @@ func (d *daemon) open(ctx context.Context, g *errgroup.Group, public tls.Certifi
 		return err
 	}
 	publicTLS := &tls.Config{Certificates: []tls.Certificate{public}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	if err := d.openHTTP(ctx, g, d.c.Public.Address, publicTLS, publicDoor(d.server.Public(), d.console.Handler())); err != nil {
+	if err := d.openHTTP(ctx, g, d.c.Public.Address, publicTLS, publicDoor(d.oauth.Public(), d.server.Public(), d.console.Handler())); err != nil {
 		return err
 	}
-	if err := d.openHTTP(ctx, g, d.c.Workloads, mutual, d.server.Workloads()); err != nil {
+	if err := d.openHTTP(ctx, g, d.c.Workloads, mutual, workloadsDoor(d.oauth.Workloads(), d.server.Workloads())); err != nil {
 		return err
 	}
 	if d.c.Health.IsValid() {
@@ -43,15 +44,28 @@ func (d *daemon) open(ctx context.Context, g *errgroup.Group, public tls.Certifi
 	return d.openNodes(ctx, g, mutual)
 }
 
-// publicDoor gives each path of the public door to whom it belongs: the API and
-// logins to the server, the others to the console.
-func publicDoor(api, console http.Handler) http.Handler {
+// publicDoor gives each path of the public door to whom it belongs: tokens to the
+// authorization server, the API and logins to the server, the others to the console.
+func publicDoor(tokens, api, console http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if server.Owns(r.URL.Path) {
+		switch path := r.URL.Path; {
+		case oauth.Owns(path):
+			tokens.ServeHTTP(w, r)
+		case server.Owns(path):
 			api.ServeHTTP(w, r)
+		default:
+			console.ServeHTTP(w, r)
+		}
+	})
+}
+
+func workloadsDoor(tokens, api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if oauth.Owns(r.URL.Path) {
+			tokens.ServeHTTP(w, r)
 			return
 		}
-		console.ServeHTTP(w, r)
+		api.ServeHTTP(w, r)
 	})
 }
 

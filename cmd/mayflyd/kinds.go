@@ -82,3 +82,12 @@ func (k kinds) envoyApp(a policy.App) xds.App {
 	}
 	return out
 }
+
+// catalogues are those of all kinds, by name.
+func (k kinds) catalogues() map[string]*scope.Catalogue {
+	out := map[string]*scope.Catalogue{}
+	for name, kind := range k {
+		out[name] = kind.Catalogue()
+	}
+	return out
+}

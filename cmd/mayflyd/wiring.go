@@ -19,12 +19,14 @@ import (
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/oauth"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/policy/git"
 	"github.com/mayflyproxy/mayfly/proof"
 	"github.com/mayflyproxy/mayfly/server"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/store/sqlite"
+	"github.com/mayflyproxy/mayfly/tokens"
 	"github.com/mayflyproxy/mayfly/trace"
 	"github.com/mayflyproxy/mayfly/xds"
 )
@@ -51,8 +53,11 @@ type daemon struct {
 	feed      *feed.Server
 	xds       *xds.Server
 	server    *server.Server
+	oauth     *oauth.Server
 	console   *console.Console
 	policy    *policyLoop
+	proofs    *tokens.Proofs // of everybody who speaks with a key
+	nonces    *tokens.Nonces
 	traces    *trace.Tracer // nil: off
 }
 
@@ -88,6 +93,7 @@ func (d *daemon) build(ctx context.Context, g *errgroup.Group) error {
 		d.buildNodes,
 		func() error { return d.service.KeepTokenKeys(ctx) },
 		d.buildConsole,
+		d.buildOAuth,
 		d.buildServer,
 		d.buildPolicy,
 	} {
@@ -233,6 +239,7 @@ func (d *daemon) buildServer() error {
 	var err error
 	d.server, err = server.New(server.Config{
 		Service: d.service, Store: d.store, Providers: d.providers.doors(), URL: d.c.url(), Pages: d.console, Peers: d.verifier, RecordKey: d.key.Key(),
+		Authorization: d.oauth, Proofs: d.proofs, Nonce: d.nonce,
 		EnvoyStatus: d.envoyStatus, TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
 	})
 	return err
@@ -281,6 +288,7 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.traces.Run(ctx) })
 	g.Go(func() error { return d.feed.Run(ctx) })
 	g.Go(func() error { return d.policy.run(ctx) })
+	g.Go(func() error { return d.oauth.Run(ctx) })
 	g.Go(func() error { return d.sweep(ctx) })
 	g.Go(func() error { return d.recheck(ctx) })
 	g.Go(func() error {

@@ -34,22 +34,32 @@ func (r *RP) idToken(ctx context.Context, f *found, raw, nonce, access string, r
 	if err != nil {
 		return nil, err
 	}
-	azp, err := c.text("azp")
-	if err != nil {
-		return nil, fmt.Errorf("%w: ID token: %w", ErrProof, err)
+	if err := r.ofOurs(c); err != nil {
+		return nil, err
 	}
-	_, event := c["events"]
 	switch {
-	case event: // a logout token or another security event (RFC 8417)
-		return nil, fmt.Errorf("%w: this is not an ID token", ErrProof)
-	case azp != "" && azp != r.c.ClientID:
-		return nil, fmt.Errorf("%w: the ID token was made for another client", ErrProof)
 	case !same(token.Nonce, nonce) && (!refreshed || token.Nonce != ""):
 		return nil, fmt.Errorf("%w: the nonce is another one", ErrProof)
 	case token.AccessTokenHash != "" && token.VerifyAccessToken(access) != nil:
 		return nil, fmt.Errorf("%w: the access token is another one's", ErrProof)
 	}
 	return c, nil
+}
+
+// ofOurs refuses a verified token that is no ID token, or not one for our client.
+func (r *RP) ofOurs(c claims) error {
+	azp, err := c.text("azp")
+	if err != nil {
+		return fmt.Errorf("%w: ID token: %w", ErrProof, err)
+	}
+	_, event := c["events"]
+	switch {
+	case event: // a logout token or another security event (RFC 8417)
+		return fmt.Errorf("%w: this is not an ID token", ErrProof)
+	case azp != "" && azp != r.c.ClientID:
+		return fmt.Errorf("%w: the ID token was made for another client", ErrProof)
+	}
+	return nil
 }
 
 // read makes facts of an ID token and what userinfo said, either of which may be

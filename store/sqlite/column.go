@@ -143,6 +143,25 @@ func asHash(dst *[32]byte) sql.Scanner {
 	})
 }
 
+// hashIf writes a hash that may be none, as an empty blob.
+func hashIf(h [32]byte) []byte {
+	if h == [32]byte{} {
+		return []byte{}
+	}
+	return h[:]
+}
+
+// ifHash reads what hashIf wrote.
+func ifHash(dst *[32]byte) sql.Scanner {
+	return scanner(func(src any) error {
+		if b, ok := src.([]byte); ok && len(b) == 0 {
+			*dst = [32]byte{}
+			return nil
+		}
+		return asHash(dst).Scan(src)
+	})
+}
+
 // object writes a value as JSON: keys sorted, no blanks, nothing escaped for HTML.
 type object struct{ v any }
 

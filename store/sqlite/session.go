@@ -19,13 +19,13 @@ type shown struct {
 }
 
 const selectSession = `SELECT id, kind, hash, app, host, parent, provider, principal, pseudonym, groups, groups_at, acr, auth_time,
-	created_at, ends_at, ended_at,
+	created_at, ends_at, ended_at, proof_key,
 	coalesce((SELECT body FROM texts WHERE texts.kind = '` + textSession + `' AND texts.id = sessions.id), CAST('{}' AS BLOB)) FROM sessions `
 
 func readSession(r row) (v access.Session, err error) {
 	var text []byte
 	err = r.Scan(asText(&v.ID), &v.Kind, asHash(&v.Hash), &v.App, &v.Host, asText(&v.Parent), &v.Provider, asText(&v.Principal), &v.Pseudonym,
-		asObject(&v.Groups), asTime(&v.GroupsAt), &v.ACR, asTime(&v.AuthTime), asTime(&v.CreatedAt), asTime(&v.EndsAt), asTime(&v.EndedAt), &text)
+		asObject(&v.Groups), asTime(&v.GroupsAt), &v.ACR, asTime(&v.AuthTime), asTime(&v.CreatedAt), asTime(&v.EndsAt), asTime(&v.EndedAt), ifHash(&v.ProofKey), &text)
 	var of shown
 	if err == nil {
 		err = json.Unmarshal(text, &of)
@@ -38,9 +38,9 @@ func readSession(r row) (v access.Session, err error) {
 }
 
 func (s sessions) Insert(ctx context.Context, v access.Session) error {
-	_, err := s.t.exec(ctx, `INSERT INTO sessions (id, kind, hash, app, host, parent, provider, principal, pseudonym, groups, groups_at, acr, auth_time, created_at, ends_at, ended_at)
-		VALUES (`+marks(16)+`)`, v.ID.String(), string(v.Kind), v.Hash[:], v.App, v.Host, v.Parent.String(), v.Provider,
-		v.Principal.String(), v.Pseudonym, object{v.Groups}, micros(v.GroupsAt), v.ACR, micros(v.AuthTime), micros(v.CreatedAt), micros(v.EndsAt), micros(v.EndedAt))
+	_, err := s.t.exec(ctx, `INSERT INTO sessions (id, kind, hash, app, host, parent, provider, principal, pseudonym, groups, groups_at, acr, auth_time, created_at, ends_at, ended_at, proof_key)
+		VALUES (`+marks(17)+`)`, v.ID.String(), string(v.Kind), v.Hash[:], v.App, v.Host, v.Parent.String(), v.Provider,
+		v.Principal.String(), v.Pseudonym, object{v.Groups}, micros(v.GroupsAt), v.ACR, micros(v.AuthTime), micros(v.CreatedAt), micros(v.EndsAt), micros(v.EndedAt), hashIf(v.ProofKey))
 	if err != nil {
 		return about(err, "insert session %s", v.ID)
 	}

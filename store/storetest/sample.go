@@ -100,14 +100,14 @@ func (s sampler) session() access.Session {
 		Kind: access.SessionAPI, Provider: "sid-1",
 		ID: s.mint.NewSessionID(at), Hash: [32]byte{1, 2, 3}, Principal: s.bob(), Name: "Bob Example", Email: "bob@acme.example",
 		Groups:   []identity.Group{s.group("group:idp/payments-leads"), s.group("group:idp/all")},
-		GroupsAt: at, ACR: "urn:mfa", AuthTime: at.Add(-time.Minute), CreatedAt: at, EndsAt: at.Add(time.Hour),
+		GroupsAt: at, ACR: "urn:mfa", ProofKey: [32]byte{9}, AuthTime: at.Add(-time.Minute), CreatedAt: at, EndsAt: at.Add(time.Hour),
 	}
 }
 
 // appSession is one on a host of an app, handed over from parent.
 func (s sampler) appSession(parent access.Session, app string, hash byte) access.Session {
 	v := parent
-	v.ID, v.Kind, v.Hash = s.mint.NewSessionID(epoch()), access.SessionApp, [32]byte{hash}
+	v.ID, v.Kind, v.Hash, v.ProofKey = s.mint.NewSessionID(epoch()), access.SessionApp, [32]byte{hash}, [32]byte{}
 	v.App, v.Host, v.Parent, v.Pseudonym = app, app+".acme.example", parent.ID, "p_bob"
 	return v
 }

@@ -27,7 +27,7 @@ func testSessionLists(t *testing.T, store access.Store) {
 	s := samples(t)
 	now := epoch().Add(time.Minute)
 	console := s.session()
-	console.Kind = access.SessionConsole
+	console.Kind, console.ProofKey = access.SessionConsole, [32]byte{}
 	wiki, docs := s.appSession(console, "wiki", 11), s.appSession(console, "docs", 12)
 	other := s.session()
 	other.Hash, other.Principal, other.Provider = [32]byte{13}, s.principal("user:idp:alice"), ""
@@ -70,7 +70,7 @@ func testSweepSessions(t *testing.T, store access.Store) {
 	s := samples(t)
 	now := epoch().Add(time.Minute)
 	console := s.session()
-	console.Kind, console.EndsAt = access.SessionConsole, epoch().Add(time.Second) // no instance holds it
+	console.Kind, console.ProofKey, console.EndsAt = access.SessionConsole, [32]byte{}, epoch().Add(time.Second) // no instance holds it
 	first, second := s.appSession(console, "wiki", 1), s.appSession(console, "docs", 2)
 	first.EndsAt, second.EndsAt = now.Add(-time.Second), now
 	live, ended := s.appSession(console, "wiki", 3), s.appSession(console, "wiki", 4)

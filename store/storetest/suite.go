@@ -64,6 +64,7 @@ func Run(t *testing.T, open Opener) {
 		{"outbox", testOutbox},
 		{"quarantines", testQuarantines},
 		{"workloads", testWorkloads},
+		{"tokens", testTokens},
 		{"token keys", testTokenKeys},
 		{"proofs", testProofs},
 		{"large values", testLarge},

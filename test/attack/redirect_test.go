@@ -118,7 +118,7 @@ func TestRedirectOfTheFirstPath(t *testing.T) {
 func TestRedirectOfTheConsoleLogin(t *testing.T) {
 	w := theWorld(t)
 	w.watch(t)
-	for _, back := range append(elsewhere(), "/logout", "/api/v1/requests", "/oidc/idp/callback", "/login?return=//evil.example", "/cli/login?port=1") {
+	for _, back := range append(elsewhere(), "/logout", "/api/v1/requests", "/oidc/idp/callback", "/login?return=//evil.example", "/oauth/authorize?client_id=mayfly-cli") {
 		v := w.visitor(t)
 		p := look(t, v, http.MethodGet, proven(t, v, w.Public+"/login?"+url.Values{"idp": {"idp"}, "return": {back}}.Encode(), "alice"))
 		got := p.Header.Get("Location")

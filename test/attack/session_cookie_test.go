@@ -36,7 +36,7 @@ func TestSessionCountsAtItsOwnDoorOnly(t *testing.T) {
 	wiki, board := w.App(env.WikiHost, "/team"), w.App(env.BoardHost, "/")
 	onWiki := enter(t, v, wiki, "alice")
 	console := v.Cookies(w.Public)[api.ConsoleCookie]
-	bearer, err := w.Secret(t.Context(), "alice")
+	bearer, key, err := w.Secret(t.Context(), "alice")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +59,8 @@ func TestSessionCountsAtItsOwnDoorOnly(t *testing.T) {
 		{"the console's as bearer at the API", w.Public + api1, [2]string{"Authorization", "Bearer " + console}, 401},
 		{"the console's as cookie at the API", w.Public + api1, [2]string{"Cookie", api.ConsoleCookie + "=" + console}, 401},
 		{"the command's as cookie at the API", w.Public + api1, [2]string{"Cookie", api.ConsoleCookie + "=" + bearer}, 401},
+		{"the command's without its key at the API", w.Public + api1, [2]string{"Authorization", "DPoP " + bearer}, 401},
+		{"the command's as bearer at the API", w.Public + api1, [2]string{"Authorization", "Bearer " + bearer}, 401},
 		{"the wiki's as bearer at the API", w.Public + api1, [2]string{"Authorization", "Bearer " + onWiki}, 401},
 	} {
 		thief := w.visitor(t)
@@ -73,11 +75,17 @@ func TestSessionCountsAtItsOwnDoorOnly(t *testing.T) {
 	for name, p := range map[string]env.Page{
 		"wiki":    look(t, w.visitor(t), http.MethodGet, wiki, append(script, "Cookie", "__Host-mayfly="+onWiki)...),
 		"console": look(t, w.visitor(t), http.MethodGet, w.Public+"/", "Cookie", api.ConsoleCookie+"="+console),
-		"API":     look(t, w.visitor(t), http.MethodGet, w.Public+api1, "Authorization", "Bearer "+bearer),
 	} {
 		if p.Status != http.StatusOK {
 			t.Errorf("%s: %d %.300s", name, p.Status, p.Text)
 		}
+	}
+	client, err := w.Client(bearer, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if who, err := client.Whoami(t.Context()); err != nil || who.Principal != alice {
+		t.Errorf("the command's at the API: %+v, %v", who, err)
 	}
 }
 

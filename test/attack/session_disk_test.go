@@ -26,7 +26,7 @@ func TestSessionIsOnNoDisk(t *testing.T) {
 	onHost := enter(t, v, page, "alice")
 	l.allow("wiki", "GET", "/team", alice)
 	look(t, v, http.MethodGet, page)
-	bearer, err := w.Secret(t.Context(), "alice")
+	bearer, _, err := w.Secret(t.Context(), "alice")
 	if err != nil {
 		t.Fatal(err)
 	}

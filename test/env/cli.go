@@ -31,9 +31,7 @@ func (r Ran) Text() string { return strings.TrimSpace(r.Stdout + r.Stderr) }
 // CLI runs mayfly as a person who has logged in (see Login), or, if who is the
 // name of a Workload API socket such as refunder, as that workload.
 func (e *Env) CLI(ctx context.Context, who string, args ...string) (Ran, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(e.Bin, "mayfly"), args...)
-	cmd.Env = append(plainEnviron(), e.Environment(who)...)
-	cmd.Dir = e.Dir
+	cmd := e.Command(ctx, who, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -42,6 +40,14 @@ func (e *Env) CLI(ctx context.Context, who string, args ...string) (Ran, error) 
 		return Ran{}, fmt.Errorf("mayfly %s: %w", strings.Join(args, " "), err)
 	}
 	return Ran{Args: args, Stdout: stdout.String(), Stderr: stderr.String(), Exit: cmd.ProcessState.ExitCode()}, nil
+}
+
+// Command is a run of mayfly as CLI makes it, to be started by the caller.
+func (e *Env) Command(ctx context.Context, who string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(e.Bin, "mayfly"), args...)
+	cmd.Env = append(plainEnviron(), e.Environment(who)...)
+	cmd.Dir = e.Dir
+	return cmd
 }
 
 // Environment returns the variables under which mayfly speaks for who.

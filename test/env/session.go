@@ -16,6 +16,7 @@ import (
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/test/dev"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // loopbackPort is where a command would wait for the browser. Nobody listens: the
@@ -25,23 +26,28 @@ const loopbackPort = "20000"
 // Person logs in as one of the provider's users, such as bob, the way mayfly login
 // does, and returns a client with that session.
 func (e *Env) Person(ctx context.Context, who string) (*api.Client, error) {
-	client, err := e.browserClient()
+	secret, key, err := e.Secret(ctx, who)
 	if err != nil {
 		return nil, err
 	}
-	secret, err := e.login(ctx, client, who)
-	if err != nil {
-		return nil, err
-	}
-	return api.NewClient(api.ClientConfig{Server: e.Public, HTTP: client, Session: secret})
+	return e.Client(secret, key)
 }
 
-// Secret is Person that returns the secret of the session: what whoever reads the
-// command's file has.
-func (e *Env) Secret(ctx context.Context, who string) (string, error) {
+// Client returns a client with the secret of a session and the key that it is bound to.
+func (e *Env) Client(secret string, key tokens.Prover) (*api.Client, error) {
 	client, err := e.browserClient()
 	if err != nil {
-		return "", err
+		return nil, err
+	}
+	return api.NewClient(api.ClientConfig{Server: e.Public, HTTP: client, Session: secret, Prover: key})
+}
+
+// Secret is Person that returns the secret of the session and its key: what whoever
+// reads the command's file has.
+func (e *Env) Secret(ctx context.Context, who string) (string, tokens.Prover, error) {
+	client, err := e.browserClient()
+	if err != nil {
+		return "", tokens.Prover{}, err
 	}
 	return e.login(ctx, client, who)
 }
@@ -56,27 +62,36 @@ func (e *Env) browserClient() (*http.Client, error) {
 	}, nil
 }
 
-func (e *Env) login(ctx context.Context, client *http.Client, who string) (secret string, err error) {
+func (e *Env) login(ctx context.Context, client *http.Client, who string) (secret string, key tokens.Prover, err error) {
+	if key, err = tokens.NewProver(); err != nil {
+		return "", tokens.Prover{}, err
+	}
+	const redirect = "http://127.0.0.1:" + loopbackPort + "/callback"
 	verifier, state := random(), random()
 	sum := sha256.Sum256([]byte(verifier))
-	q := url.Values{"idp": {"idp"}, "port": {loopbackPort}, "state": {state}, "challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}}
-	callback, err := dev.Login(ctx, client, e.Public+"/cli/login?"+q.Encode(), who)
+	q := url.Values{
+		"idp": {"idp"}, "response_type": {"code"}, "client_id": {api.ClientID}, "redirect_uri": {redirect}, "state": {state},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+	}
+	callback, err := dev.Login(ctx, client, e.Public+api.AuthorizePath+"?"+q.Encode(), who)
 	if err != nil {
-		return "", err
+		return "", tokens.Prover{}, err
 	}
 	code, err := codeOf(ctx, client, callback, state)
 	if err != nil {
-		return "", fmt.Errorf("login as %s: %w", who, err)
+		return "", tokens.Prover{}, fmt.Errorf("login as %s: %w", who, err)
 	}
-	plain, err := api.NewClient(api.ClientConfig{Server: e.Public, HTTP: client})
+	plain, err := api.NewClient(api.ClientConfig{Server: e.Public, HTTP: client, Prover: key})
 	if err != nil {
-		return "", err
+		return "", tokens.Prover{}, err
 	}
-	made, err := plain.Exchange(ctx, api.CodeExchange{Code: code, Verifier: verifier})
+	made, err := plain.Token(ctx, url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {api.ClientID}, "code": {code}, "code_verifier": {verifier}, "redirect_uri": {redirect},
+	})
 	if err != nil {
-		return "", fmt.Errorf("login as %s: %w", who, err)
+		return "", tokens.Prover{}, fmt.Errorf("login as %s: %w", who, err)
 	}
-	return made.Secret, nil
+	return made.AccessToken, key, nil
 }
 
 // codeOf lets mayflyd finish the login and returns the code that it sends to the

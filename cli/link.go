@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/spiffe"
+)
+
+// idleCall is how long a connection to mayflyd is kept between two calls of a
+// command that goes on: each SVID is shown soon after it came.
+const idleCall = 2 * time.Second
+
+// link is who speaks to mayflyd and to gateways, for as long as a program runs.
+type link struct {
+	client *api.Client
+	source *spiffe.Source    // of a workload, kept new
+	door   http.RoundTripper // of a person, to the gateways
+	close  func()
+}
+
+// link connects for a command that goes on, unlike connect, whose SVID is not
+// renewed.
+func (a *app) link(ctx context.Context) (*link, error) {
+	server, err := a.address()
+	if err != nil {
+		return nil, err
+	}
+	if !a.asWorkload() {
+		return nil, usage{"mayfly exec speaks as a workload in this version", "mayfly exec --svid --server-id spiffe://acme.example/mayflyd …, or export MAYFLY_SVID=1"}
+	}
+	want, err := a.serverID()
+	if err != nil {
+		return nil, err
+	}
+	config, err := a.workloadAPI()
+	if err != nil {
+		return nil, err
+	}
+	source, err := spiffe.NewWorkloadSource(config)
+	if err != nil {
+		return nil, usage{err.Error(), exampleSocket}
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() { defer close(done); _ = source.Run(running) }()
+	out := &link{source: source, close: func() { stop(); <-done }}
+	if err := a.begin(ctx, out); err != nil {
+		out.close()
+		return nil, err
+	}
+	if out.client, err = a.workloadClient(server, want, source, idleCall); err != nil {
+		out.close()
+		return nil, err
+	}
+	return out, nil
+}
+
+// begin waits for the first SVID.
+func (a *app) begin(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithTimeout(ctx, svidTime)
+	defer cancel()
+	if err := l.source.Wait(ctx); err != nil {
+		return hinted{errors.Join(errors.New("no SVID from the Workload API"), err), "check that the Workload API at $SPIFFE_ENDPOINT_SOCKET runs and knows this workload"}
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+const (
+	watchEvery = 5 * time.Second  // between two looks whether the grant still runs
+	reachTime  = 5 * time.Second  // for gateways to take the grant in, before the program starts
+	finishTime = 10 * time.Second // to give the grant back
+	drainTime  = 2 * time.Second  // for the program's output to come to its end
+)
+
+// runUnder runs the program while the grant is in force, and gives it back.
+func (a *app) runUnder(ctx context.Context, link *link, id, gateway, path string, command []string) error {
+	defer a.giveBack(ctx, link.client, id)
+	reach, err := a.untilInForce(ctx, link.client, id)
+	if err != nil {
+		return err
+	}
+	g, err := link.client.ShowGrant(ctx, id)
+	if err != nil {
+		return err
+	}
+	told := make(chan grant.Reason, 1)
+	passage, err := a.passage(link, reach, gateway)
+	if err != nil {
+		return err
+	}
+	passage.Told = func(r grant.Reason) {
+		select {
+		case told <- r:
+		default: // one look is enough
+		}
+	}
+	way, err := a.c.Loopback(passage)
+	if err != nil {
+		return err
+	}
+	over, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var parts sync.WaitGroup
+	parts.Go(func() {
+		if err := way.Run(over); err != nil {
+			a.note("mayfly: the way to %s is closed: %s", reach.App, err)
+		}
+	})
+	parts.Go(func() { a.watch(over, link.client, g, told) })
+	defer parts.Wait()
+	defer stop()
+	a.note("%s on %s until %s (%s): %s", id, reach.App, clock(g.NotAfter), a.left(g.NotAfter), strings.Join(command, " "))
+	return a.start(ctx, path, command, way.Environment())
+}
+
+// passage says how the program gets to a gateway.
+func (a *app) passage(link *link, r api.Reach, gateway string) (Passage, error) {
+	if gateway == "" {
+		gateway = net.JoinHostPort(r.Hosts[0], "443")
+	}
+	out := Passage{Kind: r.Kind, Host: r.Hosts[0], Gateway: gateway, Source: link.source, Door: link.door}
+	for _, text := range r.Gateways {
+		id, err := spiffeid.FromString(text)
+		if err != nil {
+			return Passage{}, fmt.Errorf("the server names a gateway %q: %w", text, err)
+		}
+		out.Gateways = append(out.Gateways, id)
+	}
+	return out, nil
+}
+
+// untilInForce waits a little until every running gateway of the app has taken the
+// grant in: before that the program's first call could be refused.
+func (a *app) untilInForce(ctx context.Context, client *api.Client, id string) (api.Reach, error) {
+	limit := time.NewTimer(reachTime)
+	defer limit.Stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		r, err := client.Reach(ctx, id)
+		switch {
+		case ctx.Err() != nil:
+			return r, errInterrupted
+		case err != nil:
+			return r, err
+		case len(r.Hosts) == 0:
+			return r, fmt.Errorf("%s is at no host", r.App)
+		case r.Holds == 0 && len(r.Waits) == 0:
+			a.note("no gateway that serves %s runs now: calls fail until one does", r.App)
+			return r, nil
+		case len(r.Waits) == 0:
+			return r, nil
+		}
+		select {
+		case <-ctx.Done():
+			return r, errInterrupted
+		case <-tick.C:
+		case <-limit.C:
+			a.note("not in force yet at %s: first calls may be refused", strings.Join(r.Waits, ", "))
+			return r, nil
+		}
+	}
+}
+
+// start runs the program with its environment, passes signals on to it, and ends with
+// its code, as exit.
+func (a *app) start(ctx context.Context, path string, command, environment []string) error {
+	cmd := exec.Command(path, command[1:]...)
+	cmd.Args[0] = command[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.c.Stdin, a.c.Stdout, a.c.Stderr
+	cmd.Env = append(append(a.c.Environ(), a.noProxy()...), environment...)
+	cmd.WaitDelay = drainTime
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded()...)
+	defer signal.Stop(signals)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%s cannot be run: %w", command[0], err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case s := <-signals:
+			if !a.fromKeyboard(s) {
+				_ = cmd.Process.Signal(s) // it may have ended by now
+			}
+		case err := <-ended:
+			return ending(err, cmd.ProcessState)
+		}
+	}
+}
+
+// forwarded are the signals that mean the program, not mayfly.
+func forwarded() []os.Signal {
+	return []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
+}
+
+// fromKeyboard reports whether a signal came from the terminal: then the program,
+// which is in the same process group, has got it already.
+func (a *app) fromKeyboard(s os.Signal) bool {
+	return (s == syscall.SIGINT || s == syscall.SIGQUIT) && a.c.Terminal()
+}
+
+// ending is the program's own code, and 128 and the signal for one that was killed,
+// as shells have it.
+func ending(err error, state *os.ProcessState) error {
+	if state == nil {
+		return err
+	}
+	if s, ok := state.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+		return exit{128 + int(s.Signal())}
+	}
+	return exit{state.ExitCode()}
+}
+
+// noProxy keeps the program from sending its calls, and its key, to a proxy that its
+// environment names: this machine is reached without one.
+func (a *app) noProxy() []string {
+	var out []string
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		value := "127.0.0.1,localhost"
+		if old := a.c.Getenv(name); old != "" {
+			value = old + "," + value
+		}
+		out = append(out, name+"="+value)
+	}
+	return out
+}
+
+// watch says once when the grant has ended while the program runs. It returns when
+// ctx ends.
+func (a *app) watch(ctx context.Context, client *api.Client, g api.Grant, told <-chan grant.Reason) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case reason := <-told:
+			if !isEnd(reason) {
+				continue
+			}
+		}
+		now, err := client.ShowGrant(ctx, g.ID)
+		if err != nil || now.EndedAt == "" {
+			continue // it is looked at again
+		}
+		a.note("mayfly: %s has ended (%s): what the program asks %s for is refused from now on", g.ID, now.EndedBy, g.App)
+		a.hint("let it end, then run mayfly exec again; mayfly show " + g.ID + " says why")
+		<-ctx.Done()
+		return
+	}
+}
+
+// isEnd reports whether a refusal can mean that the grant is over.
+func isEnd(r grant.Reason) bool {
+	switch r {
+	case grant.Ended, grant.Revoked, grant.Idle, grant.PolicyChanged, grant.Locked, grant.NoGrant:
+		return true
+	}
+	return false
+}
+
+// giveBack finishes the grant, whatever became of the program.
+func (a *app) giveBack(ctx context.Context, client *api.Client, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	defer cancel()
+	_, err := client.Finish(ctx, id)
+	if err == nil || isCode(err, "ended") {
+		return
+	}
+	a.note("mayfly: %s could not be given back: %s", id, err)
+	a.hint("mayfly done " + id + "; otherwise it ends by itself")
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/mayflyproxy/mayfly/app"
+	"github.com/mayflyproxy/mayfly/caller"
+	"github.com/mayflyproxy/mayfly/cli"
+	"github.com/mayflyproxy/mayfly/grant"
+)
+
+// openLoopback joins mayfly exec to the caller.
+func openLoopback(p cli.Passage) (cli.Loopback, error) {
+	form := caller.FormOf(p.Kind)
+	key := caller.NewSecret(form.KeyPrefix)
+	door := p.Door
+	closing := func() {}
+	if door == nil {
+		services, err := caller.NewServices(caller.ServicesConfig{Gateway: p.Gateway, Host: p.Host, IDs: p.Gateways, Source: p.Source})
+		if err != nil {
+			return nil, err
+		}
+		door, closing = services, services.Close
+	}
+	refuse, err := refusalsOf(p.Kind)
+	if err != nil {
+		return nil, err
+	}
+	l, err := caller.Open(caller.Config{
+		Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0),
+		Host:    p.Host, Form: form, Secret: key, Door: door, Refuse: refuse, Told: p.Told,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &loopback{listener: l, environment: form.Environment(l.URL(), key), close: closing}, nil
+}
+
+// refusalsOf returns how apps of a kind say no; nil is the common form.
+func refusalsOf(kind string) (func(*grant.Denial) app.Response, error) {
+	known, err := kinds()
+	if err != nil {
+		return nil, err
+	}
+	if k, ok := known[kind]; ok {
+		return k.Refuse, nil
+	}
+	return nil, nil
+}
+
+// loopback is one way in, for one program.
+type loopback struct {
+	listener    *caller.Listener
+	environment []string
+	close       func()
+}
+
+func (l *loopback) Environment() []string { return l.environment }
+
+func (l *loopback) Run(ctx context.Context) error {
+	defer l.close()
+	return l.listener.Run(ctx)
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/mayflyproxy/mayfly/app"
@@ -103,13 +104,26 @@ func safeReturn(path string) string {
 // redirectToLogin sends a browser without a session to the console, which sends it
 // back with a code. What was refused, and why, it learns from the headers.
 func redirectToLogin(v *ruling, d *grant.Denial) app.Response {
+	address, cookie := loginAt(v)
+	h := app.DenialHeader(d, "text/plain; charset=utf-8")
+	h.Set("Location", address)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Set-Cookie", cookie)
+	return app.Response{Status: http.StatusFound, Header: h, Body: []byte("Log in to go on.\n")}
+}
+
+// loginAt is where a login begins that ends at the page that was wanted, and the
+// cookie by which it is known again. It asks for what the one before fell short of.
+func loginAt(v *ruling) (address, cookie string) {
 	e := newEntry(safeReturn(v.r.HTTP.Path))
 	query := url.Values{"app": {v.app.Name}, "host": {hostOf(v.r.HTTP.Authority)}, "state": {e.state()}}
-	h := app.DenialHeader(d, "text/plain; charset=utf-8")
-	h.Set("Location", v.app.Console+"/login?"+query.Encode())
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Set-Cookie", writeEntries(append([]entry{e}, readEntries(v.cookies.login)...)))
-	return app.Response{Status: http.StatusFound, Header: h, Body: []byte("Log in to go on.\n")}
+	if s := v.stepUp; s != nil && len(s.ACR) > 0 {
+		query.Set("acr", strings.Join(s.ACR, " "))
+	}
+	if s := v.stepUp; s != nil && s.MaxAge > 0 {
+		query.Set("max_age", strconv.Itoa(int(s.MaxAge.Seconds())))
+	}
+	return v.app.Console + "/login?" + query.Encode(), writeEntries(append([]entry{e}, readEntries(v.cookies.login)...))
 }
 
 // sendsToLogin reports whether a refusal is mended by a login: nobody is logged in,

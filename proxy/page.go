@@ -104,7 +104,17 @@ func (ps *pages) denial(v *ruling, d *grant.Denial) app.Response {
 	if !d.ID.IsZero() {
 		p.Facts = append(p.Facts, fact{"Denial", d.ID.String(), true})
 	}
+	var begun string
+	if v.stepUp != nil { // a button, not a redirect: a provider that never satisfies would send the browser in circles
+		var address string
+		address, begun = loginAt(v)
+		p.Text = append(p.Text, "Log in again, the way that is asked for, and you come back to where you were going.")
+		p.Links = append([]link{{Href: address, Text: "Log in again", Primary: true}}, p.Links...)
+	}
 	resp := *ps.render(p, info.HTTP)
+	if begun != "" {
+		resp.Header.Set("Set-Cookie", begun)
+	}
 	for name, values := range app.DenialHeader(d, resp.Header.Get("Content-Type")) {
 		resp.Header[name] = values
 	}

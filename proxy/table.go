@@ -175,8 +175,8 @@ func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, 
 	if err := t.fresh(s, h.grant.Scope.App); err != nil {
 		return nil, nil, err
 	}
-	if _, ok := s.signers.set.Lookup(v.kid); !ok && v.kid != "" {
-		return nil, nil, grant.Deny(grant.BadToken, "the key of the token was removed")
+	if err := s.verifies(v.kid); err != nil {
+		return nil, nil, err
 	}
 	sitting, err := s.attend(v, now)
 	if err != nil {

@@ -70,7 +70,7 @@ func (s *Server) Login(w http.ResponseWriter, r *http.Request, idp string, kept 
 		err = errors.New("a login for a code that nobody gives")
 	}
 	if err == nil {
-		err = s.start(w, r, idp, purpose{Code: kept})
+		err = s.start(w, r, idp, purpose{Code: kept}, loginAsked{})
 	}
 	if err != nil {
 		m.refuse(w, r, err)
@@ -80,7 +80,7 @@ func (s *Server) Login(w http.ResponseWriter, r *http.Request, idp string, kept 
 // login logs a browser in to the console, for a page of it or for a host of an app
 // (contracts §7). A browser that is logged in already goes on to the app at once.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
-	q := readQuery(r.URL.RawQuery, "app", "host", "state", "return", "idp")
+	q := readQuery(r.URL.RawQuery, "app", "host", "state", "return", "idp", "acr", "max_age")
 	if q.err != nil {
 		return q.err
 	}
@@ -90,7 +90,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if err := s.logins.allow(r); err != nil {
 		return err
 	}
-	return s.start(w, r, q.text("idp"), purpose{Return: returnPath(q.text("return"))})
+	return s.start(w, r, q.text("idp"), purpose{Return: returnPath(q.text("return"))}, loginAsked{})
 }
 
 func (s *Server) appLogin(w http.ResponseWriter, r *http.Request, q *query) error {
@@ -98,18 +98,22 @@ func (s *Server) appLogin(w http.ResponseWriter, r *http.Request, q *query) erro
 	if q.values.Has("return") || !appName().MatchString(h.App) || !hostName().MatchString(h.Host) || len(h.Host) > 253 || !isHash(h.State) {
 		return badLogin("Not a login of an app", "the address of an app's login has app, host and state, as the gateway writes them", "open the app's own address")
 	}
+	asked, err := readLoginAsked(q)
+	if err != nil {
+		return err
+	}
 	session, err := s.consoleSession(r)
 	if err != nil {
 		return err
 	}
-	if session.ID.IsZero() {
+	if session.ID.IsZero() || !asked.met(session, s.c.Now()) {
 		if err := s.logins.allow(r); err != nil {
 			return err
 		}
 		if err := s.takesPeople(r.Context(), h); err != nil {
 			return err
 		}
-		return s.start(w, r, q.text("idp"), purpose{App: &h})
+		return s.start(w, r, q.text("idp"), purpose{App: &h}, asked)
 	}
 	return s.handOver(w, r, session, h)
 }
@@ -145,7 +149,7 @@ func hostName() *regexp.Regexp {
 }
 
 // start sends a browser to the provider of that name, or has a person choose one.
-func (s *Server) start(w http.ResponseWriter, r *http.Request, name string, p purpose) error {
+func (s *Server) start(w http.ResponseWriter, r *http.Request, name string, p purpose, asked loginAsked) error {
 	names := s.providerNames()
 	if name == "" && len(names) == 1 {
 		name = names[0]
@@ -164,6 +168,9 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, name string, p pu
 	state := random()
 	to, kept, err := provider.Begin(ctx, state)
 	if err != nil {
+		return s.providerProblem(r.Context(), err)
+	}
+	if to, err = asked.at(to); err != nil {
 		return s.providerProblem(r.Context(), err)
 	}
 	browser := bind(w, r)

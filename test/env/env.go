@@ -55,6 +55,9 @@ type Config struct {
 	SVIDLife time.Duration
 	// IdentityMaxAge is mayflyd's identity_max_age; 0 means its own default.
 	IdentityMaxAge time.Duration
+	// ControlLines and GatewayLines are added to mayflyd's configuration and to each
+	// gateway's, such as "traces: {…}".
+	ControlLines, GatewayLines []string
 	// Federate makes mayflyd and gateways take workloads of PartnerDomain too. Its
 	// bundle comes with their SVIDs or, with Endpoint, from its bundle endpoint.
 	Federate, Endpoint bool
@@ -372,13 +375,16 @@ oidc:
 	if e.IdentityMaxAge > 0 {
 		text += fmt.Sprintf("identity_max_age: %s\n", e.IdentityMaxAge)
 	}
+	for _, line := range e.ControlLines {
+		text += line + "\n"
+	}
 	return e.path("mayflyd.yaml"), os.WriteFile(e.path("mayflyd.yaml"), []byte(text), 0o600)
 }
 
 // writeCertificates makes the certificates that people see, mayflyd's and the
 // wiki's, and the roots that the command line trusts.
 func (e *Env) writeCertificates(_, _ context.Context) error {
-	for file, hosts := range map[string][]string{"public": {"localhost"}, "wiki": {WikiHost, BoardHost}} {
+	for file, hosts := range map[string][]string{"public": {"localhost"}, "wiki": {WikiHost, BoardHost, ReportsHost, StripeHost}} {
 		cert, err := e.CA.Mint(dev.Template{DNS: hosts, TTL: 24 * time.Hour, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -83,14 +84,14 @@ health: %q
 people: %q
 clients: %q
 certificates:
-  - {hosts: [%s, %s], cert: ../wiki.crt, key: ../wiki.key}
+  - {hosts: [%s, %s, %s, %s], cert: ../wiki.crt, key: ../wiki.key}
 envoy: {path: %q, concurrency: 1}
 secrets:
   stripe-read: {file: stripe-read.key, apps: [stripe], hosts: [%q]}
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
-`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, address, health, people, clients, WikiHost, BoardHost, e.Envoy, upstream, upstream)
-	for _, line := range more {
+`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, address, health, people, clients, WikiHost, BoardHost, ReportsHost, StripeHost, e.Envoy, upstream, upstream)
+	for _, line := range append(slices.Clone(e.GatewayLines), more...) {
 		text += line + "\n"
 	}
 	config := filepath.Join(dir, "sidecar.yaml")
@@ -102,6 +103,11 @@ send_action_id: true
 		filepath.Join(e.Bin, "mayfly-sidecar"), "--dev", "--config", config)
 	e.Gateways = append(e.Gateways, g)
 	return g, nil
+}
+
+// ClientURL is where clients reach a path on a host of an app at every gateway.
+func (e *Env) ClientURL(host, path string) string {
+	return "https://" + net.JoinHostPort(host, e.clients) + path
 }
 
 // GatewayStatus is what a sidecar says of itself on its health port.

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/mayflyproxy/mayfly/app"
 	"github.com/mayflyproxy/mayfly/audit"
@@ -43,7 +45,7 @@ func (c proofConfig) read() (proof.Trust, *audit.Verifier, error) {
 		}
 		trust.Signers = append(trust.Signers, key)
 	}
-	if f := c.PolicyFolder; f != "" && !regexp.MustCompile(`^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$`).MatchString(f) {
+	if f := c.PolicyFolder; f != "" && (path.Clean(f) != f || f == "." || strings.HasPrefix(f, "..") || path.IsAbs(f)) {
 		return trust, nil, fmt.Errorf("proof.policy_folder: %q, want a folder below the root of the repository", f)
 	}
 	if c.Since != "" && !regexp.MustCompile(`^[0-9a-f]{40}$`).MatchString(c.Since) {

@@ -271,3 +271,22 @@ func TestEnvoyLeavesTracesToUs(t *testing.T) {
 	}
 	p.collector.Allowed(t, canaries(p)...)
 }
+
+// TestACollectorThatIsAwayStopsNothing: both daemons start, decide and end with a
+// collector at which nobody listens.
+func TestACollectorThatIsAwayStopsNothing(t *testing.T) {
+	needProduct(t)
+	lines := fmt.Sprintf("traces: {endpoint: \"http://%s\", insecure: true, queue: 4}", freeAddress(t))
+	p, err := startWith(env.Config{ControlLines: []string{lines}, GatewayLines: []string{lines}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refunder := p.as(t, "refunder", p.gw)
+	p.mayRefund(t, "ch_away", time.Minute)
+	for range 20 {
+		passes(t, "a refund", func() answer { return refunder.refund(t, "ch_away", "1") })
+	}
+	if err := p.stop(); err != nil { // also says so if one of them had to be killed
+		t.Error(err)
+	}
+}

@@ -104,3 +104,49 @@ func TestAnAssertionNeverOutlivesTheGrant(t *testing.T) {
 		t.Errorf("%v (%v): %s are left of the grant", out, err, left)
 	}
 }
+
+// Of a person with a browser the app is told how they logged in; of a session that is
+// over, of another's, or at another app, nothing.
+func TestAnAssertionIsOfALiveSessionOfTheHolder(t *testing.T) {
+	w := peopleWorld(t)
+	w.keep()
+	w.apply(reportsFile, "callers: [services, people]", "callers: [services, people]\nassert: true")
+	r, i := w.ask(w.as(carol), reports(), access.Approved), w.join("a")
+	mine := w.enter(w.console(carol, ""), reportsHost, 'a')
+	others := w.enter(w.console(bob, ""), reportsHost, 'b')
+	elsewhere := w.enter(w.console(carol, ""), wikiHost, 'c')
+	ask := func(session string) *feed.AssertResponse {
+		t.Helper()
+		out, err := w.Source().Assert(t.Context(), i, &feed.AssertRequest{Grant: r.Grant.String(), Session: session, Bound: bound()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	set, err := w.TokenKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := tokens.NewVerifier(tokens.VerifierConfig{Issuer: consoleURL, Keys: func() *tokens.KeySet { return set }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := verifier.Verify(ask(mine.GetId()).GetToken(), w.clock(), tokens.Expect{Audience: "https://" + reportsHost, Presenter: tokens.Certificate([32]byte{7})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.ACR != "urn:mfa" || !c.AuthTime.Equal(epoch.Add(-time.Minute)) {
+		t.Errorf("told acr %q and auth_time %s", c.ACR, c.AuthTime)
+	}
+	for name, s := range map[string]*feed.Resource{"another's": others, "at another app": elsewhere} {
+		if out := ask(s.GetId()); out.GetToken() != "" || out.GetReason() != "session_ended" {
+			t.Errorf("%s: %v", name, out)
+		}
+	}
+	if _, err := w.Source().EndSession(t.Context(), i, &feed.EndSessionRequest{App: "reports", Hash: secret('a')}); err != nil {
+		t.Fatal(err)
+	}
+	if out := ask(mine.GetId()); out.GetToken() != "" || out.GetReason() != "session_ended" {
+		t.Errorf("after its end: %v", out)
+	}
+}

@@ -132,7 +132,7 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, seg audit.Segment, e
 			}
 		}
 	}
-	return nil
+	return w.seen(ctx, i, entries)
 }
 
 // idsOf returns the ids under which a spool's record is found again.

@@ -79,6 +79,7 @@ type Service struct {
 	policies policyCache
 	spools   spoolBook
 	bundles  bundleBook
+	callers  apiCallers
 	asking   asking
 	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet
 	ingested bell         // rings when a segment was stored

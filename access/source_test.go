@@ -39,6 +39,8 @@ func (s *spool) segment(bodies ...any) *feed.IngestRequest {
 		switch body.(type) {
 		case audit.Denied:
 			kind = audit.TypeActionDenied
+		case audit.DeniedCount:
+			kind = audit.TypeActionDeniedCount
 		case audit.Outcome:
 			kind = audit.TypeActionOutcome
 		}

@@ -54,6 +54,7 @@ type Tx interface {
 	Keys() KeyStore
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
+	Workloads() WorkloadStore
 	Tokens() TokenStore
 	TokenKeys() TokenKeyStore
 	Proofs() ProofStore
@@ -314,4 +315,13 @@ type QuarantineStore interface {
 	// Lift forgets one; ErrNotFound if it was in none.
 	Lift(ctx context.Context, sidecar identity.Principal) error
 	List(ctx context.Context) ([]Quarantine, error) // by sidecar
+}
+
+// WorkloadStore keeps what was seen of workloads.
+type WorkloadStore interface {
+	// Seen adds to what was seen: counts are summed, the first and the last time kept,
+	// and what was called of the newest call. New names are taken up to a bound.
+	Seen(ctx context.Context, u WorkloadUse) error
+	// List lists them by principal, after one; "" is from the beginning.
+	List(ctx context.Context, after string, limit int) ([]WorkloadUse, error)
 }

@@ -137,7 +137,7 @@ func TestARequestIsOneTrace(t *testing.T) {
 			if out.TraceIDs[id.String()] != want.String() {
 				t.Errorf("mayfly trace leads to %v", out.TraceIDs)
 			}
-			r.Allowed(t, "canary", "parcel", alice, bob, carol, dave, "ch_1", "5000", refunder)
+			r.Allowed(t, "canary", "parcel", alice, bob, carol, dave, "ch_1", refunder)
 		})
 	}
 }

@@ -126,7 +126,7 @@ func (a *app) root() *cobra.Command {
 		a.approveCommand(), a.denyCommand(),
 		a.grantsCommand(), a.revokeCommand(), a.doneCommand(),
 		a.explainCommand(), a.traceCommand(), a.entitlementsCommand(),
-		a.nodesCommand(), a.quarantineCommand(), a.releaseCommand(), a.lockCommand(), a.unlockCommand(), a.locksCommand(), a.keysCommand(),
+		a.nodesCommand(), a.workloadsCommand(), a.quarantineCommand(), a.releaseCommand(), a.lockCommand(), a.unlockCommand(), a.locksCommand(), a.keysCommand(),
 		a.auditCommand(), a.policyCommand(),
 	)
 	return root

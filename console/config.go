@@ -95,6 +95,7 @@ func (c *Console) Handler() http.Handler {
 		"/trace/{id}":    c.trace,
 		"/explain/{id}":  c.explain,
 		"/nodes":         c.nodes,
+		"/workloads":     c.workloads,
 	} {
 		m.HandleFunc("GET "+pattern, c.get(f))
 	}

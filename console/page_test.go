@@ -14,6 +14,7 @@ import (
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/console"
+	"github.com/mayflyproxy/mayfly/identity"
 )
 
 // everyPage lists a page of each kind that somebody of the security group sees.
@@ -281,6 +282,24 @@ func TestNodes(t *testing.T) {
 	page := w.dave().get("/nodes")
 	wants(t, page, "connected", "Its Envoy refused: <b>no route</b>", "It has no certificate for: reports.acme.example")
 	wantsNot(t, page, "<b>no route")
+}
+
+func TestWorkloads(t *testing.T) {
+	w := newWorld(t)
+	wants(t, w.dave().get("/workloads"), "No workload has called yet")
+	for _, name := range []string{"spiffe://acme.example/ns/pay/sa/refunder", "spiffe://acme.example/ns/web/sa/lurker", "spiffe://partner.example/a"} {
+		p, err := identity.ParsePrincipal(name)
+		check(t, err)
+		w.SawWorkload(t.Context(), p)
+	}
+	page := w.dave().get("/workloads")
+	wants(t, page, "ns/pay/sa/refunder", "Of team-payments", "ns/web/sa/lurker", "Policy names no owner", "unknown trust domain", "never at a gateway")
+	page = w.dave().get("/workloads?unknown=1")
+	wants(t, page, "ns/web/sa/lurker", "Show all")
+	wantsNot(t, page, "refunder")
+	if res := w.login("erin").do("GET", "/workloads", ""); res.Code != http.StatusForbidden {
+		t.Errorf("who is not of the security group: %d", res.Code)
+	}
 }
 
 func TestAPanicIsAPage(t *testing.T) {

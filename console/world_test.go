@@ -79,7 +79,7 @@ func (w *world) pass(d time.Duration) {
 	w.ahead += d
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, change ...func(*access.Config)) *world {
 	t.Helper()
 	w := &world{t: t, log: &lockedBuffer{}}
 	began := time.Now()
@@ -94,9 +94,13 @@ func newWorld(t testing.TB) *world {
 	check(t, err)
 	signer, err := audit.NewSigner(key)
 	check(t, err)
-	w.Service, err = access.New(access.Config{
+	config := access.Config{
 		Store: w.db, Signer: signer, Minter: grant.NewMinter(), Policy: kinds(t), Console: origin, PeoplePort: port, DenialWait: time.Millisecond,
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	w.Service, err = access.New(config)
 	check(t, err)
 	w.apply("1", nil)
 	c, err := console.New(console.Config{Service: w.Service, Origin: origin, PeoplePort: port, Now: w.clock, Log: slog.New(slog.NewJSONHandler(w.log, nil))})
@@ -330,6 +334,7 @@ type spool struct {
 	instance feed.Instance
 	head     [32]byte
 	next     uint64
+	trace    string // of its actions, "" not exported
 }
 
 func (w *world) spool() *spool {
@@ -368,7 +373,7 @@ func (s *spool) ship(bodies ...any) {
 func (s *spool) act(r access.Request, operation string, result audit.Result) string {
 	s.t.Helper()
 	id := grant.NewMinter().NewActionID(s.clock()).String()
-	bodies := []any{audit.Intent{Grant: r.Grant.String(), Try: audit.Try{Action: id, App: r.App, Operation: operation, Class: "read"}}}
+	bodies := []any{audit.Intent{Grant: r.Grant.String(), Try: audit.Try{Action: id, App: r.App, Operation: operation, Class: "read", Trace: s.trace}}}
 	if result != "" {
 		bodies = append(bodies, audit.Outcome{Action: id, Result: result, Status: 200})
 	}

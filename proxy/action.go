@@ -29,6 +29,7 @@ type Action struct {
 	App       string
 	Operation scope.Operation
 	Secret    string // name of the credential, for the hop
+	Key       string // kid of the token that was presented, "" without one
 	Method    string
 	Authority string
 	Path      string // with query, as Check saw it

@@ -278,7 +278,7 @@ func (c *Checker) findGrant(v *ruling) error {
 	}
 	body, hasBody := v.r.BodyHash()
 	v.action = Action{
-		ID: c.c.Minter.NewActionID(now), Grant: g.ID, App: v.app.Name, Operation: v.op, Secret: secret,
+		ID: c.c.Minter.NewActionID(now), Grant: g.ID, App: v.app.Name, Operation: v.op, Secret: secret, Key: v.caller.kid,
 		Method: v.r.HTTP.Method, Authority: v.r.HTTP.Authority, Path: v.r.HTTP.Path, Body: body, HasBody: hasBody,
 		Hop: v.r.Hop, Decided: now, Deadline: earlier(g.NotAfter, now.Add(v.app.MaxStream)),
 	}

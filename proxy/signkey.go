@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/tokens"
 )
 
@@ -33,6 +34,17 @@ func newSigners() *signers {
 func (t *Table) Keys() (set *tokens.KeySet, issuer string) {
 	s := t.state.Load().signers
 	return s.set, s.issuer
+}
+
+// Verifies returns nil while the table holds a key of tokens, and for "", which is no
+// token's: else the denial of a token that was verified under it.
+func (t *Table) Verifies(kid string) error { return t.state.Load().verifies(kid) }
+
+func (s *state) verifies(kid string) error {
+	if _, ok := s.signers.set.Lookup(kid); !ok && kid != "" {
+		return grant.Deny(grant.BadToken, "the key of the token was removed")
+	}
+	return nil
 }
 
 // newSigner reads a key as the feed tells it. An error says why it may not be held.

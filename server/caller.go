@@ -96,6 +96,7 @@ func (s *Server) workload(f action) handler {
 		if err != nil {
 			return problem(http.StatusUnauthorized, codeNoIdentity, "No identity", "the certificate does not prove a workload: "+string(spiffe.ReasonOf(err)))
 		}
+		s.service.SawWorkload(r.Context(), peer.Principal)
 		return f(w, r, caller{Caller: access.Caller{Principal: peer.Principal}})
 	}
 }

@@ -208,6 +208,7 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"GET /api/v1/grants/{id}/reach":       s.reach,
 		"GET /api/v1/denials/{id}":            s.fromDenial,
 		"GET /api/v1/nodes":                   s.nodes,
+		"GET /api/v1/workloads":               s.listWorkloads,
 		"POST /api/v1/nodes/quarantine":       s.quarantine,
 		"POST /api/v1/nodes/release":          s.release,
 		"GET /api/v1/keys":                    s.keys,

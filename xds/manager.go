@@ -19,7 +19,7 @@ import (
 // headersFromSidecar are the headers that an answer of ext_authz may set or remove
 // at every door; at the people door an app's identity headers join them. Any other
 // is an error, never silently dropped. The match is full.
-const headersFromSidecar = `authorization|cookie|dpop|grpc-timeout|x-mayfly-.+`
+const headersFromSidecar = `authorization|cookie|dpop|grpc-timeout|traceparent|tracestate|x-mayfly-.+`
 
 // headerDeadline carries the time that is left to Envoy: ext_authz sets it, the
 // route arms its timer from it and takes it off (notes: mechanism A).

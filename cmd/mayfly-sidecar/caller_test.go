@@ -99,7 +99,9 @@ listeners:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := runCaller(t.Context(), c, false, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "development CA") {
+	soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := runCaller(soon, c, false, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "development CA") {
 		t.Error("without --dev a development CA is taken:", err)
 	}
 	old := ""

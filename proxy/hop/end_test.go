@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/proxy"
 	"github.com/mayflyproxy/mayfly/proxy/proxytest"
 )
 
@@ -39,6 +41,23 @@ func TestP3_TheLastLookComesAfterTheHandshake(t *testing.T) {
 			r.notSent(c.want)
 		})
 	}
+}
+
+// A key of tokens that is removed while the app is called: what was decided by a token
+// of it is not sent.
+func TestP3_TheLastLookAsksForTheTokensKey(t *testing.T) {
+	key := proxytest.NewIssuer(t).Key()
+	var r *rig
+	r = newRig(t, ok, bend{
+		upstream: duringHandshake(func() { r.world.Remove(&feed.Removal{Kind: feed.KindKey, Id: key.GetId(), Reason: "revoked"}) }),
+		gate:     func(w *proxytest.World) Gate { return deaf{w.Table} },
+	})
+	r.world.Add(key)
+	got := r.do(r.request(r.allow(func(a *proxy.Action) { a.Key = key.GetId() })))
+	if got.reason() != grant.BadToken || r.dials.Load() != 1 {
+		t.Errorf("%d %s after %d connections, want bad_token", got.status, got.body, r.dials.Load())
+	}
+	r.notSent(grant.BadToken)
 }
 
 // A kept connection has no handshake: the look before its next request is as strict.

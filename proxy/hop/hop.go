@@ -27,6 +27,8 @@ const ActionHeader = proxy.ActionHeader
 type Gate interface {
 	// LastLook runs act if the grant is in force and the lease fresh.
 	LastLook(id grant.GrantID, action grant.ActionID, deadline time.Time, act func() error) error
+	// Verifies returns nil while a key of tokens is held; "" is no token's.
+	Verifies(kid string) error
 	// Look is the look alone.
 	Look(id grant.GrantID, now time.Time) error
 	// Gone is closed when the grant ends by anything but its time.
@@ -100,7 +102,14 @@ func parseAction(s string) (id grant.ActionID, err error) {
 
 func (h *Handler) carryOut(w http.ResponseWriter, r *http.Request, action proxy.Action) {
 	t := &try{action: action, ticket: &ticket{}}
-	t.ticket.pass = func(send func() error) error { return h.c.Gate.LastLook(action.Grant, action.ID, time.Time{}, send) }
+	t.ticket.pass = func(send func() error) error {
+		return h.c.Gate.LastLook(action.Grant, action.ID, time.Time{}, func() error {
+			if err := h.c.Gate.Verifies(action.Key); err != nil {
+				return err
+			}
+			return send()
+		})
+	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	stop := h.guard(ctx, cancel, w, action)

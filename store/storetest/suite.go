@@ -63,6 +63,7 @@ func Run(t *testing.T, open Opener) {
 		{"idempotency keys", testKeys},
 		{"outbox", testOutbox},
 		{"quarantines", testQuarantines},
+		{"workloads", testWorkloads},
 		{"tokens", testTokens},
 		{"token keys", testTokenKeys},
 		{"proofs", testProofs},

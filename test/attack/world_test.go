@@ -113,7 +113,7 @@ func (w *world) furnish(ctx context.Context) (err error) {
 	files := w.Files()
 	commit, err := w.Policy.Commit("Add the board", map[string]string{
 		"mayfly.yaml": strings.Replace(files["mayfly.yaml"], "apps: [stripe, reports, wiki]", "apps: [stripe, reports, wiki, board]", 1),
-		"apps/board.yaml": strings.NewReplacer("app: wiki", "app: board", env.WikiHost, env.BoardHost, "callers: [people]", "callers: [people, services]",
+		"apps/board.yaml": strings.NewReplacer("app: wiki", "app: board", env.WikiHost, env.BoardHost, "callers: [people]", "callers: [people, services, clients]",
 			w.Wiki.URL(), w.board.URL()).Replace(files["apps/wiki.yaml"]),
 		"entitlements/board/read.yaml": strings.NewReplacer("wiki", "board", "who: [group:idp/support]", fmt.Sprintf("who: [group:idp/support, %q]", env.ReporterID)).
 			Replace(files["entitlements/wiki/read.yaml"]),

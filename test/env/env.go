@@ -55,6 +55,9 @@ type Config struct {
 	SVIDLife time.Duration
 	// IdentityMaxAge is mayflyd's identity_max_age; 0 means its own default.
 	IdentityMaxAge time.Duration
+	// ControlLines and GatewayLines are added to mayflyd's configuration and to each
+	// gateway's, such as "traces: {…}".
+	ControlLines, GatewayLines []string
 	// Federate makes mayflyd and gateways take workloads of PartnerDomain too. Its
 	// bundle comes with their SVIDs or, with Endpoint, from its bundle endpoint.
 	Federate, Endpoint bool
@@ -371,6 +374,9 @@ oidc:
 	}
 	if e.IdentityMaxAge > 0 {
 		text += fmt.Sprintf("identity_max_age: %s\n", e.IdentityMaxAge)
+	}
+	for _, line := range e.ControlLines {
+		text += line + "\n"
 	}
 	return e.path("mayflyd.yaml"), os.WriteFile(e.path("mayflyd.yaml"), []byte(text), 0o600)
 }

@@ -91,7 +91,7 @@ secrets:
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
 `, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, address, health, people, clients, WikiHost, BoardHost, ReportsHost, StripeHost, e.Envoy, upstream, upstream)
-	for _, line := range more {
+	for _, line := range append(slices.Clone(e.GatewayLines), more...) {
 		text += line + "\n"
 	}
 	config := filepath.Join(dir, "sidecar.yaml")

@@ -52,3 +52,11 @@ func (e *Env) startEndpoint() error {
 		PartnerDomain, "https://"+l.Addr().String()+"/bundle", id, e.path("partner.json"))
 	return nil
 }
+
+// partnerInPolicy is the line of the partner's trust domain.
+func (e *Env) partnerInPolicy() string {
+	if !e.Federate {
+		return ""
+	}
+	return "  - {name: " + PartnerDomain + ", environments: [prod]}\n"
+}

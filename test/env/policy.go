@@ -65,9 +65,14 @@ func (p *Policy) Commit(message string, files map[string]string) (string, error)
 // Files returns the policy that the environment starts with.
 func (e *Env) Files() map[string]string {
 	return map[string]string{
-		"mayfly.yaml": `organisation: acme
+		"mayfly.yaml": fmt.Sprintf(`organisation: acme
 caps: {grant: 12h, pending_per_principal: 50}
 environments: [prod, staging]
+trust_domains:
+  - {name: acme.example, environments: [prod, staging]}
+%sworkloads:
+  - {id: "spiffe://acme.example/ns/pay/*", owner: team-payments}
+  - {id: "spiffe://acme.example/ns/data/*", owner: team-data}
 nodes:
   - {sidecar: "spiffe://acme.example/gw/sidecar", listener: "spiffe://acme.example/gw/listener", role: gateway, apps: [stripe, reports, wiki], environment: prod}
 people:
@@ -75,7 +80,7 @@ people:
   - {person: bob, accounts: ["user:idp:8b0e41d9"]}
   - {person: carol, accounts: ["user:idp:c2d9f6e3"]}
 security: group:idp/security
-`,
+`, e.partnerInPolicy()),
 		"apps/stripe.yaml": fmt.Sprintf(`app: stripe
 kind: stripe
 owner: team-payments

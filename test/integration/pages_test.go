@@ -172,6 +172,11 @@ func consolePages() []shownPage {
 			s.bob.Open(s.Public + "/nodes")
 			return s.bob.Tab
 		}},
+		{name: "workloads", says: []string{"Workloads", "unknown", "Of team-data", "no_grant", "never at a gateway"}, open: func(s *stage) *browser.Tab {
+			s.called()
+			s.bob.Open(s.Public + "/workloads")
+			return s.bob.Tab
+		}},
 		{name: "home", dark: true, says: []string{"1 request waits for your approval", "In force now", "Ends in", "Waiting for a decision"}, open: (*stage).home},
 		{name: "problem", says: []string{"Not found", "no_route", "To your access"}, open: func(s *stage) *browser.Tab {
 			s.carol.Open(s.Public + "/nowhere")

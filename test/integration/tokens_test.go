@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/test/env"
 )
 
@@ -98,4 +101,78 @@ func TestAnAppIsDescribedAtTheDoorForClients(t *testing.T) {
 	if n := len(p.Reports.Arrivals()); n != before {
 		t.Errorf("%d refused requests reached the app", n-before)
 	}
+}
+
+// holding is a workload's client that shows one certificate for the whole test.
+func (p *product) holding(t *testing.T, id string) (caller, tls.Certificate) {
+	t.Helper()
+	svid, err := p.CA.SVID(spiffeid.RequireFromString(id), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := tls.Certificate{PrivateKey: svid.PrivateKey}
+	for _, c := range svid.Certificates {
+		cert.Certificate = append(cert.Certificate, c.Raw)
+	}
+	return p.showing(t, cert), cert
+}
+
+// A token of the token service counts for the certificate that it was given to, for
+// its own grant, and until its key is removed.
+func TestATokenOfTheTokenServiceCountsAtTheGateway(t *testing.T) {
+	p := theProduct(t)
+	p.mayRead(t, "/daily/eu", 10*time.Minute)
+	reporter, cert := p.holding(t, env.ReporterID)
+	get := func(c caller, path, token string) answer {
+		t.Helper()
+		return c.get(t, reportsURL(path), "authorization", "Bearer "+token)
+	}
+	token, err := p.TokenFor(t.Context(), cert, "https://"+env.ReportsHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	passes(t, "a report by token", func() answer { return get(reporter, "/daily/eu/1", token) })
+	all := p.Reports.Arrivals()
+	if last := all[len(all)-1]; last.Authorization != "" {
+		t.Errorf("the app is given %q", last.Authorization)
+	}
+	if a := get(reporter, "/daily/us", token); a.reason() != "constraint" {
+		t.Errorf("beside the grant: %d %s", a.status, a.text)
+	}
+	again, _ := p.holding(t, env.ReporterID) // the same workload with a newer certificate
+	thief, _ := p.holding(t, env.RefunderID)
+	for name, c := range map[string]caller{"another certificate of its own": again, "a thief": thief} {
+		a := get(c, "/daily/eu/1", token)
+		if told := a.header.Get("WWW-Authenticate"); a.status != 401 || a.reason() != "token_not_bound" || !strings.Contains(told, `error="invalid_token"`) || !strings.Contains(told, "resource_metadata=") {
+			t.Errorf("%s: %d %s, told %q", name, a.status, a.text, told)
+		}
+	}
+	if a := get(reporter, "/daily/eu/1", "sk_of_the_app"); a.status != 200 {
+		t.Errorf("the app's own bearer: %d %s", a.status, a.text)
+	}
+	if all = p.Reports.Arrivals(); all[len(all)-1].Authorization != "Bearer sk_of_the_app" {
+		t.Error("the app's own bearer does not reach it")
+	}
+
+	keys, err := p.bob.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys.Items {
+		if k.State == "active" {
+			if _, err := p.bob.RemoveKey(t.Context(), api.KeyRemoval{ID: k.ID}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "the removed key counts no more", func() error {
+		if a := get(reporter, "/daily/eu/1", token); a.reason() != "bad_token" {
+			return errNotYet
+		}
+		return nil
+	})
+	if token, err = p.TokenFor(t.Context(), cert, "https://"+env.ReportsHost); err != nil {
+		t.Fatal(err)
+	}
+	passes(t, "a report by a token of the next key", func() answer { return get(reporter, "/daily/eu/1", token) })
 }

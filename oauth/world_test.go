@@ -48,7 +48,7 @@ const (
 )
 
 // world is a Server over the real verbs and database, called without a network. Apps
-// shop, stock and bank pass access on: shop to both, stock to bank.
+// shop, stock and bank pass access on: shop to both, stock to bank and wiki, bank to stock.
 type world struct {
 	*access.Service
 	t                 testing.TB
@@ -102,7 +102,7 @@ func files(edit ...string) map[string][]byte {
 			"people:\n  - {person: alice, accounts: [\"user:idp:alice\"]}\n  - {person: bob, accounts: [\"user:idp:bob\"]}\n" +
 			"signers:\n  - {person: alice, key: \"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83\"}\nsecurity: group:idp/security\n",
 	}
-	for app, onward := range map[string]string{"shop": "onward: [bank, stock]\n", "stock": "onward: [bank]\n", "bank": "onward: [stock]\n", "wiki": ""} {
+	for app, onward := range map[string]string{"shop": "onward: [bank, stock]\n", "stock": "onward: [bank, wiki]\n", "bank": "onward: [stock]\n", "wiki": ""} {
 		workload := "workload: spiffe://acme.example/ns/" + app + "/sa/app\n"
 		if app == "wiki" {
 			workload = ""
@@ -440,4 +440,33 @@ func (w *world) byKey() tokens.Confirmation {
 	print, err := w.key.Thumbprint()
 	check(w.t, err)
 	return tokens.Confirmation{JKT: print}
+}
+
+// stored returns a grant as the database has it.
+func (w *world) stored(id grant.GrantID) grant.Grant {
+	w.t.Helper()
+	var out grant.Grant
+	check(w.t, w.db.View(w.t.Context(), func(tx access.Tx) (err error) {
+		out, err = tx.Grants().Get(w.t.Context(), id)
+		return err
+	}))
+	return out
+}
+
+// finish ends a grant of the client's, if it has not ended.
+func (w *world) finish(text string) {
+	w.t.Helper()
+	var id grant.GrantID
+	check(w.t, id.UnmarshalText([]byte(text)))
+	_, err := w.Finish(w.t.Context(), access.Caller{Principal: principal(w.t, me)}, id)
+	if access.CodeOf(err) != access.CodeEnded {
+		check(w.t, err)
+	}
+}
+
+// flush has the server write what it gathered.
+func (w *world) flush() error {
+	ctx, stop := context.WithCancel(w.t.Context())
+	stop()
+	return w.server.Run(ctx)
 }

@@ -111,3 +111,27 @@ func FindNPM(name string) (string, error) {
 	}
 	return dir, nil
 }
+
+// Tool returns the path of a program on PATH or among Debian's for administrators, or
+// ends the test with what would bring it.
+func Tool(t testing.TB, name, hint string) string {
+	t.Helper()
+	for _, path := range []string{name, "/usr/sbin/" + name} {
+		if found, err := exec.LookPath(path); err == nil {
+			return found
+		}
+	}
+	Missing(t, fmt.Errorf("no %s: %s", name, hint))
+	return ""
+}
+
+// Python returns the interpreter that has the modules that scripts/interop.sh pins, or
+// ends the test.
+func Python(t testing.TB) string {
+	t.Helper()
+	path := env.Tool("interop", "bin", "python")
+	if err := exec.Command(path, "-c", "import jwcrypto").Run(); err != nil {
+		Missing(t, fmt.Errorf("no jwcrypto: make interop: %w", err))
+	}
+	return path
+}

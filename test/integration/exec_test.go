@@ -369,3 +369,34 @@ func TestExecWaitsForPeople(t *testing.T) {
 		t.Errorf("%v: %s %s", err, stdout, stderr)
 	}
 }
+
+// A person's program comes by the door for clients, with a token for this grant that
+// is bound to the key of the session.
+func TestAPersonsProgramRunsUnderExec(t *testing.T) {
+	p := theProduct(t)
+	text := strings.Replace(p.Files()["apps/stripe.yaml"], "callers: [services]", "callers: [services, clients]", 1)
+	p.commit(t, "Open Stripe to clients", map[string]string{
+		"apps/stripe.yaml":               text,
+		"entitlements/stripe/quick.yaml": strings.Replace(quick, "who: [", "who: [group:idp/support, ", 1),
+	})
+	if ran, err := p.Login(t.Context(), "alice"); err != nil || ran.Exit != 0 {
+		t.Fatalf("%v: %s", err, ran.Text())
+	}
+	before := len(p.Stripe.Arrivals())
+	eventually(t, "the way of clients", func() error {
+		ran, err := p.CLI(t.Context(), "alice", "exec", "--entitlement", "stripe/quick", "--param", "charge=ch_person", "--param", "amount_max=5000", "--why", "order 17",
+			"--gateway", p.gw.Clients, "--", "sh", "-c", `"$0" -sS --fail-with-body -u "$STRIPE_API_KEY:" -d charge=ch_person -d amount=4200 "$STRIPE_API_BASE/v1/refunds"`, tool(t, "curl"))
+		if err == nil && (ran.Exit != 0 || !strings.Contains(ran.Stdout, `"refund"`)) {
+			err = errors.New(ran.Text())
+		}
+		return err
+	})
+	arrivals := p.Stripe.Arrivals()[before:]
+	if len(arrivals) != 1 || arrivals[0].Authorization != "Bearer "+env.RefundsKey || arrivals[0].Header.Get("DPoP") != "" {
+		t.Errorf("Stripe saw %+v", arrivals)
+	}
+	ran, err := p.CLI(t.Context(), "alice", "grants", "-o", "json")
+	if err != nil || strings.Contains(ran.Stdout, "stripe/quick") {
+		t.Errorf("a grant is left: %v %s", err, ran.Text())
+	}
+}

@@ -448,3 +448,9 @@ func awaitPort(ctx context.Context, address string) error {
 		return c.Close()
 	})
 }
+
+// NodesAddress is host:port of mayflyd's door for gateways.
+func (e *Env) NodesAddress() string { return e.nodes }
+
+// WorkloadsAddress is host:port of mayflyd's door for workloads.
+func (e *Env) WorkloadsAddress() string { return strings.TrimPrefix(e.workloads, "https://") }

@@ -122,7 +122,7 @@ func (a *app) root() *cobra.Command {
 	f.VarP(&a.output, "output", "o", "table for people, json for programs")
 	root.AddCommand(
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
-		a.execCommand(), a.requestCommand(), a.requestsCommand(), a.showCommand(), a.withdrawCommand(),
+		a.execCommand(), a.callCommand(), a.proxyCommand(), a.requestCommand(), a.requestsCommand(), a.showCommand(), a.withdrawCommand(),
 		a.approveCommand(), a.denyCommand(),
 		a.grantsCommand(), a.revokeCommand(), a.doneCommand(),
 		a.explainCommand(), a.traceCommand(), a.entitlementsCommand(),

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/api"
@@ -17,8 +16,8 @@ const idleCall = 2 * time.Second
 // link is who speaks to mayflyd and to gateways, for as long as a program runs.
 type link struct {
 	client *api.Client
-	source *spiffe.Source    // of a workload, kept new
-	door   http.RoundTripper // of a person, to the gateways
+	source *spiffe.Source // of a workload, kept new
+	person *session       // of a person
 	close  func()
 }
 
@@ -30,7 +29,12 @@ func (a *app) link(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	if !a.asWorkload() {
-		return nil, usage{"mayfly exec speaks as a workload in this version", "mayfly exec --svid --server-id spiffe://acme.example/mayflyd …, or export MAYFLY_SVID=1"}
+		s, err := a.loadSession(server)
+		if err != nil {
+			return nil, err
+		}
+		client, err := a.person(server, s.Secret, s.Key)
+		return &link{client: client, person: &s, close: func() {}}, err
 	}
 	want, err := a.serverID()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 type Passage struct {
 	Kind     string            // of the app: how its programs show a key
 	Host     string            // of the app
+	Port     uint16            // on this machine; 0: one that is free
 	Gateway  string            // host:port of the gateway's listener for workloads
 	Gateways []spiffeid.ID     // who it may be
 	Source   *spiffe.Source    // the workload's SVID, kept new

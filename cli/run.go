@@ -70,7 +70,15 @@ func (a *app) passage(link *link, r api.Reach, gateway string) (Passage, error) 
 	if gateway == "" {
 		gateway = net.JoinHostPort(r.Hosts[0], "443")
 	}
-	out := Passage{Kind: r.Kind, Host: r.Hosts[0], Gateway: gateway, Source: link.source, Door: link.door}
+	out := Passage{Kind: r.Kind, Host: r.Hosts[0], Gateway: gateway, Source: link.source}
+	if link.person != nil {
+		door, err := a.clientsDoor(link.client, *link.person, r, gateway)
+		if err != nil {
+			return Passage{}, err
+		}
+		out.Door = door
+		return out, nil
+	}
 	for _, text := range r.Gateways {
 		id, err := spiffeid.FromString(text)
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
-// openLoopback joins mayfly exec to the caller.
+// openLoopback joins mayfly exec and mayfly proxy to the caller.
 func openLoopback(p cli.Passage) (cli.Loopback, error) {
 	form := caller.FormOf(p.Kind)
 	key := caller.NewSecret(form.KeyPrefix)
@@ -28,7 +28,7 @@ func openLoopback(p cli.Passage) (cli.Loopback, error) {
 		return nil, err
 	}
 	l, err := caller.Open(caller.Config{
-		Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0),
+		Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), p.Port),
 		Host:    p.Host, Form: form, Secret: key, Door: door, Refuse: refuse, Told: p.Told,
 	})
 	if err != nil {

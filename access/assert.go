@@ -66,7 +66,7 @@ func (s Source) asserted(ctx context.Context, tx Tx, i feed.Instance, id grant.G
 	if err != nil {
 		return c, "", err
 	}
-	if !a.Assert || len(a.Hosts) == 0 {
+	if !a.Assert {
 		return c, "", status.Errorf(codes.PermissionDenied, "%s is told of nobody", a.Name)
 	}
 	now := tx.Now()
@@ -78,7 +78,7 @@ func (s Source) asserted(ctx context.Context, tx Tx, i feed.Instance, id grant.G
 		return c, "", status.Error(codes.PermissionDenied, "the peer is not a workload")
 	}
 	c = tokens.Claims{
-		Issuer: s.console, Subject: g.Principal, Audience: resourceOf(a), ClientID: sidecar.String(), ID: s.minter.NewTokenID(now),
+		Issuer: s.console, Subject: g.Principal, Audience: a.Resource(), ClientID: sidecar.String(), ID: s.minter.NewTokenID(now),
 		IssuedAt: now.Truncate(time.Second), Txn: g.Request, Grant: g.ID,
 		Details: []tokens.Detail{detailOf(a, g)},
 	}
@@ -86,7 +86,7 @@ func (s Source) asserted(ctx context.Context, tx Tx, i feed.Instance, id grant.G
 	if err != nil {
 		return c, "", fmt.Errorf("head: %w", err)
 	}
-	c.Gen, c.Expires = at.Epoch, earliest(c.IssuedAt.Add(tokens.MaxAssertion), g.EndsAt())
+	c.Gen, c.Expires = at.Epoch, earlier(c.IssuedAt.Add(tokens.MaxAssertion), g.EndsAt())
 	if session != "" {
 		if refusal, err = assertedSession(ctx, tx, &c, g, session); err != nil || refusal != "" {
 			return c, refusal, err
@@ -115,15 +115,8 @@ func assertedSession(ctx context.Context, tx Tx, c *tokens.Claims, g grant.Grant
 		return grant.SessionEnded, nil
 	}
 	c.ACR, c.AuthTime = s.ACR, s.AuthTime.Truncate(time.Second)
-	c.Expires = earliest(c.Expires, s.EndsAt)
+	c.Expires = earlier(c.Expires, s.EndsAt)
 	return "", nil
-}
-
-func earliest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }
 
 func actorsOf(texts []string) ([]identity.Principal, error) {
@@ -141,10 +134,7 @@ func actorsOf(texts []string) ([]identity.Principal, error) {
 	return out, nil
 }
 
-// resourceOf is the app as tokens name it in aud (RFC 8707): its first host.
-func resourceOf(a policy.App) string { return "https://" + a.Hosts[0] }
-
 // detailOf is all that a grant allows, as authorization_details tell it (RFC 9396).
 func detailOf(a policy.App, g grant.Grant) tokens.Detail {
-	return tokens.Detail{Type: tokens.TypePrefix + a.Kind, Locations: []string{resourceOf(a)}, Entitlement: g.Entitlement, Scope: g.Scope}
+	return tokens.Detail{Type: tokens.TypePrefix + a.Kind, Locations: []string{a.Resource()}, Entitlement: g.Entitlement, Scope: g.Scope.Canonical()}
 }

@@ -252,7 +252,7 @@ func (w *work) grantFor(ctx context.Context, a TokenAsk, app policy.App) (best g
 
 // detailsOf returns what a token for g says if ask fits it.
 func detailsOf(ask *DetailAsk, app policy.App, g grant.Grant) ([]tokens.Detail, bool) {
-	whole := tokens.Detail{Type: tokens.TypePrefix + app.Kind, Locations: []string{app.Resource()}, Entitlement: g.Entitlement, Scope: g.Scope.Canonical()}
+	whole := detailOf(app, g)
 	if ask == nil {
 		return []tokens.Detail{whole}, true
 	}

@@ -30,7 +30,7 @@ func (u WorkloadUse) join(o WorkloadUse) WorkloadUse {
 	if !o.Called.Before(u.Called) {
 		out.Called, out.Environment, out.App, out.Operation, out.Code = o.Called, o.Environment, o.App, o.Operation, o.Code
 	}
-	out.First = earliest(u.First, o.First)
+	out.First = earlier(u.First, o.First)
 	if o.Last.After(u.Last) {
 		out.Last = o.Last
 	}

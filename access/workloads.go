@@ -136,7 +136,7 @@ func (w *work) seen(ctx context.Context, i feed.Instance, entries []audit.Entry)
 			continue // a person, or one who was erased
 		}
 		use.Principal, use.Environment = p, node.Environment
-		at := earliest(e.Record.Time, w.now) // a gateway's clock tells nothing of the future
+		at := earlier(e.Record.Time, w.now) // a gateway's clock tells nothing of the future
 		use.First, use.Last, use.Called = at, at, at
 		uses[p] = uses[p].join(use)
 	}

@@ -302,6 +302,7 @@ type Entitlement struct {
 	Operations []string          `json:"operations"`
 	Params     map[string]string `json:"params,omitempty"` // name to what it takes
 	MayAsk     bool              `json:"may_ask"`
+	Callers    []string          `json:"callers,omitempty"` // the doors that the app answers at: services, people, clients
 }
 
 // Whoami is who the caller is to mayflyd.

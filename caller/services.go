@@ -1,7 +1,6 @@
 package caller
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,11 +15,6 @@ import (
 
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/spiffe"
-)
-
-const (
-	dialTime = 5 * time.Second  // to reach the gateway, and again for TLS
-	pingTime = 15 * time.Second // a connection that is silent that long is asked whether it lives
 )
 
 // ServicesConfig says how a workload reaches a gateway. All fields without a
@@ -91,7 +85,7 @@ func (s *Services) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := l.transport.RoundTrip(r)
 	if err != nil {
 		s.leave(l)
-		return nil, s.explain(err)
+		return nil, explain(s.config.Gateway, err)
 	}
 	resp.Body = &leaving{ReadCloser: resp.Body, leave: func() { s.leave(l) }}
 	return resp, nil
@@ -113,7 +107,7 @@ func (s *Services) enter() (*line, error) {
 			s.line.retired = true
 			s.line.transport.CloseIdleConnections()
 		}
-		s.svid, s.line = svid, &line{transport: s.transport()}
+		s.svid, s.line = svid, &line{transport: transportTo(s.config.Gateway, s.tls.Clone())}
 	}
 	s.line.using++
 	return s.line, nil
@@ -129,18 +123,6 @@ func (s *Services) leave(l *line) {
 	}
 }
 
-func (s *Services) transport() *http.Transport {
-	return &http.Transport{
-		TLSClientConfig: s.tls.Clone(), TLSHandshakeTimeout: dialTime, ForceAttemptHTTP2: true,
-		DisableCompression:  true, // bodies pass as they are
-		MaxIdleConnsPerHost: 32, IdleConnTimeout: idleTime,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: pingTime, PingTimeout: pingTime},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: dialTime}).DialContext(ctx, network, s.config.Gateway)
-		},
-	}
-}
-
 // Close lets idle connections go.
 func (s *Services) Close() {
 	s.mu.Lock()
@@ -148,25 +130,6 @@ func (s *Services) Close() {
 	if s.line != nil {
 		s.line.transport.CloseIdleConnections()
 	}
-}
-
-// explain says of a failure what can be done about it.
-func (s *Services) explain(err error) error {
-	var op *net.OpError
-	text, next := "", ""
-	switch {
-	case spiffe.ReasonOf(err) != "":
-		text, next = "who answers at "+s.config.Gateway+" is not the gateway that was named", "check the gateway's address and SPIFFE ID"
-	case errors.As(err, &op) && op.Op == "dial":
-		text, next = "the gateway at "+s.config.Gateway+" cannot be reached", "check the gateway's address, and that it runs"
-	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert: RFC 8446 §6
-		text, next = "the gateway refused this workload's certificate", "check that the gateway takes the workload's trust domain"
-	default: // with HTTP/2 an alert is often only seen as a connection that ended
-		text, next = "the gateway at "+s.config.Gateway+" ended the connection", "try again; if it lasts, check that the gateway takes the workload's trust domain"
-	}
-	d := grant.Deny(grant.UpstreamUnavailable, "%s", text)
-	d.Next = next
-	return d.Because(err)
 }
 
 func noSVID(format string, args ...any) *grant.Denial {

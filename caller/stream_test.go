@@ -228,7 +228,7 @@ func TestWhatKeepsFromTheGateway(t *testing.T) {
 			c.Source, c.Now = spiffe.Fixed(short, w.ca.Bundles()), func() time.Time { return time.Now().Add(time.Hour) }
 		}), 401, "ended at"},
 		{"no SVID", door(func(c *caller.ServicesConfig) { c.Source = spiffe.Fixed(nil, w.ca.Bundles()) }), 401, "no SVID"},
-		{"an SVID of others", door(func(c *caller.ServicesConfig) { c.Source = spiffe.Fixed(stranger, w.ca.Bundles()) }), 502, "the workload's trust domain"},
+		{"an SVID of others", door(func(c *caller.ServicesConfig) { c.Source = spiffe.Fixed(stranger, w.ca.Bundles()) }), 502, "takes the workload's trust domain"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			key := caller.NewSecret("mk_")

@@ -56,10 +56,18 @@ func (a *app) call(ctx context.Context, in calling, name, path string) error {
 	if err != nil {
 		return err
 	}
-	door, err := a.toApp(ctx, name, in.gateway)
+	if a.c.Door == nil {
+		return errors.New("this mayfly cannot reach gateways")
+	}
+	way, _, err := a.toApp(ctx, name, in.gateway)
 	if err != nil {
 		return err
 	}
+	door, err := a.c.Door(way)
+	if err != nil {
+		return err
+	}
+	r.URL.Host, r.Host = way.Host, way.Host
 	res, err := door.RoundTrip(r)
 	if err != nil {
 		return a.refusedCall(err)

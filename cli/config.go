@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"time"
 
@@ -30,6 +31,8 @@ type Config struct {
 	Environ func() []string
 	// Loopback opens the way in for the program of one mayfly exec. Nil: there is none.
 	Loopback func(Passage) (Loopback, error)
+	// Door is the way of a Passage by itself, for mayfly call. Nil: there is none.
+	Door func(Passage) (http.RoundTripper, error)
 	// Policy returns what policy check and test load with: the catalogues of the
 	// kinds of app. It is called only by them.
 	Policy func() (policy.Options, error)

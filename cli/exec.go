@@ -111,6 +111,9 @@ func (a *app) exec(ctx context.Context, in execution, command []string) error {
 		return err
 	}
 	defer link.close()
+	if err := link.mayAskFor(ctx, in.entitlement); err != nil {
+		return err
+	}
 	made, err := a.askFor(ctx, link.client, in)
 	if err != nil {
 		return err

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net/url"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/api"
@@ -29,12 +31,7 @@ func (a *app) link(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	if !a.asWorkload() {
-		s, err := a.loadSession(server)
-		if err != nil {
-			return nil, err
-		}
-		client, err := a.person(server, s.Secret, s.Key)
-		return &link{client: client, person: &s, close: func() {}}, err
+		return a.personLink(server)
 	}
 	want, err := a.serverID()
 	if err != nil {
@@ -61,6 +58,37 @@ func (a *app) link(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// personLink is that of whoever logged in.
+func (a *app) personLink(server string) (*link, error) {
+	s, err := a.loadSession(server)
+	if err != nil {
+		return nil, err
+	}
+	client, err := a.person(server, s.Secret, s.Key)
+	if err != nil {
+		return nil, err
+	}
+	return &link{client: client, person: &s, close: func() {}}, nil
+}
+
+// token asks the token service for a token for one grant, bound to the session's key
+// (RFC 8693, RFC 9449).
+func (l *link) token(now func() time.Time, r api.Reach) func(context.Context) (string, time.Time, error) {
+	return func(ctx context.Context) (string, time.Time, error) {
+		details, err := json.Marshal([]map[string]string{{"type": "urn:mayfly:" + r.Kind, "grant": r.Grant}})
+		if err != nil {
+			return "", time.Time{}, err
+		}
+		asked := now()
+		t, err := l.client.Token(ctx, url.Values{
+			"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "client_id": {api.ClientID},
+			"subject_token": {l.person.Secret.text}, "subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+			"resource": {"https://" + r.Hosts[0]}, "authorization_details": {string(details)},
+		})
+		return t.AccessToken, asked.Add(time.Duration(t.ExpiresIn) * time.Second), err
+	}
 }
 
 // begin waits for the first SVID.

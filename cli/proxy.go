@@ -34,18 +34,16 @@ func (a *app) proxy(ctx context.Context, name, gateway string, port uint16) erro
 	if a.c.Loopback == nil {
 		return errors.New("this mayfly cannot open a loopback port")
 	}
-	door, err := a.toApp(ctx, name, gateway)
+	passage, reach, err := a.toApp(ctx, name, gateway)
 	if err != nil {
 		return err
 	}
-	way, err := a.c.Loopback(Passage{
-		Kind: door.reach.Kind, Host: door.reach.Hosts[0], Port: port, Door: door,
-		Told: func(r grant.Reason) { a.note("the gateway refused a call: %s", r) },
-	})
+	passage.Port, passage.Told = port, func(r grant.Reason) { a.note("the gateway refused a call: %s", r) }
+	way, err := a.c.Loopback(passage)
 	if err != nil {
 		return err
 	}
-	a.note("%s on %s; Ctrl-C closes it", door.reach.Grant, name)
+	a.note("%s on %s; Ctrl-C closes it", reach.Grant, name)
 	for _, line := range way.Environment() {
 		key, value, _ := strings.Cut(line, "=")
 		fmt.Fprintf(a.c.Stdout, "export %s='%s'\n", key, value)

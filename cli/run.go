@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,6 +35,9 @@ func (a *app) runUnder(ctx context.Context, link *link, id, gateway, path string
 	}
 	g, err := link.client.ShowGrant(ctx, id)
 	if err != nil {
+		return err
+	}
+	if err := link.mayEnter(reach.App, reach.Callers); err != nil {
 		return err
 	}
 	told := make(chan grant.Reason, 1)
@@ -65,20 +69,47 @@ func (a *app) runUnder(ctx context.Context, link *link, id, gateway, path string
 	return a.start(ctx, path, command, way.Environment())
 }
 
+// mayEnter says whether the app answers at a door that whoever speaks can come by.
+func (l *link) mayEnter(app string, callers []string) error {
+	door, who := "services", "workloads"
+	if l.person != nil {
+		door, who = "clients", "programs of people"
+	}
+	if slices.Contains(callers, door) {
+		return nil
+	}
+	return hinted{fmt.Errorf("%s does not take %s: policy lists its callers as %s", app, who, strings.Join(callers, ", ")),
+		"its owner adds " + door + " to callers: of the app"}
+}
+
+// mayAskFor looks before anybody is bothered whether a grant could be used. What is
+// not known here is left to the request.
+func (l *link) mayAskFor(ctx context.Context, entitlement string) error {
+	list, err := l.client.Entitlements(ctx)
+	if err != nil || entitlement == "" {
+		return err
+	}
+	for _, e := range list.Items {
+		if e.Name == entitlement {
+			return l.mayEnter(e.App, e.Callers)
+		}
+	}
+	return nil
+}
+
 // passage says how the program gets to a gateway.
 func (a *app) passage(link *link, r api.Reach, gateway string) (Passage, error) {
 	if gateway == "" {
 		gateway = net.JoinHostPort(r.Hosts[0], "443")
 	}
-	out := Passage{Kind: r.Kind, Host: r.Hosts[0], Gateway: gateway, Source: link.source}
+	out := Passage{Kind: r.Kind, Host: r.Hosts[0], Gateway: gateway}
 	if link.person != nil {
-		door, err := a.clientsDoor(link.client, *link.person, r, gateway)
-		if err != nil {
-			return Passage{}, err
-		}
-		out.Door = door
-		return out, nil
+		var err error
+		out.Token, out.Prove = link.token(a.c.Now, r), link.person.Key.Prove
+		out.Roots, err = a.roots()
+		return out, err
 	}
+	out.Source = link.source
 	for _, text := range r.Gateways {
 		id, err := spiffeid.FromString(text)
 		if err != nil {

@@ -192,7 +192,7 @@ func readEntitlement(file []byte) (entitlement, error) {
 	if e.name, err = v.word("entitlement"); err != nil {
 		return e, err
 	}
-	if err := v.only("entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "tests", "onward"); err != nil {
+	if err := v.only("entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "tests", "onward", "step_up", "environments"); err != nil {
 		return e, err
 	}
 	if e.app, err = v.word("app"); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // Reader is the newest min_reader that this package understands: 2 knows sessions,
-// 3 proofs, and the keys of tokens.
+// 3 grants with their proof, and the keys of tokens.
 const Reader = 3
 
 // newGrant reads a grant as the feed tells it. An error says why it may not be

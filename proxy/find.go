@@ -84,7 +84,7 @@ func (n *nearest) take(h *held, op scope.Operation, err error) {
 func rank(h *held, op scope.Operation, d *grant.Denial) int {
 	var miss *scope.Miss
 	switch {
-	case h.unsupported:
+	case h.refused != "":
 		return missUnsupported
 	case errors.As(d, &miss) && miss.Kind == scope.MissConstraint:
 		return missConstraint

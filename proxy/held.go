@@ -20,11 +20,12 @@ type holder struct {
 // held is one grant in the table, in force by what the feed said, or past: kept
 // for a while so that a refusal can say what became of it. It is never changed.
 type held struct {
-	grant       grant.Grant
-	life        *life
-	past        bool
-	unsupported bool      // past because it could not be understood
-	until       time.Time // a past one is forgotten then
+	grant   grant.Grant
+	life    *life
+	past    bool
+	refused grant.Reason // past because it was never taken in: not understood, or not proven
+	waits   *pendingLeaf // in force once this was shown on the record; nil: nothing is waited for
+	until   time.Time    // a past one is forgotten then
 }
 
 func (h *held) holder() holder { return holder{h.grant.Scope.App, h.grant.Principal} }

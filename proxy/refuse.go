@@ -33,6 +33,7 @@ func (c *Checker) refuse(ctx context.Context, v *ruling, d *grant.Denial) *authv
 	if v.status != 0 {
 		resp.Status = v.status
 	}
+	c.traceRefusal(v, &out, resp.Status)
 	return refused(resp, &out, shown)
 }
 
@@ -66,8 +67,7 @@ func (c *Checker) shape(v *ruling, d *grant.Denial) app.Response {
 // record writes the denial and, if the intent stands already, that nothing was
 // sent: both under the intent's action id. It reports whether the denial's id
 // leads anywhere.
-func (c *Checker) record(v *ruling, d *grant.Denial) (shown bool) {
-	defer func() { c.traceRefusal(v, d, shown) }()
+func (c *Checker) record(v *ruling, d *grant.Denial) bool {
 	if v.written {
 		c.c.Actions.Close(v.action.ID)
 		if err := c.c.Journal.Outcome(audit.Outcome{Action: v.action.ID.String(), Result: audit.ResultNotSent, Reason: string(d.Reason)}); err != nil {

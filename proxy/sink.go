@@ -19,7 +19,20 @@ func (t *Table) Position() (feed.Position, bool) {
 }
 
 // Describe implements feed.Sink.
-func (t *Table) Describe(p *feed.Ping) { t.describe(p) }
+func (t *Table) Describe(p *feed.Ping) {
+	t.describe(p)
+	if t.proofs == nil {
+		return
+	}
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	p.CheckpointSize = t.proofs.newest.size
+	for index := range t.waiting {
+		if len(p.Prove) < maxProve {
+			p.Prove = append(p.Prove, index)
+		}
+	}
+}
 
 // Swap implements feed.Sink: the snapshot takes the place of everything held.
 func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*feed.Nack, error) {
@@ -31,7 +44,12 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	}
 	d := &draft{state: newState(), now: t.clock.Now(), fresh: true, grown: true}
 	d.at, d.filled = snap.At, true
+	clear(t.waiting)
+	if t.proofs != nil {
+		clear(t.proofs.policies) // all that count are in the snapshot
+	}
 	nacks := t.putAll(d, snap.Resources)
+	t.settle(snap.Resources)
 	d.inherit(old)
 	d.inheritSeats(old)
 	nacks = append(nacks, t.clashes(d, snap.Resources)...)
@@ -56,6 +74,7 @@ func (t *Table) Apply(ctx context.Context, m *feed.Delta) (feed.Receipt, []*feed
 	for _, r := range m.GetRemovals() {
 		d.remove(r)
 	}
+	t.spend(m.GetRemovals())
 	nacks := t.putAll(d, m.GetResources())
 	nacks = append(nacks, t.clashes(d, m.GetResources())...)
 	r, err := t.install(ctx, d)
@@ -92,6 +111,7 @@ func (t *Table) Ponged(sent time.Duration, p *feed.Pong) error {
 		return nil // the lease is not renewed
 	}
 	t.lease.Renew(sent)
+	t.shown(p)
 	return nil
 }
 
@@ -112,7 +132,7 @@ func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 			d.dropApp(r.GetId())
 			d.dropApp(r.GetApp().GetName())
 		case feed.KindGrant:
-			d.refuse(r)
+			d.refuse(r, grant.Reason(n.GetReason()))
 		case feed.KindSession:
 			d.leave(r.GetId(), grant.SessionEnded)
 		case feed.KindKey:
@@ -128,8 +148,10 @@ func (t *Table) putOne(d *draft, r *feed.Resource) *feed.Nack {
 	case feed.KindGrant:
 		var g grant.Grant
 		if g, err = newGrant(r); err == nil {
-			d.put(&held{grant: g, life: newLife()})
+			return t.putGrant(d, r, g)
 		}
+	case feed.KindProof:
+		return t.learn(d, r)
 	case feed.KindSession:
 		var s *Session
 		if s, err = newSession(r, d.now); err == nil {
@@ -191,7 +213,10 @@ func (d *draft) inherit(old *state) {
 		case !was.past && !ok:
 			d.lose(was)
 		case !was.past && !now.past && same(was.grant, now.grant):
-			now.life = was.life // nobody else has this draft yet
+			now.life = was.life   // nobody else has this draft yet
+			if was.waits == nil { // its leaf was shown before
+				now.waits = nil
+			}
 		case !was.past:
 			d.removed = append(d.removed, was.life)
 		}

@@ -65,6 +65,9 @@ func (d *draft) put(h *held) {
 			d.removed = append(d.removed, old.life)
 		} else if !old.past {
 			h.life = old.life
+			if old.waits == nil { // its leaf was shown before
+				h.waits = nil
+			}
 		}
 	}
 	list, _ := d.lists.get(h.holder())
@@ -129,17 +132,17 @@ func (d *draft) end(id grant.GrantID, why grant.Reason, at time.Time) {
 
 // refuse remembers that a grant came that could not be held, and ends an older
 // one under its id.
-func (d *draft) refuse(r *feed.Resource) {
+func (d *draft) refuse(r *feed.Resource, why grant.Reason) {
 	g, err := holderOf(r)
 	if err != nil {
 		var id grant.GrantID
 		if id.UnmarshalText([]byte(r.GetId())) == nil {
-			d.end(id, grant.UnsupportedGrant, d.now)
+			d.end(id, why, d.now)
 		}
 		return
 	}
-	g.Revoked, g.EndedEarly = d.now, grant.UnsupportedGrant
-	d.put(&held{grant: g, life: newLife(), past: true, unsupported: true, until: d.keep()})
+	g.Revoked, g.EndedEarly = d.now, why
+	d.put(&held{grant: g, life: newLife(), past: true, refused: why, until: d.keep()})
 }
 
 // own makes the maps of apps the draft's own.

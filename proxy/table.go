@@ -32,6 +32,8 @@ type TableConfig struct {
 	// Admit says whether the local configuration can serve an app: an error, best a
 	// Denial, refuses it (NACK), and the app is not held. Nil admits all.
 	Admit func(*App) error
+	// Proofs checks grants on the apps where only proven ones count. Nil: on none.
+	Proofs *Proofs
 	// Sidecar is the SPIFFE ID of this gateway's sidecar, under which policy says what
 	// counts here. Empty: nothing does of an app of which policy says it.
 	Sidecar string
@@ -55,14 +57,16 @@ type Table struct {
 	admit       func(*App) error
 	sidecar     string
 	describe    func(*feed.Ping)
+	proofs      *Proofs
 	alarm       func(Alarm)
 	log         *slog.Logger
 
 	state atomic.Pointer[state]
 
-	writing sync.Mutex // held by the Sink's methods
-	past    []*held    // in the order in which they are forgotten
-	left    []*seat    // likewise
+	writing sync.Mutex              // held by the Sink's methods
+	past    []*held                 // in the order in which they are forgotten
+	left    []*seat                 // likewise
+	waiting map[int64]grant.GrantID // leaves that grants wait for; likewise
 }
 
 // NewTable checks c.
@@ -82,7 +86,7 @@ func NewTable(c TableConfig) (*Table, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Table{clock: c.Clock, generations: NewGenerations(), admit: c.Admit, sidecar: c.Sidecar, describe: c.Describe, alarm: c.Alarm, log: c.Log}
+	t := &Table{clock: c.Clock, generations: NewGenerations(), waiting: map[int64]grant.GrantID{}, admit: c.Admit, sidecar: c.Sidecar, describe: c.Describe, proofs: c.Proofs, alarm: c.Alarm, log: c.Log}
 	t.state.Store(newState())
 	return t, nil
 }
@@ -187,10 +191,17 @@ func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, 
 
 // inForce is grant.InForce, and never yes for a past grant.
 func (h *held) inForce(now time.Time) error {
-	if h.unsupported {
+	switch h.refused {
+	case "":
+	case grant.GrantUnproven:
+		return grant.Deny(grant.GrantUnproven, "grant %s has no proof that counts at this gateway", h.grant.ID)
+	default:
 		return grant.Deny(grant.UnsupportedGrant, "grant %s needs a newer gateway", h.grant.ID)
 	}
 	err := h.grant.InForce(now)
+	if err == nil && h.waits != nil {
+		return grant.Deny(grant.GrantUnproven, "grant %s is not yet shown on the record", h.grant.ID)
+	}
 	if err == nil && h.past {
 		return grant.Deny(grant.Ended, "grant %s is no longer held", h.grant.ID)
 	}

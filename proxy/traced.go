@@ -46,21 +46,15 @@ func (v *ruling) className() string {
 	return v.class.String()
 }
 
-// traceRefusal tells of a no: the whole trace of an action that goes no further.
-// Nobody who proved nothing continues a trace of somebody else's.
-func (c *Checker) traceRefusal(v *ruling, d *grant.Denial, shown bool) {
+// traceRefusal tells of a no, as it is said: the whole trace of an action that goes no
+// further. d has its id only if that leads to a record.
+func (c *Checker) traceRefusal(v *ruling, d *grant.Denial, status int) {
 	c.beginTrace(v, true)
 	a := v.action.Trace
 	if a == nil {
 		return
 	}
-	e := trace.Ending{Reason: string(d.Reason), Status: d.Info().HTTP, Failed: true, Result: "denied"}
-	if v.status != 0 {
-		e.Status = v.status
-	}
-	if shown {
-		e.Denial = d.ID.String()
-	}
+	e := trace.Ending{Result: "denied", Reason: string(d.Reason), Denial: d.ID.String(), Status: status, Failed: true}
 	a.Checked(e.Reason)
 	a.Done(e)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,9 @@ func TestARefusalIsATraceWithItsReason(t *testing.T) {
 				}
 				a.headers = append(a.headers, [2]string{"traceparent", callers}, [2]string{"x-canary", "canary"})
 			}))
+			if strconv.Itoa(v.status) != c.status {
+				t.Errorf("told %d", v.status)
+			}
 			if v.allowed || v.reason != c.reason {
 				t.Fatalf("%+v", v)
 			}
@@ -252,12 +256,18 @@ func TestAPersonIsAPseudonymInATrace(t *testing.T) {
 	if !v.allowed {
 		t.Fatalf("%+v", v)
 	}
+	if sent := d.check(visit("")); sent.status != 302 {
+		t.Fatalf("%+v", sent)
+	}
 	d.check(signedIn().with(having("cookie", "__Host-mayfly="+secretB)))
 	d.finish(v.meta["action"])
 	stop()
 	spans := r.Spans()
 	if got := tracetest.Of(spans, "enduser.pseudo.id", "p_alice"); len(got) == 0 {
 		t.Error(tracetest.Lines(spans))
+	}
+	if got := tracetest.Of(spans, "http.response.status_code", "302"); len(got) == 0 {
+		t.Errorf("nobody sees that a person is sent to log in: %s", tracetest.Lines(spans))
 	}
 	r.Allowed(t, secretA, secretB, session, "alice@acme.example", "Ähre", proxytest.Alice, "on-call", "tickets")
 }

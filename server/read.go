@@ -80,6 +80,9 @@ func (s *Server) entitlements(w http.ResponseWriter, r *http.Request, c caller) 
 			Name: e.Name, App: e.App, Owner: e.Owner, Class: e.Class.String(), Max: e.Max.String(), Default: e.Default.String(),
 			Operations: e.Operations(), Params: map[string]string{}, MayAsk: s.mayAsk(set, c, e),
 		}
+		if app, ok := set.App(e.App); ok {
+			one.Callers = app.Callers
+		}
 		for _, p := range e.Params {
 			one.Params[p.Name] = p.Words()
 		}

@@ -38,6 +38,7 @@ type config struct {
 	Secrets       map[string]secretConfig `yaml:"secrets"`
 	UpstreamRoots string                  `yaml:"upstream_roots"`
 	SpoolBytes    int64                   `yaml:"spool_bytes"`
+	Proof         proofConfig             `yaml:"proof"`
 	SendActionID  bool                    `yaml:"send_action_id"`
 	Traces        tracesConfig            `yaml:"traces"`
 }
@@ -71,6 +72,16 @@ type certificateConfig struct {
 	Hosts []string `yaml:"hosts"`
 	Cert  string   `yaml:"cert"`
 	Key   string   `yaml:"key"`
+}
+
+// proofConfig is what this gateway believes without being told by mayflyd.
+type proofConfig struct {
+	Apps          []string `yaml:"apps"`
+	PolicySigners []string `yaml:"policy_signers"`
+	PolicyFolder  string   `yaml:"policy_folder"`
+	Since         string   `yaml:"since"`
+	RecordKey     string   `yaml:"record_key"`
+	Console       string   `yaml:"console"`
 }
 
 type secretConfig struct {
@@ -191,7 +202,7 @@ func (c *config) check(dev bool) error {
 	need(!c.Clients.IsValid() || c.Clients.Port() != 0, "clients: want IP:port of the listener for clients without a certificate")
 	need(!collide(c.Clients, c.Services) && !collide(c.Clients, c.People), "clients: others come in at %s already; want another port, or another address", c.Clients)
 	need(!c.Clients.IsValid() || !dev || c.Clients.Addr().IsLoopback(), "clients: --dev listens on loopback only")
-	errs = append(errs, c.checkCertificates(), c.Traces.settings().Check())
+	errs = append(errs, c.checkCertificates(), c.Proof.check(), c.Traces.settings().Check())
 	for name, s := range c.Secrets {
 		need(s.File != "" && len(s.Apps) > 0 && len(s.Hosts) > 0, "secrets.%s: want file, apps and hosts: a secret goes only where this file says", name)
 	}

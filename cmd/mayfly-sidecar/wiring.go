@@ -200,7 +200,11 @@ func (s *sidecar) memory() error {
 	}); err != nil {
 		return err
 	}
-	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Sidecar: s.c.Identity.Sidecar.ID, Describe: s.describe, Log: s.log})
+	proofs, err := s.c.Proof.open(s.kinds, s.c.StateDir, s.log)
+	if err != nil {
+		return err
+	}
+	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Sidecar: s.c.Identity.Sidecar.ID, Proofs: proofs, Describe: s.describe, Log: s.log})
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 
 	"github.com/mayflyproxy/mayfly/app"
@@ -14,14 +15,9 @@ import (
 func openLoopback(p cli.Passage) (cli.Loopback, error) {
 	form := caller.FormOf(p.Kind)
 	key := caller.NewSecret(form.KeyPrefix)
-	door := p.Door
-	closing := func() {}
-	if door == nil {
-		services, err := caller.NewServices(caller.ServicesConfig{Gateway: p.Gateway, Host: p.Host, IDs: p.Gateways, Source: p.Source})
-		if err != nil {
-			return nil, err
-		}
-		door, closing = services, services.Close
+	door, err := doorOf(p)
+	if err != nil {
+		return nil, err
 	}
 	refuse, err := refusalsOf(p.Kind)
 	if err != nil {
@@ -34,7 +30,25 @@ func openLoopback(p cli.Passage) (cli.Loopback, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loopback{listener: l, environment: form.Environment(l.URL(), key), close: closing}, nil
+	return &loopback{listener: l, environment: form.Environment(l.URL(), key), close: door.Close}, nil
+}
+
+// door is a way to a gateway.
+type door interface {
+	http.RoundTripper
+	Close()
+}
+
+// openDoor joins mayfly call to the caller.
+func openDoor(p cli.Passage) (http.RoundTripper, error) { return doorOf(p) }
+
+// doorOf returns the way of whoever speaks: a workload's, by its SVID, or a person's,
+// by a token and the session's key.
+func doorOf(p cli.Passage) (door, error) {
+	if p.Source != nil {
+		return caller.NewServices(caller.ServicesConfig{Gateway: p.Gateway, Host: p.Host, IDs: p.Gateways, Source: p.Source})
+	}
+	return caller.NewClients(caller.ClientsConfig{Gateway: p.Gateway, Host: p.Host, Roots: p.Roots, Token: p.Token, Prove: p.Prove})
 }
 
 // refusalsOf returns how apps of a kind say no; nil is the common form.

@@ -35,6 +35,7 @@ test: tools envoy ## every test, with the race detector; prints its minutes
 
 test-long: tools envoy ## the longer proofs: kill tests at full size, fuzzing, histories
 	MAYFLY_LONG=1 go test -race -timeout 60m ./test/...
+	MAYFLY_LONG=1 go test -count=1 -v -run VerifyCosts ./tokens
 	$(MAKE) fuzz FUZZTIME=20s
 
 race: test ## the same as test: nothing of ours is tested without the race detector

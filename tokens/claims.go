@@ -68,13 +68,6 @@ func (c *Claims) Covers(op scope.Operation) error {
 	return grant.Deny(grant.OutOfScope, "the token does not cover %s", op.Name)
 }
 
-// clone returns claims that share nothing that can be changed.
-func (c *Claims) clone() *Claims {
-	out := *c
-	out.Actor, out.Details, out.AMR = slices.Clone(c.Actor), slices.Clone(c.Details), slices.Clone(c.AMR)
-	return &out
-}
-
 // check holds the rules that need neither time nor reader. Issuer and verifier use
 // this one, so that nothing is signed that would be refused.
 func (c *Claims) check() error {

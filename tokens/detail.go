@@ -13,7 +13,7 @@ import (
 // one costs little.
 const (
 	maxDetails = 8
-	maxRules   = 64
+	maxRules   = 256
 	maxWhere   = 16
 	maxValues  = 32
 	maxText    = 512 // bytes of a name, a value or an address

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,14 +36,11 @@ func (i *Issuer) Sign(c Claims) (string, error) {
 	if c.Issuer != i.c.Issuer {
 		return "", errors.New("sign: the claims are of another issuer")
 	}
-	if err := c.check(); err != nil {
-		return "", fmt.Errorf("sign: %w", err)
-	}
-	key, err := i.c.Key()
+	payload, err := c.proven()
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}
-	payload, err := c.payload()
+	key, err := i.c.Key()
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}
@@ -64,4 +62,25 @@ type tokenHeader struct {
 	Alg Alg    `json:"alg"`
 	Kid string `json:"kid"`
 	Typ string `json:"typ"`
+}
+
+// proven writes the claims and reads them back with the verifier's own reader:
+// nothing is signed that would be refused, or read as something else.
+func (c *Claims) proven() ([]byte, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	payload, err := c.payload()
+	if err != nil {
+		return nil, err
+	}
+	read, err := readClaims(string(payload))
+	if err != nil {
+		return nil, err
+	}
+	again, err := read.payload()
+	if err != nil || !bytes.Equal(payload, again) || read.Issuer != c.Issuer || read.ClientID != c.ClientID {
+		return nil, errors.New("the claims cannot be written in one way only")
+	}
+	return payload, nil
 }

@@ -75,7 +75,7 @@ func (p *Proofs) Verify(proof string, of Presented, now time.Time) (jkt [sha256.
 	if jkt, err = thumbprint(got.key.Key); err != nil {
 		return jkt, grant.Deny(grant.BadToken, "the DPoP proof was refused").Because(err)
 	}
-	switch p.seen.take(jkt, got.jti, now) {
+	switch p.seen.take(jkt, got.jti, got.issued, now) {
 	case replayed:
 		return [sha256.Size]byte{}, grant.Deny(grant.BadToken, "the DPoP proof was used before")
 	case full:
@@ -179,8 +179,10 @@ func AccessTokenHash(token string) string {
 }
 
 // sameURL compares htu with the address as configured, without query and fragment,
-// by RFC 3986 §6.2.2.1 and §6.2.3: scheme and host in any case, the default port
-// left out, an empty path is "/". The path counts as it is written.
+// by RFC 3986 §6.2.2.1, §6.2.2.2 and §6.2.3: scheme, host and escapes in any case,
+// unreserved characters escaped or not, the default port left out, an empty path is
+// "/". Dot segments and doubled or escaped slashes are not the same as none: an app
+// may tell them apart.
 func sameURL(htu, want string) bool {
 	a, okA := targetOf(htu)
 	b, okB := targetOf(want)
@@ -197,7 +199,7 @@ func targetOf(text string) (t target, ok bool) {
 	if err != nil || u.Opaque != "" || u.User != nil || u.Host == "" {
 		return t, false
 	}
-	t = target{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host), path: u.EscapedPath()}
+	t = target{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host), path: normalPath(u.EscapedPath())}
 	switch t.scheme {
 	case "https":
 		t.host = strings.TrimSuffix(t.host, ":443")
@@ -210,4 +212,26 @@ func targetOf(text string) (t target, ok bool) {
 		t.path = "/"
 	}
 	return t, true
+}
+
+// normalPath writes escapes in upper case, and unreserved characters (RFC 3986 §2.3)
+// as themselves. What is no escape stays as it is.
+func normalPath(path string) string {
+	var out strings.Builder
+	for i := 0; i < len(path); i++ {
+		if path[i] != '%' || i+2 >= len(path) {
+			out.WriteByte(path[i])
+			continue
+		}
+		escape := path[i : i+3]
+		plain, err := url.PathUnescape(escape)
+		if err == nil && (isBase64URL(plain) || plain == "." || plain == "~") {
+			escape = plain
+		}
+		if i += 2; len(escape) == 3 {
+			escape = strings.ToUpper(escape)
+		}
+		out.WriteString(escape)
+	}
+	return out.String()
 }

@@ -22,18 +22,26 @@ type replay struct {
 	// Two halves: what is in old may be dropped when young is a whole window old.
 	young, old map[[sha256.Size]byte]struct{}
 	turned     time.Time
+	latest     time.Time // never steps back: what was dropped must not become new again
 }
 
 func newReplay(room int) *replay {
 	return &replay{room: room, young: map[[sha256.Size]byte]struct{}{}, old: map[[sha256.Size]byte]struct{}{}}
 }
 
-// take notes a proof by its key and jti: only the first call for it is fresh.
-func (r *replay) take(jkt [sha256.Size]byte, jti string, now time.Time) verdict {
+// take notes a proof, made at issued, by its key and jti: only the first call for it is
+// fresh, and none where time has been later than the proof counts.
+func (r *replay) take(jkt [sha256.Size]byte, jti string, issued, now time.Time) verdict {
 	id := sha256.Sum256(append(jkt[:], jti...))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.turn(now)
+	if now.After(r.latest) {
+		r.latest = now
+	}
+	if r.latest.Sub(issued) > ProofLife {
+		return replayed
+	}
+	r.turn(r.latest)
 	if _, ok := r.young[id]; ok {
 		return replayed
 	}

@@ -29,7 +29,9 @@ func (d *daemon) open(ctx context.Context, g *errgroup.Group, public tls.Certifi
 	if err != nil {
 		return err
 	}
-	publicTLS := &tls.Config{Certificates: []tls.Certificate{public}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	publicTLS := &tls.Config{
+		Certificates: []tls.Certificate{public}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, SessionTicketsDisabled: true,
+	}
 	if err := d.openHTTP(ctx, g, d.c.Public.Address, publicTLS, publicDoor(d.oauth.Public(), d.server.Public(), d.console.Handler())); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/policy/git"
+	"github.com/mayflyproxy/mayfly/proof"
 )
 
 // policyLoop looks for a new commit and puts it in force. A commit that is
@@ -25,6 +26,7 @@ type policyLoop struct {
 	log        *slog.Logger
 
 	refused string // what was said last, so that it is said once
+	proven  bool   // the commit in force has its proof, or it was said that it has none
 }
 
 // run looks at once and then at each interval, until ctx ends.
@@ -46,11 +48,32 @@ func (l *policyLoop) look(ctx context.Context) {
 	switch {
 	case err == nil:
 		l.refused = ""
-	case git.ReasonOf(err) == git.Unchanged, ctx.Err() != nil:
+	case git.ReasonOf(err) == git.Unchanged:
+		l.prove(ctx)
+	case ctx.Err() != nil:
 	case err.Error() != l.refused:
 		l.refused = err.Error()
 		l.log.ErrorContext(ctx, "policy commit refused, the one in force stays", "error", err)
 		l.record(ctx, err)
+	}
+}
+
+// prove keeps, once, what proves the commit in force: it may have entered into force
+// under a mayflyd that kept no proofs.
+func (l *policyLoop) prove(ctx context.Context) {
+	if l.proven {
+		return
+	}
+	l.proven = true
+	set, err := l.service.Policy(ctx)
+	if err == nil {
+		var objects proof.Objects
+		if objects, err = l.repository.Proof(ctx, set.Commit()); err == nil {
+			err = l.service.ProvePolicy(ctx, set.Commit(), objects)
+		}
+	}
+	if err != nil {
+		l.log.WarnContext(ctx, "the policy in force has no proof: gateways that want one will refuse grants", "error", err)
 	}
 }
 

@@ -137,6 +137,16 @@ func (r *Repository) Verify(_ context.Context, commit string, signers []policy.S
 	return in.verify(commit, signers)
 }
 
+// Proof returns the objects that prove a commit, as Candidate does for the tip, but
+// for the line of commits before it.
+func (r *Repository) Proof(ctx context.Context, commit string) (proof.Objects, error) {
+	in, err := r.open()
+	if err != nil {
+		return proof.Objects{}, err
+	}
+	return in.evidence(ctx, "", commit, r.folder)
+}
+
 // Candidate returns the tip, if it may enter into force: it descends from the
 // commit in force ("" for the first), and one of the signers that the policy in
 // force lists signed it. With Options.Dev a commit without any signature passes.

@@ -75,7 +75,7 @@ func startWorld() (w *world, err error) {
 	w = &world{}
 	run, end := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	config := env.Config{Envoy: envoyPath, IdentityMaxAge: identityAge, Providers: func(_ context.Context, e *env.Env) (lines []string, err error) {
+	config := env.Config{Envoy: envoyPath, Federate: true, IdentityMaxAge: identityAge, Providers: func(_ context.Context, e *env.Env) (lines []string, err error) {
 		w.other, err = dev.NewIdP(dev.IdPConfig{
 			Users:   dev.People(map[string][]string{"alice": {"support"}, "bob": {"security"}, "carol": {"support"}}),
 			Clients: []dev.Client{{ID: "mayfly", Redirects: []string{e.Public + "/oidc/other/callback"}}},

@@ -169,11 +169,21 @@ type running struct {
 	lines    *bufio.Reader
 }
 
-// sleeper starts a program that says its pid, address and key, and then waits: a
-// line on its input ends it.
+// sleeping is a program that says its pid, address and key, and then waits for SIGTERM.
+func sleeping() []string {
+	return []string{"sh", "-c", `trap 'echo got TERM; exit 3' TERM; echo $$ $MAYFLY_URL $MAYFLY_KEY; while :; do sleep 0.1; done`}
+}
+
+// sleeper runs it under stripe/quick.
 func (p *product) sleeper(t *testing.T, charge string) *running {
 	t.Helper()
-	r := &running{cmd: p.exec(t, charge, "sh", "-c", `trap 'echo got TERM; exit 3' TERM; echo $$ $MAYFLY_URL $MAYFLY_KEY; while :; do sleep 0.1; done`), stderr: &lockedBuffer{}}
+	return startSleeper(t, p.exec(t, charge, sleeping()...))
+}
+
+// startSleeper starts cmd and waits until its program has said where it is.
+func startSleeper(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{cmd: cmd, stderr: &lockedBuffer{}}
 	r.cmd.Stderr, r.cmd.WaitDelay = r.stderr, time.Second // the program may hold it open
 	out, w, err := os.Pipe()                              // not StdoutPipe: the program may outlive mayfly
 	if err != nil {
@@ -398,5 +408,33 @@ func TestAPersonsProgramRunsUnderExec(t *testing.T) {
 	ran, err := p.CLI(t.Context(), "alice", "grants", "-o", "json")
 	if err != nil || strings.Contains(ran.Stdout, "stripe/quick") {
 		t.Errorf("a grant is left: %v %s", err, ran.Text())
+	}
+}
+
+// SVIDs are replaced while a program runs, its own and the gateway's, and no call is
+// lost by it.
+func TestExecLosesNoCallWhenSVIDsAreReplaced(t *testing.T) {
+	p := theProduct(t)
+	r := startSleeper(t, p.Command(t.Context(), "reporter", append([]string{"exec", "--entitlement", "reports/read", "--gateway", p.gw.Address, "--"}, sleeping()...)...))
+	before := len(p.Reports.Arrivals())
+	const rounds, calls = 5, 40
+	for round := range rounds {
+		p.RotateSVIDs()
+		for n := range calls {
+			a, err := caller{http.DefaultClient}.do(t.Context(), http.MethodGet, r.url+"/daily/1", nil, "X-Mayfly-Key", r.key)
+			if err != nil || a.status != http.StatusOK {
+				t.Fatalf("round %d, call %d: %d %s, %v; %s", round, n, a.status, a.text, err, r.stderr)
+			}
+		}
+	}
+	if n := len(p.Reports.Arrivals()) - before; n != rounds*calls {
+		t.Errorf("%d of %d calls arrived", n, rounds*calls)
+	}
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = r.cmd.Wait()
+	if r.cmd.ProcessState.ExitCode() != 3 || strings.Contains(r.stderr.String(), "could not be given back") {
+		t.Errorf("at the end: %s", r.stderr)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"time"
 
@@ -30,6 +31,8 @@ type Config struct {
 	Environ func() []string
 	// Loopback opens the way in for the program of one mayfly exec. Nil: there is none.
 	Loopback func(Passage) (Loopback, error)
+	// Door is the way of a Passage by itself, for mayfly call. Nil: there is none.
+	Door func(Passage) (http.RoundTripper, error)
 	// Policy returns what policy check and test load with: the catalogues of the
 	// kinds of app. It is called only by them.
 	Policy func() (policy.Options, error)
@@ -122,7 +125,7 @@ func (a *app) root() *cobra.Command {
 	f.VarP(&a.output, "output", "o", "table for people, json for programs")
 	root.AddCommand(
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
-		a.execCommand(), a.requestCommand(), a.requestsCommand(), a.showCommand(), a.withdrawCommand(),
+		a.execCommand(), a.callCommand(), a.proxyCommand(), a.requestCommand(), a.requestsCommand(), a.showCommand(), a.withdrawCommand(),
 		a.approveCommand(), a.denyCommand(),
 		a.grantsCommand(), a.revokeCommand(), a.doneCommand(),
 		a.explainCommand(), a.traceCommand(), a.entitlementsCommand(),

@@ -17,6 +17,7 @@ import (
 type Passage struct {
 	Kind    string // of the app: how its programs show a key
 	Host    string // of the app
+	Port    uint16 // on this machine; 0: one that is free
 	Gateway string // host:port of the gateway's listener for workloads, or for clients
 
 	Source   *spiffe.Source // the workload's SVID, kept new

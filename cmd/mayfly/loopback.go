@@ -11,7 +11,7 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
-// openLoopback joins mayfly exec to the caller.
+// openLoopback joins mayfly exec and mayfly proxy to the caller.
 func openLoopback(p cli.Passage) (cli.Loopback, error) {
 	form := caller.FormOf(p.Kind)
 	key := caller.NewSecret(form.KeyPrefix)
@@ -24,7 +24,7 @@ func openLoopback(p cli.Passage) (cli.Loopback, error) {
 		return nil, err
 	}
 	l, err := caller.Open(caller.Config{
-		Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0),
+		Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), p.Port),
 		Host:    p.Host, Form: form, Secret: key, Door: door, Refuse: refuse, Told: p.Told,
 	})
 	if err != nil {
@@ -38,6 +38,9 @@ type door interface {
 	http.RoundTripper
 	Close()
 }
+
+// openDoor joins mayfly call to the caller.
+func openDoor(p cli.Passage) (http.RoundTripper, error) { return doorOf(p) }
 
 // doorOf returns the way of whoever speaks: a workload's, by its SVID, or a person's,
 // by a token and the session's key.

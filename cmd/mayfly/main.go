@@ -21,6 +21,7 @@ func main() {
 		Getenv:        os.Getenv,
 		UserConfigDir: os.UserConfigDir,
 		Loopback:      openLoopback,
+		Door:          openDoor,
 		Policy:        policyOptions,
 		Version:       version(),
 	}, os.Args[1:])

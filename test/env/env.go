@@ -405,6 +405,9 @@ func (e *Env) writeCertificates(_, _ context.Context) error {
 	return os.WriteFile(e.caFile, roots, 0o600)
 }
 
+// RotateSVIDs gives every workload a new SVID now, gateways and mayflyd included.
+func (e *Env) RotateSVIDs() { e.api.Rotate() }
+
 // RootsFile is a PEM file of the roots of every certificate that people see.
 func (e *Env) RootsFile() string { return e.caFile }
 

@@ -22,7 +22,7 @@ import (
 	"github.com/mayflyproxy/mayfly/test/need"
 )
 
-// quick is stripe/refunds, granted at once, that ends after ten seconds without use.
+// quick is stripe/refunds, granted at once.
 const quick = `entitlement: stripe/quick
 owner: team-payments
 app: stripe
@@ -33,7 +33,7 @@ params:
   charge: {type: string, pattern: "ch_[A-Za-z0-9_]+", required: true}
   amount_max: {type: minor_units, required: true, min: 1, max: 50000}
 sensitivity: money
-grant: {max: 2h, default: 30m, idle_after: 10s}
+grant: {max: 2h, default: 30m, idle_after: 15m}
 request:
   who: ["spiffe://acme.example/ns/pay/sa/refunder"]
   for: [self]
@@ -42,10 +42,10 @@ approve:
   auto: {when: "request.duration <= duration('30m')"}
 `
 
-// mayQuick puts stripe/quick in force for one test.
-func (p *product) mayQuick(t *testing.T) {
+// mayQuick puts stripe/quick in force for one test, which changes it in pairs.
+func (p *product) mayQuick(t *testing.T, change ...string) {
 	t.Helper()
-	p.commit(t, "Add quick refunds", map[string]string{"entitlements/stripe/quick.yaml": quick})
+	p.commit(t, "Add quick refunds", map[string]string{"entitlements/stripe/quick.yaml": strings.NewReplacer(change...).Replace(quick)})
 	eventually(t, "quick refunds", func() error {
 		list, err := p.refunder.Entitlements(t.Context())
 		for _, e := range list.Items {
@@ -169,11 +169,21 @@ type running struct {
 	lines    *bufio.Reader
 }
 
-// sleeper starts a program that says its pid, address and key, and then waits: a
-// line on its input ends it.
+// sleeping is a program that says its pid, address and key, and then waits for SIGTERM.
+func sleeping() []string {
+	return []string{"sh", "-c", `trap 'echo got TERM; exit 3' TERM; echo $$ $MAYFLY_URL $MAYFLY_KEY; while :; do sleep 0.1; done`}
+}
+
+// sleeper runs it under stripe/quick.
 func (p *product) sleeper(t *testing.T, charge string) *running {
 	t.Helper()
-	r := &running{cmd: p.exec(t, charge, "sh", "-c", `trap 'echo got TERM; exit 3' TERM; echo $$ $MAYFLY_URL $MAYFLY_KEY; while :; do sleep 0.1; done`), stderr: &lockedBuffer{}}
+	return startSleeper(t, p.exec(t, charge, sleeping()...))
+}
+
+// startSleeper starts cmd and waits until its program has said where it is.
+func startSleeper(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{cmd: cmd, stderr: &lockedBuffer{}}
 	r.cmd.Stderr, r.cmd.WaitDelay = r.stderr, time.Second // the program may hold it open
 	out, w, err := os.Pipe()                              // not StdoutPipe: the program may outlive mayfly
 	if err != nil {
@@ -269,7 +279,7 @@ func TestExecSaysThatTheGrantEnded(t *testing.T) {
 // ends when it has lain unused for its idle_after.
 func TestAKilledExecLeavesNothing(t *testing.T) {
 	p := theProduct(t)
-	p.mayQuick(t)
+	p.mayQuick(t, "idle_after: 15m", "idle_after: 10s")
 	r := p.sleeper(t, "ch_killed")
 	if a, err := r.refund(t, "ch_killed"); err != nil || a.status != http.StatusOK {
 		t.Fatalf("%d %s, %v", a.status, a.text, err)
@@ -398,5 +408,33 @@ func TestAPersonsProgramRunsUnderExec(t *testing.T) {
 	ran, err := p.CLI(t.Context(), "alice", "grants", "-o", "json")
 	if err != nil || strings.Contains(ran.Stdout, "stripe/quick") {
 		t.Errorf("a grant is left: %v %s", err, ran.Text())
+	}
+}
+
+// SVIDs are replaced while a program runs, its own and the gateway's, and no call is
+// lost by it.
+func TestExecLosesNoCallWhenSVIDsAreReplaced(t *testing.T) {
+	p := theProduct(t)
+	r := startSleeper(t, p.Command(t.Context(), "reporter", append([]string{"exec", "--entitlement", "reports/read", "--gateway", p.gw.Address, "--"}, sleeping()...)...))
+	before := len(p.Reports.Arrivals())
+	const rounds, calls = 5, 40
+	for round := range rounds {
+		p.RotateSVIDs()
+		for n := range calls {
+			a, err := caller{http.DefaultClient}.do(t.Context(), http.MethodGet, r.url+"/daily/1", nil, "X-Mayfly-Key", r.key)
+			if err != nil || a.status != http.StatusOK {
+				t.Fatalf("round %d, call %d: %d %s, %v; %s", round, n, a.status, a.text, err, r.stderr)
+			}
+		}
+	}
+	if n := len(p.Reports.Arrivals()) - before; n != rounds*calls {
+		t.Errorf("%d of %d calls arrived", n, rounds*calls)
+	}
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = r.cmd.Wait()
+	if r.cmd.ProcessState.ExitCode() != 3 || strings.Contains(r.stderr.String(), "could not be given back") {
+		t.Errorf("at the end: %s", r.stderr)
 	}
 }

@@ -61,10 +61,20 @@ func last(r *env.Recorder) env.Arrival {
 	return all[len(all)-1]
 }
 
-// TestTracesLeadFromRequestToAction: one request of each kind, through a real Envoy:
-// the collector sees the linked traces under the ids that mayfly trace prints.
-func TestTracesLeadFromRequestToAction(t *testing.T) {
+// TestTraces has one product for all that follows.
+func TestTraces(t *testing.T) {
 	p := startTraced(t)
+	for name, f := range map[string]func(*testing.T, *traced){
+		"lead from request to action": testTracesLeadFromRequestToAction,
+		"are left to us by Envoy":     testEnvoyLeavesTracesToUs,
+	} {
+		t.Run(name, func(t *testing.T) { f(t, &traced{p.product, t, p.collector}) })
+	}
+}
+
+// testTracesLeadFromRequestToAction: one request of each kind, through a real Envoy:
+// the collector sees the linked traces under the ids that mayfly trace prints.
+func testTracesLeadFromRequestToAction(t *testing.T, p *traced) {
 	refunder, reporter := p.as(t, "refunder", p.gw), p.as(t, "reporter", p.gw)
 	for _, c := range []struct {
 		kind  string
@@ -209,11 +219,10 @@ func (p *traced) shown(t *testing.T, who *api.Client, name, id string, actions .
 	return printed.TraceIDs
 }
 
-// TestEnvoyLeavesTracesToUs: what callers send in place of a trace, through a real
+// testEnvoyLeavesTracesToUs: what callers send in place of a trace, through a real
 // Envoy, at an app of its own and at one behind the hop. Envoy neither strips nor
 // makes one.
-func TestEnvoyLeavesTracesToUs(t *testing.T) {
-	p := startTraced(t)
+func testEnvoyLeavesTracesToUs(t *testing.T, p *traced) {
 	reporter := p.as(t, "reporter", p.gw)
 	p.mayRead(t, "/daily", time.Minute)
 	get := func(h ...string) env.Arrival {

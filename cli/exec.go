@@ -47,12 +47,12 @@ mayfly itself is killed, nothing gets through any more, and the grant ends when 
 lain unused for its idle_after.
 
 Exit codes: the program's own; 125 if it was not started, 2 usage, 3 pending with
---no-wait, 4 denied, 6 interrupted while waiting.`,
+--no-wait, 4 denied, 5 ended before it was started, 6 interrupted while waiting.`,
 		Example: `  mayfly exec --svid --entitlement stripe/refunds --param charge=ch_1 --param amount_max=5000 --why "order 17" -- \
     sh -c 'stripe refunds create --charge ch_1 --api-base $STRIPE_API_BASE'
   mayfly exec --svid --entitlement reports/read --for 10m -- sh -c 'curl -H "X-Mayfly-Key: $MAYFLY_KEY" $MAYFLY_URL/daily/today'
   mayfly exec --svid --request req_01JZZZZZZZZZZZZZZZZZZZZZZZ -- ./refund.py`,
-		Args: cobra.ArbitraryArgs,
+		Args: cobra.ArbitraryArgs, DisableFlagsInUseLine: true,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.command = cmd.CommandPath()

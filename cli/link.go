@@ -3,8 +3,9 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/api"
@@ -96,7 +97,8 @@ func (a *app) begin(ctx context.Context, l *link) error {
 	ctx, cancel := context.WithTimeout(ctx, svidTime)
 	defer cancel()
 	if err := l.source.Wait(ctx); err != nil {
-		return hinted{errors.Join(errors.New("no SVID from the Workload API"), err), "check that the Workload API at $SPIFFE_ENDPOINT_SOCKET runs and knows this workload"}
+		why := strings.ReplaceAll(err.Error(), "\n", ", ")
+		return hinted{fmt.Errorf("no SVID from %s within %s: %s", a.c.Getenv("SPIFFE_ENDPOINT_SOCKET"), svidTime, why), "check that the Workload API at $SPIFFE_ENDPOINT_SOCKET runs and knows this workload"}
 	}
 	return nil
 }

@@ -47,6 +47,25 @@ func splitCompact(text string) (compact, error) {
 	return c, nil
 }
 
+// CheckForm reports whether text is a compact JWS that can be read in one way only:
+// its size, its segments, its JSON, no header member but those named, and no claim that
+// differs from one of claims in case alone. It is for tokens of others, before the
+// reader of their own kind, and verifies nothing.
+func CheckForm(text string, header []string, claims ...string) error {
+	c, err := splitCompact(text)
+	if err != nil {
+		return err
+	}
+	if err := c.header.only(header...); err != nil {
+		return fmt.Errorf("header: %w", err)
+	}
+	n, err := parseObject(c.payload)
+	if err != nil {
+		return fmt.Errorf("payload: %w", err)
+	}
+	return n.exact(claims...)
+}
+
 // typed refuses another typ: exactly this one, without "application/" (RFC 8725
 // §3.11). What makes two kinds of token differ is the one thing not left to taste.
 func (c *compact) typed(want string) error {

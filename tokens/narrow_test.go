@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/tokens"
 	"github.com/mayflyproxy/mayfly/tokens/tokenstest"
 )
@@ -91,4 +92,30 @@ func TestWhatIsKeptAsItWasNarrows(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestTokenConstraintsNeverGrow: where one constraint is said to lie within another, no
+// value tells otherwise.
+func TestTokenConstraintsNeverGrow(t *testing.T) {
+	within := 0
+	of := func(c scope.Constraint) scope.Scope {
+		return scope.Scope{App: "pay", Rules: []scope.Rule{{Operation: "x", Where: []scope.Constraint{c}}}}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		outer := tokenstest.Constraint(t)
+		inner := tokenstest.Near(t, outer)
+		if !of(inner).Within(of(outer)) {
+			return
+		}
+		within++
+		for range 30 {
+			v := tokenstest.Value(t, outer.Values[0].Type())
+			if inner.Satisfied(v) && !outer.Satisfied(v) {
+				t.Fatalf("%s meets %s, and not %s", v, inner, outer)
+			}
+		}
+	})
+	if within == 0 {
+		t.Error("the property tries nothing")
+	}
 }

@@ -186,6 +186,12 @@ func TestDpopProofCountsOnceWhateverTheClockDoes(t *testing.T) {
 				t.Fatalf("first at %s, it counts again at %s", start, at)
 			}
 		}
+		for _, later := range []time.Duration{10 * ProofLife, 15 * ProofLife} { // others come meanwhile
+			body := strings.Replace(c.body(later.String()), fmt.Sprint(testNow().Unix()), fmt.Sprint(testNow().Add(later).Unix()), 1)
+			if _, err := proofs.Verify(c.forge(t, c.header, body), presented(), testNow().Add(later)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if _, err := proofs.Verify(proof, presented(), testNow()); err == nil {
 			t.Errorf("first at %s, it counts again when the clock has stepped back", start)
 		}

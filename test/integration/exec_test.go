@@ -22,7 +22,7 @@ import (
 	"github.com/mayflyproxy/mayfly/test/need"
 )
 
-// quick is stripe/refunds, granted at once, that ends after ten seconds without use.
+// quick is stripe/refunds, granted at once.
 const quick = `entitlement: stripe/quick
 owner: team-payments
 app: stripe
@@ -33,7 +33,7 @@ params:
   charge: {type: string, pattern: "ch_[A-Za-z0-9_]+", required: true}
   amount_max: {type: minor_units, required: true, min: 1, max: 50000}
 sensitivity: money
-grant: {max: 2h, default: 30m, idle_after: 10s}
+grant: {max: 2h, default: 30m, idle_after: 15m}
 request:
   who: ["spiffe://acme.example/ns/pay/sa/refunder"]
   for: [self]
@@ -42,10 +42,10 @@ approve:
   auto: {when: "request.duration <= duration('30m')"}
 `
 
-// mayQuick puts stripe/quick in force for one test.
-func (p *product) mayQuick(t *testing.T) {
+// mayQuick puts stripe/quick in force for one test, which changes it in pairs.
+func (p *product) mayQuick(t *testing.T, change ...string) {
 	t.Helper()
-	p.commit(t, "Add quick refunds", map[string]string{"entitlements/stripe/quick.yaml": quick})
+	p.commit(t, "Add quick refunds", map[string]string{"entitlements/stripe/quick.yaml": strings.NewReplacer(change...).Replace(quick)})
 	eventually(t, "quick refunds", func() error {
 		list, err := p.refunder.Entitlements(t.Context())
 		for _, e := range list.Items {
@@ -279,7 +279,7 @@ func TestExecSaysThatTheGrantEnded(t *testing.T) {
 // ends when it has lain unused for its idle_after.
 func TestAKilledExecLeavesNothing(t *testing.T) {
 	p := theProduct(t)
-	p.mayQuick(t)
+	p.mayQuick(t, "idle_after: 15m", "idle_after: 10s")
 	r := p.sleeper(t, "ch_killed")
 	if a, err := r.refund(t, "ch_killed"); err != nil || a.status != http.StatusOK {
 		t.Fatalf("%d %s, %v", a.status, a.text, err)

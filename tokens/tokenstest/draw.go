@@ -117,7 +117,7 @@ func stepScope(t *rapid.T, s scope.Scope) scope.Scope {
 			case 1:
 				next.Where = append(next.Where, Constraint(t))
 			default:
-				next.Where = append(next.Where, near(t, c))
+				next.Where = append(next.Where, Near(t, c))
 			}
 		}
 		if rapid.Bool().Draw(t, "one more") {
@@ -128,8 +128,8 @@ func stepScope(t *rapid.T, s scope.Scope) scope.Scope {
 	return out
 }
 
-// near draws a constraint on the same attribute, with values of the same type.
-func near(t *rapid.T, c scope.Constraint) scope.Constraint {
+// Near draws a constraint on the same attribute, with values of the same type.
+func Near(t *rapid.T, c scope.Constraint) scope.Constraint {
 	out := scope.Constraint{Attribute: c.Attribute, Comparison: c.Comparison}
 	if rapid.IntRange(0, 3).Draw(t, "to one value") == 0 {
 		out.Comparison = scope.Is

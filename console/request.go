@@ -27,6 +27,7 @@ type requestPageView struct {
 	Approvals   []approvalView
 	Mine        bool
 	MayDecide   bool
+	Signed      bool // approved with a signature only, which the command gives
 	MayWithdraw bool
 	Grant       *grantCard
 	Return      destination
@@ -108,6 +109,7 @@ func requestPage(q access.RequestView, v *visit, to destination) requestPageView
 		})
 	}
 	out.MayDecide = q.MayDecide && out.Offer != nil
+	out.Signed = q.Step >= 0 && q.Step < len(q.Steps) && q.Steps[q.Step].Signed
 	out.MayWithdraw = pending && out.Mine
 	if q.GrantNow != nil {
 		card := cardOf(access.GrantView{Grant: *q.GrantNow, State: q.GrantNow.StateAt(q.Now), Now: q.Now}, v)
@@ -172,7 +174,7 @@ func (c *Console) undecided(r *http.Request, v *visit, id grant.RequestID, err e
 		return &notice{"info", "This request is not waiting any more", "Nothing was done. This is where it stands now."}, f.Info().HTTP
 	case access.CodeStaleOffer:
 		return &notice{"bad", "The offer has changed since you were shown it", "Nothing was decided. This is what is offered now: look at it again."}, f.Info().HTTP
-	case access.CodeInvalid, access.CodeSelfApproval:
+	case access.CodeInvalid, access.CodeSelfApproval, access.CodeNotSigned:
 		return &notice{"bad", "Nothing was decided", sentence(f.Sentence)}, f.Info().HTTP
 	default:
 		return nil, 0

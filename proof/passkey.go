@@ -35,7 +35,7 @@ func ParsePasskey(text string) (PasskeyKey, error) {
 	id, err := base64.RawURLEncoding.Strict().DecodeString(idText)
 	cose, err2 := base64.RawURLEncoding.Strict().DecodeString(keyText)
 	if !ok || err != nil || err2 != nil || len(id) == 0 || len(id) > maxCredentialID || strings.ContainsAny(text, "\r\n") {
-		return PasskeyKey{}, errors.New("passkey: want the credential's id and its public key in base64url, parted by a dot, as the console shows them")
+		return PasskeyKey{}, errors.New("passkey: want the credential's id and its public key in base64url, parted by a dot")
 	}
 	frame := coseES256()
 	n := len(frame[0])

@@ -44,7 +44,7 @@ func (d *daemon) buildOAuth() (err error) {
 	}
 	d.oauth, err = oauth.New(oauth.Config{
 		Service: d.service, Issuer: d.c.url(), MTLS: d.c.workloadsURL(), Kinds: d.kinds.catalogues(), Peers: d.verifier,
-		IDToken: d.providers.idToken, Proofs: d.proofs, Nonce: d.nonce, Log: d.log,
+		JWTSVID: d.jwtSVID, IDToken: d.providers.idToken, Proofs: d.proofs, Nonce: d.nonce, Log: d.log,
 		Login: func(w http.ResponseWriter, r *http.Request, idp string, kept []byte) { d.server.Login(w, r, idp, kept) },
 		Show: func(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 			d.console.Problem(w, r, &api.Problem{

@@ -207,7 +207,7 @@ func (w *work) askable(ctx context.Context, set *policy.Set, c Caller, d policy.
 	case d.Outcome == policy.Denied && d.Code == policy.DenyLoginAgain:
 		return fault(CodeLoginAgain, "mayfly login", "%s", d.Sentence)
 	case d.Outcome == policy.Denied && misunderstood(d.Code):
-		return fault(CodeInvalid, "mayfly request --help", "%s", d.Sentence)
+		return fault(CodeInvalid, "mayfly entitlements", "%s", d.Sentence)
 	case d.Outcome != policy.NeedsApproval:
 		return nil
 	}

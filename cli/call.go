@@ -34,8 +34,8 @@ func (a *app) callCommand() *cobra.Command {
 grant on it, and prints what the app answers. The request carries a token that lives
 minutes and is bound to the key of your login: its text is worth nothing to others.
 
-Exit codes: 0 answered below 400, 1 answered with an error by the app, 4 refused by the
-gateway or no access, 5 refused because the access has ended.`,
+Exit codes: 0 answered below 400, 1 answered with an error by the app or not at all,
+4 refused by the gateway or no access, 5 refused because the access has ended.`,
 		Example: `  mayfly call reports /daily/today
   mayfly call -X POST -H 'Content-Type: application/json' -d '{"a":1}' wiki /api/pages
   mayfly call -d @page.json --gateway gateway.acme.example:9443 wiki /api/pages`,
@@ -98,11 +98,16 @@ func (a *app) refusedCall(err error) error {
 	if !errors.As(err, &d) {
 		return hinted{fmt.Errorf("the gateway did not answer: %w", err), "check --gateway; mayfly nodes shows which run"}
 	}
-	a.note("mayfly: %s", d.Sentence)
-	if d.Reason == grant.Ended {
+	switch d.Reason {
+	case grant.UpstreamUnavailable: // nobody refused anything
+		return hinted{errors.New(d.Sentence), "check --gateway; mayfly nodes shows which run"}
+	case grant.Ended:
+		a.note("mayfly: %s", d.Sentence)
 		return exit{exitEnded}
+	default:
+		a.note("mayfly: %s", d.Sentence)
+		return exit{exitDenied}
 	}
-	return exit{exitDenied}
 }
 
 func (a *app) callRequest(ctx context.Context, in calling, path string) (*http.Request, error) {

@@ -52,7 +52,7 @@ func Run(ctx context.Context, c Config, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	return a.report(ctx, cmd.CommandPath(), err)
+	return a.report(ctx, cmd, err)
 }
 
 // app is one run of the command.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -200,13 +201,19 @@ func fetchSVID(ctx context.Context, c spiffe.WorkloadConfig) (*spiffe.Source, er
 	stop()
 	<-done
 	if err != nil {
-		return nil, fmt.Errorf("no SVID from %s: %w", c.Address, err)
+		return nil, noSVID(c.Address, err)
 	}
 	svid, err := source.SVID()
 	if err != nil {
 		return nil, err
 	}
 	return spiffe.Fixed(svid, source.Bundles()), nil
+}
+
+// noSVID says that the Workload API gave none in time, and why.
+func noSVID(address string, err error) error {
+	why := strings.ReplaceAll(err.Error(), "\n", ", ")
+	return hinted{fmt.Errorf("no SVID from %s within %s: %s", address, svidTime, why), "check that the Workload API at $SPIFFE_ENDPOINT_SOCKET runs and knows this workload"}
 }
 
 // hostOf returns the host and port of a server.

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"net"
 
 	"github.com/mayflyproxy/mayfly/api"
 )
@@ -35,6 +37,12 @@ func (a *app) toApp(ctx context.Context, name, gateway string) (Passage, api.Rea
 	if a.asWorkload() {
 		return Passage{}, api.Reach{}, usage{"a workload speaks to gateways with its SVID", "mayfly exec --svid"}
 	}
+	if gateway == "" {
+		gateway = a.c.Getenv("MAYFLY_GATEWAY")
+	}
+	if err := checkGateway(gateway); err != nil {
+		return Passage{}, api.Reach{}, err
+	}
 	link, err := a.link(ctx)
 	if err != nil {
 		return Passage{}, api.Reach{}, err
@@ -43,9 +51,20 @@ func (a *app) toApp(ctx context.Context, name, gateway string) (Passage, api.Rea
 	if err != nil {
 		return Passage{}, api.Reach{}, err
 	}
-	if gateway == "" {
-		gateway = a.c.Getenv("MAYFLY_GATEWAY")
+	if err := link.mayEnter(reach.App, reach.Callers); err != nil {
+		return Passage{}, api.Reach{}, err
 	}
 	out, err := a.passage(link, reach, gateway)
 	return out, reach, err
+}
+
+// checkGateway refuses what is no host:port; empty is left to the app's host.
+func checkGateway(gateway string) error {
+	if gateway == "" {
+		return nil
+	}
+	if host, port, err := net.SplitHostPort(gateway); err != nil || host == "" || port == "" {
+		return usage{fmt.Sprintf("--gateway %q is not host:port", gateway), "--gateway gateway.acme.example:8443"}
+	}
+	return nil
 }

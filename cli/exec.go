@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os/exec"
 	"strings"
 	"time"
@@ -72,17 +71,18 @@ Exit codes: the program's own; 125 if it was not started, 2 usage, 3 pending wit
 	f.StringVar(&in.request, "request", "", "go on with a request that was made before, in place of --entitlement")
 	f.StringVar(&in.gateway, "gateway", "", "host:port of a gateway ($MAYFLY_GATEWAY); left out: port 443 of the app's host")
 	f.BoolVar(&in.noWait, "no-wait", false, "do not wait for approvals: exit 3")
-	// As mayfly request calls them.
-	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		switch name {
-		case "duration":
-			name = "for"
-		case "reason":
-			name = "why"
+	f.SetNormalizeFunc(renamed(map[string]string{"duration": "for", "reason": "why"})) // as mayfly request calls them
+	return cmd
+}
+
+// renamed lets flags be typed by the names that another command has for them.
+func renamed(names map[string]string) func(*pflag.FlagSet, string) pflag.NormalizedName {
+	return func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if other, ok := names[name]; ok {
+			name = other
 		}
 		return pflag.NormalizedName(name)
-	})
-	return cmd
+	}
 }
 
 // notStarted marks the error of a run whose program was not started.
@@ -138,16 +138,13 @@ func (a *app) exec(ctx context.Context, in execution, command []string) error {
 }
 
 func (in execution) check() error {
-	_, _, err := net.SplitHostPort(in.gateway)
 	switch {
-	case in.gateway != "" && err != nil:
-		return usage{fmt.Sprintf("--gateway %q is not host:port", in.gateway), "--gateway gateway.acme.example:8443"}
 	case in.entitlement == "" && in.request == "":
 		return usage{"name an entitlement", "mayfly entitlements lists them; then mayfly exec --entitlement stripe/refunds --param charge=ch_1 -- COMMAND"}
 	case in.request != "" && (in.entitlement != "" || len(in.params) > 0 || in.duration != 0 || in.reason != ""):
 		return usage{"--request goes on with what was asked for: --entitlement, --param, --for and --why stand in it", "mayfly exec --request " + in.request + " -- COMMAND"}
 	}
-	return nil
+	return checkGateway(in.gateway)
 }
 
 // findProgram looks for the program before anybody is asked for anything.

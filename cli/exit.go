@@ -5,12 +5,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/spiffe"
 )
 
 // The exit codes of contracts §8.
@@ -53,7 +57,7 @@ func (h hinted) Unwrap() error { return h.err }
 var errInterrupted = errors.New("interrupted")
 
 // report tells of an error of command on stderr and returns the exit code.
-func (a *app) report(ctx context.Context, command string, err error) int {
+func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitDone
 	}
@@ -63,7 +67,7 @@ func (a *app) report(ctx context.Context, command string, err error) int {
 	}
 	var o outcome
 	if !errors.As(err, &o) {
-		err = misused(command, err)
+		err = misused(cmd, err)
 	}
 	code := exitOf(ctx, err)
 	var n notStarted
@@ -80,9 +84,13 @@ func (a *app) report(ctx context.Context, command string, err error) int {
 
 // misused makes one line of what cobra says of a command line, and a hint of the
 // commands that it suggests, if any.
-func misused(command string, err error) usage {
+func misused(cmd *cobra.Command, err error) usage {
 	text, suggested, _ := strings.Cut(err.Error(), "\n")
+	command := cmd.CommandPath()
 	hint := command + " --help"
+	if strings.HasPrefix(text, "accepts ") { // cobra counts arguments, and names none
+		text = "too many or too few arguments: want " + strings.TrimSuffix(cmd.UseLine(), " [flags]")
+	}
 	if _, names, found := strings.Cut(suggested, "?"); found {
 		for _, name := range strings.Fields(names) {
 			hint += ", or " + command + " " + name
@@ -127,6 +135,8 @@ func (a *app) explainError(err error) {
 		u usage
 		h hinted
 		x x509.UnknownAuthorityError
+		n *net.OpError
+		w *spiffe.Error
 	)
 	switch {
 	case errors.As(err, &u):
@@ -135,6 +145,10 @@ func (a *app) explainError(err error) {
 		a.hint(h.hint)
 	case errors.As(err, &x) && !a.asWorkload():
 		a.hint("--ca FILE, or export MAYFLY_CA=…, with the roots of the server's certificate")
+	case errors.As(err, &w) && w.Reason == spiffe.ReasonNotThisWorkload:
+		a.hint("check --server-id and MAYFLY_SERVER_ID")
+	case errors.As(err, &n) && n.Op == "dial":
+		a.hint("check --server and MAYFLY_SERVER, and that mayflyd runs there")
 	case errors.As(err, &p):
 		if len(p.Allowed) > 0 {
 			fmt.Fprintln(a.c.Stderr, "allowed:", plain(strings.Join(p.Allowed, ", ")))

@@ -3,9 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/api"
@@ -97,8 +95,7 @@ func (a *app) begin(ctx context.Context, l *link) error {
 	ctx, cancel := context.WithTimeout(ctx, svidTime)
 	defer cancel()
 	if err := l.source.Wait(ctx); err != nil {
-		why := strings.ReplaceAll(err.Error(), "\n", ", ")
-		return hinted{fmt.Errorf("no SVID from %s within %s: %s", a.c.Getenv("SPIFFE_ENDPOINT_SOCKET"), svidTime, why), "check that the Workload API at $SPIFFE_ENDPOINT_SOCKET runs and knows this workload"}
+		return noSVID(a.c.Getenv("SPIFFE_ENDPOINT_SOCKET"), err)
 	}
 	return nil
 }

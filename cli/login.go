@@ -57,6 +57,9 @@ func (a *app) login(ctx context.Context, idp string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := client.Checkpoint(ctx); err != nil { // anybody's: before a browser is opened in vain
+		return err
+	}
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return err

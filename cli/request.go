@@ -48,6 +48,7 @@ smallest entitlement that would have let the call pass.`,
 	f.StringVar(&in.denial, "from-denial", "", "den_ id of a refused call: asks for what it lacked")
 	f.StringVar(&in.key, "idempotency-key", "", "asking again with this key within 24 h is one request")
 	f.BoolVar(&in.wait, "wait", false, "wait until the request is decided")
+	f.SetNormalizeFunc(renamed(map[string]string{"for": "duration", "why": "reason"})) // as mayfly exec calls them
 	return cmd
 }
 

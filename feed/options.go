@@ -17,6 +17,11 @@ const (
 	alive      = 10 * time.Second // grpc-go asks no more often than this
 	aliveAfter = 5 * time.Second
 	dialAgain  = time.Second
+
+	// A connection is left in good time before the SVID that opened it ends: half of
+	// one hour is the least that is left of it then. Calls under way end on the old one.
+	maxAge      = 15 * time.Minute
+	maxAgeGrace = 30 * time.Second
 )
 
 // ServerOptions returns what a gRPC server that serves the feed, or that Envoy
@@ -24,7 +29,9 @@ const (
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: alive, Timeout: aliveAfter}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: alive, Timeout: aliveAfter, MaxConnectionAge: maxAge, MaxConnectionAgeGrace: maxAgeGrace,
+		}),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxMessage),
 	}

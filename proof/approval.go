@@ -92,7 +92,7 @@ func (p *Policy) checkApprovals(e entitlement, approvals []Approval, offer [32]b
 		who, listed := p.people[a.Person]
 		switch {
 		case !listed:
-			return fmt.Errorf("approved by %.64q, who is nobody under people:", a.Person)
+			return fmt.Errorf("approved by %.64q, who is none of the persons under people", a.Person)
 		case spoken[a.Person]:
 			return fmt.Errorf("%s approves twice", a.Person)
 		case own[a.Person]:

@@ -77,7 +77,7 @@ func TestNobodyMintsAGrant(t *testing.T) {
 		{"approved by somebody not asked", func(c *proof.Claim) {
 			c.Approvals[1] = proof.Approval{Person: prooftest.Stranger, Signature: w.SignSSH(t, prooftest.Stranger, c.Offer)}
 		}, "not among those who approve"},
-		{"approved by nobody", func(c *proof.Claim) { c.Approvals[1].Person = "trudy" }, "nobody under people"},
+		{"approved by nobody", func(c *proof.Claim) { c.Approvals[1].Person = "trudy" }, "none of the persons under people"},
 		{"approved by the requester", func(c *proof.Claim) {
 			c.Approvals[1] = proof.Approval{Person: prooftest.Requester, Signature: w.SignSSH(t, prooftest.Requester, c.Offer)}
 		}, "their own access"},

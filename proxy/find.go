@@ -60,6 +60,7 @@ func only(list []*held, id grant.GrantID) []*held {
 type nearest struct {
 	denial *grant.Denial
 	rank   int
+	ended  time.Time // of missPast: when it ended
 }
 
 // The ranks of a miss: a constraint, then the operation, then what would have
@@ -72,12 +73,14 @@ const (
 	missConstraint
 )
 
-// take keeps err if it is nearer than what came before. Of two that are equally
-// near the first one stays: the one ending last.
+// take keeps err if it is nearer than what came before. Of two that are over the one
+// that ended later is: what the caller had until just now. Of others that are equally
+// near the first one stays: the one that ends last.
 func (n *nearest) take(h *held, op scope.Operation, err error) {
 	d := grant.Of(err)
-	if r := rank(h, op, d); r > n.rank {
-		n.denial, n.rank = d, r
+	r := rank(h, op, d)
+	if r > n.rank || r == missPast && r == n.rank && h.grant.EndsAt().After(n.ended) {
+		n.denial, n.rank, n.ended = d, r, h.grant.EndsAt()
 	}
 }
 

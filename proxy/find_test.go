@@ -44,6 +44,22 @@ func TestTheGrantThatEndsLastIsChosenThenTheSmallestID(t *testing.T) {
 	}
 }
 
+// Of grants that are over, the one is told that the caller had until just now, not
+// the one that would have lasted longest.
+func TestTheEndThatWasJustNowIsTold(t *testing.T) {
+	m, ids := newMemory(t), newIDs()
+	long, short := ids.next(), ids.next()
+	m.swap(stripeApp(), refunds(long, refunder, 2*time.Hour), refunds(short, refunder, time.Hour))
+	m.pong(m.machine.plane())
+	m.revoke(long, grant.Ended)
+	m.machine.pass(time.Minute)
+	m.pong(m.machine.plane())
+	m.revoke(short, grant.PolicyChanged)
+	if _, r := m.find(refunder, 100); r != grant.PolicyChanged {
+		t.Errorf("told %s, want %s", r, grant.PolicyChanged)
+	}
+}
+
 // TestTheNearestMissIsTold gives one principal several grants and asks for a
 // refund of 100 of ch_1, as a table of what each of them would say.
 func TestTheNearestMissIsTold(t *testing.T) {

@@ -26,7 +26,6 @@ type proving struct {
 	config ProofConfig
 	hashes []tlog.Hash // of the record
 	size   int64
-	nonce  int
 }
 
 func newProving(t *testing.T) *proving {

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -300,17 +301,22 @@ func TestASlowCollectorDelaysNoDecision(t *testing.T) {
 }
 
 // TestTracesThatAreOffCostNothing: Check allocates the same with a trace of the
-// caller's as with any other header of its size.
+// caller's as with any other header of its size. The least of many single runs
+// counts: tables that grow and pools that the race detector empties only add.
 func TestTracesThatAreOffCostNothing(t *testing.T) {
 	d := newDesk(t)
 	measure := func(name string) float64 {
 		m := d.read(proxytest.Refunder).with(func(a *ask) { a.headers = [][2]string{{name, callers}} }).message()
-		return testing.AllocsPerRun(50, func() {
-			r, err := d.Check(t.Context(), m)
-			if err != nil || r.GetOkResponse() == nil {
-				t.Fatal(r, err)
-			}
-		})
+		least := math.Inf(1)
+		for range 100 {
+			least = min(least, testing.AllocsPerRun(1, func() {
+				r, err := d.Check(t.Context(), m)
+				if err != nil || r.GetOkResponse() == nil {
+					t.Fatal(r, err)
+				}
+			}))
+		}
+		return least
 	}
 	if with, without := measure("traceparent"), measure("x-something"); with > without {
 		t.Errorf("%v allocations with a traceparent, %v with another header", with, without)

@@ -103,6 +103,14 @@ func (b *Bundles) Development(td spiffeid.TrustDomain) bool {
 	return b != nil && b.jwt[td].development()
 }
 
+// JWT returns the keys of JWT-SVIDs of each trust domain. The keys are shared.
+func (b *Bundles) JWT() map[spiffeid.TrustDomain]JWTKeys {
+	if b == nil {
+		return nil
+	}
+	return maps.Clone(b.jwt)
+}
+
 // WithJWT returns b with these keys of JWT-SVIDs in place of its own.
 func (b *Bundles) WithJWT(keys map[spiffeid.TrustDomain]JWTKeys) *Bundles {
 	out := &Bundles{jwt: maps.Clone(keys)}

@@ -47,6 +47,10 @@ func (k JWTKeys) development() bool {
 	return false
 }
 
+// ParseJWTKeys reads the keys of JWT-SVIDs in a JWK set, with or without uses, such as
+// a SPIFFE bundle.
+func ParseJWTKeys(raw []byte) (JWTKeys, error) { return readJWTKeys(raw, true) }
+
 // readJWTKeys reads the keys of JWT-SVIDs in a JWK set. Keys of another use are left
 // alone, and those that say none count only if bare: the Workload API sends sets
 // without uses, in a SPIFFE bundle each key has one. A kid that is missing or there

@@ -39,7 +39,8 @@ type TLSConfig struct {
 }
 
 // ServerTLS returns the configuration of a door that demands a client
-// certificate: TLS 1.3, no session tickets.
+// certificate: TLS 1.3, no session tickets. Over a listener of Terminate its
+// connections end with the certificate that opened them.
 func ServerTLS(c TLSConfig) (*tls.Config, error) {
 	out, err := c.common()
 	if err != nil {
@@ -48,6 +49,7 @@ func ServerTLS(c TLSConfig) (*tls.Config, error) {
 	out.ClientAuth = tls.RequireAnyClientCert // VerifyConnection verifies
 	out.SessionTicketsDisabled = true
 	out.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.Source.certificate() }
+	c.terminate(out, c.now())
 	return out, nil
 }
 
@@ -69,13 +71,16 @@ func (c TLSConfig) common() (*tls.Config, error) {
 	if c.Source == nil || c.Verifier == nil || c.Authorize == nil {
 		return nil, errors.New("spiffe TLS: Source, Verifier and Authorize are required")
 	}
-	now := c.Now
-	if now == nil {
-		now = time.Now
-	}
-	out := peerTLS(c.Verifier, c.Authorize, now)
+	out := peerTLS(c.Verifier, c.Authorize, c.now())
 	out.NextProtos = slices.Clone(c.NextProtos)
 	return out, nil
+}
+
+func (c TLSConfig) now() func() time.Time {
+	if c.Now == nil {
+		return time.Now
+	}
+	return c.Now
 }
 
 // peerTLS holds the other side to the rules.

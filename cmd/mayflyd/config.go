@@ -146,6 +146,12 @@ func (c *config) defaults(dir string) {
 			*p = filepath.Join(abs, *p)
 		}
 	}
+	for td, at := range c.OAuth.JWTBundles {
+		if at.File != "" && !filepath.IsAbs(at.File) {
+			at.File = filepath.Join(abs, at.File)
+			c.OAuth.JWTBundles[td] = at
+		}
+	}
 	if c.Policy.Branch == "" {
 		c.Policy.Branch = defaultBranch
 	}
@@ -199,6 +205,10 @@ func (c *config) check(dev bool) error {
 		}
 	}
 	need(!c.Health.IsValid() || c.Health.Addr().IsLoopback(), "health: want a loopback address")
+	for td, at := range c.OAuth.JWTBundles {
+		need(slices.Contains(c.TrustDomains, td), "oauth.jwt_bundles: %q is not one of trust_domains", td)
+		need(at.File != "", "oauth.jwt_bundles: %s: want a file with a JWKS document", td)
+	}
 	need(c.OAuth.WorkloadsURL == "" || bareHTTPS(c.OAuth.WorkloadsURL), "oauth.workloads_url: want https://host[:port], as workloads reach the door")
 	need(c.Policy.Repository != "", "policy.repository: want a folder with a Git repository")
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")

@@ -77,7 +77,7 @@ func (d *daemon) openHTTP(ctx context.Context, g *errgroup.Group, address netip.
 		return err
 	}
 	if config != nil {
-		l = tls.NewListener(l, config)
+		l = tls.NewListener(spiffe.Terminate(l), config)
 	}
 	s := &http.Server{
 		Handler: h, TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -107,7 +107,7 @@ func (d *daemon) openNodes(ctx context.Context, g *errgroup.Group, mutual *tls.C
 	feed.RegisterSessionsServer(s, d.feed)
 	feed.RegisterTokensServer(s, d.feed)
 	d.xds.Register(s)
-	g.Go(func() error { return s.Serve(l) })
+	g.Go(func() error { return s.Serve(spiffe.Terminate(l)) })
 	g.Go(func() error {
 		<-ctx.Done()
 		s.Stop()

@@ -17,7 +17,13 @@ import (
 
 // oauthConfig is the authorization server's part of the file.
 type oauthConfig struct {
-	WorkloadsURL string `yaml:"workloads_url"` // of the workloads door, as workloads reach it
+	WorkloadsURL string                     `yaml:"workloads_url"` // of the workloads door, as workloads reach it
+	JWTBundles   map[string]jwtBundleConfig `yaml:"jwt_bundles"`   // by trust domain
+}
+
+// jwtBundleConfig says where the keys of a trust domain's JWT-SVIDs are.
+type jwtBundleConfig struct {
+	File string `yaml:"file"`
 }
 
 // workloadsURL is the address of the workloads door: as the file says, else the host

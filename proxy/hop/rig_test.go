@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -276,16 +277,35 @@ func (r *rig) do(q *http.Request) answer {
 // outcome waits for the one outcome.
 func (r *rig) outcome() audit.Outcome {
 	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); len(r.journal.Outcomes()) == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	all := r.outcomes(1)
+	return all[0]
+}
+
+// outcomeOf waits for the outcomes of n actions and returns that of one. The answer
+// to a program does not wait for its outcome to be written.
+func (r *rig) outcomeOf(a proxy.Action, n int) audit.Outcome {
+	r.t.Helper()
+	all := r.outcomes(n)
+	i := slices.IndexFunc(all, func(o audit.Outcome) bool { return o.Action == a.ID.String() })
+	if i < 0 {
+		r.t.Fatalf("no outcome of %s: %+v", a.ID, all)
+	}
+	return all[i]
+}
+
+// outcomes waits for n of them. More is a failure.
+func (r *rig) outcomes(n int) []audit.Outcome {
+	r.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		switch all := r.journal.Outcomes(); {
+		case len(all) == n:
+			return all
+		case len(all) > n:
+			r.t.Fatalf("%d outcomes of %d actions", len(all), n)
+		case time.Now().After(end):
 			r.t.Fatal("no outcome")
 		}
 	}
-	all := r.journal.Outcomes()
-	if len(all) != 1 {
-		r.t.Fatalf("%d outcomes of one action", len(all))
-	}
-	return all[0]
 }
 
 // notSent fails the test if the upstream got a request, or the record says that it may have.

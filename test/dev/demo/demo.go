@@ -64,7 +64,7 @@ func Run(ctx context.Context, c Config) error {
 func (s *story) tell(ctx context.Context, c Config) error {
 	for _, chapter := range []func(context.Context) error{
 		func(ctx context.Context) error { return s.begin(ctx, c.Env) },
-		s.refused, s.asked, s.approved, s.used, s.held, s.timeEnds, s.revoked, s.person, s.traced, s.verified,
+		s.refused, s.asked, s.approved, s.used, s.held, s.timeEnds, s.revoked, s.person, s.program, s.traced, s.verified,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err

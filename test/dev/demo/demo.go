@@ -64,7 +64,7 @@ func Run(ctx context.Context, c Config) error {
 func (s *story) tell(ctx context.Context, c Config) error {
 	for _, chapter := range []func(context.Context) error{
 		func(ctx context.Context) error { return s.begin(ctx, c.Env) },
-		s.refused, s.asked, s.approved, s.used, s.held, s.timeEnds, s.revoked, s.person, s.program, s.traced, s.verified,
+		s.refused, s.asked, s.approved, s.used, s.held, s.timeEnds, s.revoked, s.person, s.program, s.called, s.traced, s.verified,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -165,8 +165,11 @@ func (s *story) keep(ctx context.Context) error {
 	for _, v := range s.e.Environment("refunder") {
 		s.say("  export %s", v)
 	}
+	s.say("  export MAYFLY_GATEWAY=%s", s.gw.Address)
 	s.say("  %s/mayfly request stripe/refunds --param charge=ch_1 --param amount_max=5000 --reason \"refund of order 17\"", s.e.Bin)
+	s.say("  %s/mayfly exec --entitlement reports/read --param folder=/daily -- sh -c 'curl -H \"X-Mayfly-Key: $MAYFLY_KEY\" $MAYFLY_URL/daily/today'", s.e.Bin)
 	s.say("")
+	s.keepCalled()
 	s.say("or as a person in a browser that trusts %s (alice, bob and carol need no password):", s.e.RootsFile())
 	s.say("")
 	s.say("  the console   %s/", s.e.Public)

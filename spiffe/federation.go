@@ -42,7 +42,7 @@ type Federation struct {
 type FederationStatus struct {
 	TrustDomain spiffeid.TrustDomain
 	Fetched     time.Time // when the endpoint last told a bundle that was taken; zero: not since the start
-	Authorities int       // signing certificates in force; 0: nobody of the domain is trusted
+	Authorities int       // signing certificates in force; 0: no certificate of the domain is trusted
 	Problem     string    // of the newest try, "" if it was taken
 }
 

@@ -27,7 +27,7 @@ func (s signing) sign(digest, agentSocket string) (*api.Signature, error) {
 	if s.signature != "" {
 		b, err := os.ReadFile(s.signature)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--signature: %w", err)
 		}
 		return &api.Signature{SSH: string(b)}, nil
 	}
@@ -53,7 +53,7 @@ func signer(path, agentSocket string) (ssh.Signer, func(), error) {
 	nothing := func() {}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nothing, err
+		return nil, nothing, hinted{fmt.Errorf("--sign-with: %w", err), "--sign-with names an SSH key of yours, such as ~/.ssh/id_ed25519"}
 	}
 	var locked *ssh.PassphraseMissingError
 	key, err := ssh.ParsePrivateKey(b)
@@ -77,7 +77,7 @@ func signer(path, agentSocket string) (ssh.Signer, func(), error) {
 func agentSigner(public ssh.PublicKey, socket string) (ssh.Signer, func(), error) {
 	nothing := func() {}
 	if socket == "" {
-		return nil, nothing, errors.New("no SSH agent: SSH_AUTH_SOCK is not set")
+		return nil, nothing, hinted{errors.New("no SSH agent: SSH_AUTH_SOCK is not set"), "start ssh-agent and ssh-add the key, or name the private key"}
 	}
 	conn, err := net.Dial("unix", socket)
 	if err != nil {

@@ -132,6 +132,9 @@ func resourceApp(set *policy.Set, resource string) (policy.App, error) {
 // its proofs end, zero for never.
 func (w *work) provenUntil(ctx context.Context, set *policy.Set, a TokenAsk) (time.Time, error) {
 	for _, p := range append([]identity.Principal{a.Subject}, actors(a)...) {
+		if err := known(set, p); err != nil {
+			return time.Time{}, err
+		}
 		if err := w.notLocked(ctx, set, p); err != nil {
 			return time.Time{}, err
 		}

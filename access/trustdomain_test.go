@@ -2,9 +2,11 @@ package access_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 const partnersReporter = "spiffe://partner.example/ns/data/sa/reporter"
@@ -16,6 +18,11 @@ func TestAWorkloadOfAnUnlistedTrustDomainIsNobody(t *testing.T) {
 	_, err := w.Request(t.Context(), stranger, reports())
 	wantCode(t, err, access.CodeNotEligible)
 	_, err = w.Requests(t.Context(), stranger, access.ListRequests{})
+	wantCode(t, err, access.CodeNotEligible)
+	_, err = w.IssueToken(t.Context(), access.TokenAsk{
+		Subject: stranger.Principal, Proof: access.ProofJWTSVID, ClientID: partnersReporter, Resource: "https://reports.acme.example",
+		Until: w.clock().Add(time.Minute), Confirm: tokens.Confirmation{JKT: [32]byte{1}},
+	})
 	wantCode(t, err, access.CodeNotEligible)
 	if got := len(w.leaves()); got != before {
 		t.Errorf("nobody leaves %d records", got-before)

@@ -180,6 +180,11 @@ func TestApproversCannotBeMisled(t *testing.T) {
 		}, "not shown to come after"},
 		{"a version to come", nil, func(o map[string]any) { o["v"] = 2 }, "version 2"},
 		{"a member to come", nil, func(o map[string]any) { o["budget"] = "5" }, "unknown field"},
+		{"a member that only some readers see", nil, func(o map[string]any) {
+			o["operation\u017f"] = o["operations"]
+			o["operations"] = []any{}
+		}, "a member named"},
+		{"a member in another case", nil, func(o map[string]any) { o["App"] = "another" }, "a member named"},
 		{"no end of starting", nil, func(o map[string]any) { o["start_by"] = "" }, "start_by"},
 		{"an agent of an approver", nil, func(o map[string]any) {
 			o["act"] = []any{map[string]any{"principal": prooftest.Account(prooftest.Approver), "person": "", "shown": ""}}

@@ -82,6 +82,9 @@ func readOffer(b []byte) (offer, error) {
 	if err != nil || !bytes.Equal(canonical, b) {
 		return o, errors.New("an offer that is not canonical JSON")
 	}
+	if err := exactNames(b, "params", "findings"); err != nil {
+		return o, fmt.Errorf("offer: %w", err)
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {

@@ -65,7 +65,7 @@ func (s *Server) proven(w http.ResponseWriter, r *http.Request, secret string, s
 	if len(proofs) != 1 {
 		return notLoggedIn("this door wants one proof of the session's key, in the header DPoP")
 	}
-	key, err := s.c.Proofs.Verify(proofs[0], tokens.Presented{Method: r.Method, URL: s.origin + r.URL.EscapedPath(), Token: secret}, s.c.Now())
+	key, err := s.c.Proofs.Verify(proofs[0], tokens.Presented{Method: r.Method, URL: s.origin + r.URL.EscapedPath(), Token: secret, Key: &session.ProofKey}, s.c.Now())
 	switch {
 	case errors.Is(err, tokens.ErrUseNonce):
 		p := problem(http.StatusUnauthorized, codeUseNonce, "Prove it with our nonce", "the proof must carry the nonce of the header DPoP-Nonce")

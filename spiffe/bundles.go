@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
@@ -16,9 +18,11 @@ import (
 const DevelopmentOrganization = "Mayfly development, not for production"
 
 // Bundles is one immutable state of the trust bundles: the signing certificates
-// of each trust domain, kept apart. A nil or empty Bundles trusts nobody.
+// of each trust domain, and the keys of its JWT-SVIDs, kept apart. A nil or empty
+// Bundles trusts nobody.
 type Bundles struct {
 	domains map[spiffeid.TrustDomain]authorities
+	jwt     map[spiffeid.TrustDomain]JWTKeys
 	// hints are the signing certificates between our own SVIDs and their roots. A
 	// peer's leaf that comes without its chain (Envoy's ext_authz sends only the
 	// leaf) usually hangs on the same ones. They are candidates, not trusted.
@@ -77,17 +81,18 @@ func (b *Bundles) PEM(td spiffeid.TrustDomain) []byte {
 	return out.Bytes()
 }
 
-// Equal reports whether b and o trust the same certificates for the same domains.
+// Equal reports whether b and o trust the same certificates and keys for the same domains.
 func (b *Bundles) Equal(o *Bundles) bool {
 	if b == nil || o == nil {
 		return b == o
 	}
 	same := func(x, y *x509.Certificate) bool { return x.Equal(y) }
-	return slices.EqualFunc(b.hints, o.hints, same) &&
+	return slices.EqualFunc(b.hints, o.hints, same) && maps.EqualFunc(b.jwt, o.jwt, JWTKeys.equal) &&
 		maps.EqualFunc(b.domains, o.domains, func(x, y authorities) bool { return slices.EqualFunc(x.certs, y.certs, same) })
 }
 
-// Development reports whether td is rooted in a development CA. Product binaries
+// Development reports whether td is rooted in a development CA, or signs JWT-SVIDs
+// with a key of one. Product binaries
 // refuse such a domain unless they run with --dev.
 func (b *Bundles) Development(td spiffeid.TrustDomain) bool {
 	for _, c := range b.Authorities(td) {
@@ -95,7 +100,33 @@ func (b *Bundles) Development(td spiffeid.TrustDomain) bool {
 			return true
 		}
 	}
-	return false
+	return b != nil && b.jwt[td].development()
+}
+
+// JWT returns the keys of JWT-SVIDs of each trust domain. The keys are shared.
+func (b *Bundles) JWT() map[spiffeid.TrustDomain]JWTKeys {
+	if b == nil {
+		return nil
+	}
+	return maps.Clone(b.jwt)
+}
+
+// WithJWT returns b with these keys of JWT-SVIDs in place of its own.
+func (b *Bundles) WithJWT(keys map[spiffeid.TrustDomain]JWTKeys) *Bundles {
+	out := &Bundles{jwt: maps.Clone(keys)}
+	if b != nil {
+		out.domains, out.hints = b.domains, b.hints
+	}
+	return out
+}
+
+// GetJWTBundleForTrustDomain returns the keys that JWT-SVIDs of td verify under, and
+// an error if there are none. It is what VerifyJWT takes.
+func (b *Bundles) GetJWTBundleForTrustDomain(td spiffeid.TrustDomain) (*jwtbundle.Bundle, error) {
+	if b == nil || len(b.jwt[td]) == 0 {
+		return nil, fmt.Errorf("trust domain %s has no keys of JWT-SVIDs", td.Name())
+	}
+	return jwtbundle.FromJWTAuthorities(td, b.jwt[td]), nil
 }
 
 // candidates returns the intermediates for verifying a peer's chain.

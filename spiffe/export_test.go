@@ -13,3 +13,6 @@ func (f *Federation) Refresh(ctx context.Context) []time.Duration {
 	}
 	return out
 }
+
+// ReadJWTBundles reads a message of the Workload API.
+var ReadJWTBundles = readJWTBundles

@@ -42,7 +42,7 @@ type Federation struct {
 type FederationStatus struct {
 	TrustDomain spiffeid.TrustDomain
 	Fetched     time.Time // when the endpoint last told a bundle that was taken; zero: not since the start
-	Authorities int       // signing certificates in force; 0: nobody of the domain is trusted
+	Authorities int       // signing certificates in force; 0: no certificate of the domain is trusted
 	Problem     string    // of the newest try, "" if it was taken
 }
 
@@ -162,7 +162,7 @@ func (e *endpoint) take(got *told) error {
 	if e.held == nil || string(got.raw) != string(e.held.raw) {
 		if err := keep(e.c.Dir, e.domain, got.raw); err != nil {
 			// A domain that is revoked is revoked, whatever the disk says.
-			if len(got.authorities) > 0 {
+			if !got.revoked() {
 				return err
 			}
 			e.c.OnError(err)
@@ -175,6 +175,6 @@ func (e *endpoint) take(got *told) error {
 func (e *endpoint) enforce(got *told) {
 	e.held = got
 	for _, s := range e.c.Sources {
-		s.federate(e.domain, got.certs())
+		s.federate(e.domain, got)
 	}
 }

@@ -23,12 +23,13 @@ const (
 	maxFile      = 1 << 20
 )
 
-// FileConfig configures a source that reads PEM files, for installations without
+// FileConfig configures a source that reads files, for installations without
 // a Workload API.
 type FileConfig struct {
 	Cert string // leaf first, then intermediates; required
 	Key  string // PKCS #8; required
-	// Bundles are the bundle files, one a trust domain; required.
+	// Bundles are the bundle files, one a trust domain; required. Each is PEM, or a
+	// SPIFFE bundle (JSON), which may also hold the keys of JWT-SVIDs.
 	Bundles map[spiffeid.TrustDomain]string
 	// Every is how often the files are looked at; 0 means 5 s.
 	Every time.Duration
@@ -93,18 +94,16 @@ func (w *fileWatch) load() error {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d %d %s%s", len(certPEM), len(keyPEM), certPEM, keyPEM)
 	domains := slices.SortedFunc(maps.Keys(w.config.Bundles), func(x, y spiffeid.TrustDomain) int { return strings.Compare(x.Name(), y.Name()) })
-	certs := map[spiffeid.TrustDomain][]*x509.Certificate{}
+	certs, keys := map[spiffeid.TrustDomain][]*x509.Certificate{}, map[spiffeid.TrustDomain]JWTKeys{}
 	for _, td := range domains {
 		text, err := readFile(w.config.Bundles[td])
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(sum, "%s %d %s", td.Name(), len(text), text)
-		bundle, err := x509bundle.Parse(td, text)
-		if err != nil {
+		if certs[td], keys[td], err = readBundle(td, text); err != nil {
 			return fmt.Errorf("bundle of %s: %w", td.Name(), err)
 		}
-		certs[td] = bundle.X509Authorities()
 	}
 	if bytes.Equal(sum.Sum(nil), w.read[:]) {
 		return nil
@@ -114,8 +113,26 @@ func (w *fileWatch) load() error {
 		return fmt.Errorf("%s and %s: %w", w.config.Cert, w.config.Key, err)
 	}
 	w.read = [sha256.Size]byte(sum.Sum(nil))
+	w.source.replaceJWT(keys)
 	w.source.replace(svid, certs)
 	return nil
+}
+
+// readBundle reads a bundle file, as PEM or in SPIFFE's JSON. Whether a development
+// CA's counts is for whoever uses the source.
+func readBundle(td spiffeid.TrustDomain, text []byte) ([]*x509.Certificate, JWTKeys, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		t, err := readTold(td, text, true)
+		if err != nil {
+			return nil, nil, err
+		}
+		return t.authorities, t.jwt, nil
+	}
+	bundle, err := x509bundle.Parse(td, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	return bundle.X509Authorities(), nil, nil
 }
 
 func readFile(path string) ([]byte, error) {

@@ -23,8 +23,9 @@ type Source struct {
 	mu       sync.Mutex // guards the fields below
 	svid     *x509svid.SVID
 	told     map[spiffeid.TrustDomain][]*x509.Certificate // with the SVID; nil: withdrawn
-	foreign  map[spiffeid.TrustDomain][]*x509.Certificate // of bundle endpoints, in place of what was told
-	bundles  *Bundles                                     // of both
+	toldJWT  map[spiffeid.TrustDomain]JWTKeys             // apart from told: the Workload API has a stream for each
+	foreign  map[spiffeid.TrustDomain]told                // of bundle endpoints, in place of what was told
+	bundles  *Bundles                                     // of all
 	lastErr  error
 	watchers map[chan struct{}]struct{}
 }
@@ -37,6 +38,9 @@ func newSource() *Source {
 func Fixed(svid *x509svid.SVID, bundles *Bundles) *Source {
 	s := newSource()
 	s.run = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	if bundles != nil {
+		s.toldJWT = bundles.jwt
+	}
 	s.replace(svid, certsOf(bundles))
 	return s
 }
@@ -107,6 +111,16 @@ func (s *Source) replace(svid *x509svid.SVID, certs map[spiffeid.TrustDomain][]*
 	s.notify()
 }
 
+// replaceJWT takes a whole new state of the keys of JWT-SVIDs; nil withdraws them.
+func (s *Source) replaceJWT(keys map[spiffeid.TrustDomain]JWTKeys) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.toldJWT = keys
+	if s.join() {
+		s.notify()
+	}
+}
+
 // withdraw drops SVID and bundles.
 func (s *Source) withdraw(err error) {
 	s.mu.Lock()
@@ -119,14 +133,17 @@ func (s *Source) withdraw(err error) {
 }
 
 // federate puts the bundle of a foreign trust domain in place of whatever comes with
-// the SVID. Without certificates nothing in the domain is trusted.
-func (s *Source) federate(td spiffeid.TrustDomain, certs []*x509.Certificate) {
+// the SVID; nil, or one without certificates and keys: nothing in the domain is trusted.
+func (s *Source) federate(td spiffeid.TrustDomain, bundle *told) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.foreign == nil {
-		s.foreign = map[spiffeid.TrustDomain][]*x509.Certificate{}
+		s.foreign = map[spiffeid.TrustDomain]told{}
 	}
-	s.foreign[td] = certs
+	if bundle == nil {
+		bundle = &told{}
+	}
+	s.foreign[td] = *bundle
 	if s.join() {
 		s.notify()
 	}
@@ -134,15 +151,18 @@ func (s *Source) federate(td spiffeid.TrustDomain, certs []*x509.Certificate) {
 
 // join makes the bundles of what is held, and reports whether they changed. It needs mu.
 func (s *Source) join() bool {
-	certs := maps.Clone(s.told)
+	certs, keys := maps.Clone(s.told), map[spiffeid.TrustDomain]JWTKeys{}
 	if certs != nil { // whoever is nobody trusts nobody
-		maps.Copy(certs, s.foreign)
+		maps.Copy(keys, s.toldJWT)
+		for td, bundle := range s.foreign {
+			certs[td], keys[td] = bundle.authorities, bundle.jwt
+		}
 	}
 	var hints []*x509.Certificate
 	if s.svid != nil {
 		hints = s.svid.Certificates[1:]
 	}
-	joined := newBundles(certs, hints)
+	joined := newBundles(certs, hints).WithJWT(keys)
 	if joined.Equal(s.bundles) {
 		return false
 	}

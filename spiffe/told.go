@@ -17,19 +17,24 @@ import (
 // told is a bundle as a trust domain's endpoint, or a file, tells it.
 type told struct {
 	raw         []byte
-	authorities []*x509.Certificate // none: the trust domain is revoked
+	authorities []*x509.Certificate // none: no certificate of the trust domain counts
+	jwt         JWTKeys             // none: no JWT-SVID of it counts
 	sequence    uint64              // 0: it has none
 	hint        time.Duration       // 0: it has none
 }
 
-// readTold reads a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4): X.509
-// authorities only. One of a development CA is for dev.
+// readTold reads a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4): its X.509
+// authorities and its keys of JWT-SVIDs. One of a development CA is for dev.
 func readTold(td spiffeid.TrustDomain, raw []byte, dev bool) (*told, error) {
 	b, err := spiffebundle.Parse(td, raw)
 	if err != nil {
 		return nil, err
 	}
-	t := &told{raw: raw, authorities: b.X509Authorities()}
+	keys, err := readJWTKeys(raw, false)
+	if err != nil {
+		return nil, err
+	}
+	t := &told{raw: raw, authorities: b.X509Authorities(), jwt: keys}
 	t.sequence, _ = b.SequenceNumber()
 	t.hint, _ = b.RefreshHint()
 	for _, c := range t.authorities {
@@ -40,8 +45,14 @@ func readTold(td spiffeid.TrustDomain, raw []byte, dev bool) (*told, error) {
 			return nil, errors.New("the bundle is a development CA's, which proves nothing")
 		}
 	}
+	if !dev && t.jwt.development() {
+		return nil, errors.New("the bundle holds a development CA's key of JWT-SVIDs, which proves nothing")
+	}
 	return t, nil
 }
+
+// revoked reports whether nothing of the trust domain counts.
+func (t *told) revoked() bool { return len(t.authorities)+len(t.jwt) == 0 }
 
 func (t *told) certs() []*x509.Certificate {
 	if t == nil {

@@ -25,6 +25,8 @@ type WorkloadConfig struct {
 	// Without them the first one is taken, as the specification says.
 	ID   spiffeid.ID
 	Hint string
+	// JWT follows the bundles of JWT-SVIDs too, for whoever takes JWT-SVIDs.
+	JWT bool
 	// OnError hears every failure; nil for silence. It must not block.
 	OnError func(error)
 }
@@ -57,6 +59,11 @@ func (w *workloadWatch) run(ctx context.Context) error {
 		return fmt.Errorf("workload API: %w", err)
 	}
 	defer client.Close()
+	if w.config.JWT {
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = w.watchJWT(ctx) }()
+		defer func() { <-ended }() // run returns when ctx ends, and not before
+	}
 	for backoff := (retry{}).NewBackoff(); ; {
 		// Returns on cancellation, but also when the server cancels or calls the
 		// request invalid, and those two are tried again too.

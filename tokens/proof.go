@@ -41,9 +41,10 @@ type Proofs struct {
 
 // Presented is the request that a proof must be for.
 type Presented struct {
-	Method string // as it came
-	URL    string // https://host[:port]/path as configured, never as the caller's Host says; query and fragment do not count
-	Token  string // the access token beside it, "" if none: then the proof has no ath
+	Method string             // as it came
+	URL    string             // https://host[:port]/path as configured, never as the caller's Host says; query and fragment do not count
+	Token  string             // the access token beside it, "" if none: then the proof has no ath
+	Key    *[sha256.Size]byte // the thumbprint of the key that it must be by, nil: any
 }
 
 // NewProofs checks c.
@@ -59,8 +60,9 @@ func NewProofs(c ProofConfig) (*Proofs, error) {
 
 // Verify returns the thumbprint of the key that made a proof for of at now. The
 // second use of a proof is refused, and so is every proof while more of one window
-// are remembered than there is room for. Errors are a *grant.Denial with bad_token
-// or overloaded; it wraps ErrUseNonce where a nonce would help (RFC 9449 §4.3).
+// are remembered than there is room for. One by another key than of names is refused
+// before it is remembered: whoever holds a stolen token without its key takes no room.
+// Errors are a *grant.Denial with bad_token, token_not_bound or overloaded; it wraps ErrUseNonce where a nonce would help (RFC 9449 §4.3).
 func (p *Proofs) Verify(proof string, of Presented, now time.Time) (jkt [sha256.Size]byte, err error) {
 	got, err := readProof(proof)
 	if err == nil {
@@ -74,6 +76,9 @@ func (p *Proofs) Verify(proof string, of Presented, now time.Time) (jkt [sha256.
 	}
 	if jkt, err = thumbprint(got.key.Key); err != nil {
 		return jkt, grant.Deny(grant.BadToken, "the DPoP proof was refused").Because(err)
+	}
+	if of.Key != nil && *of.Key != jkt {
+		return [sha256.Size]byte{}, grant.Deny(grant.TokenNotBound, "the proof is by another key than the token's")
 	}
 	switch p.seen.take(jkt, got.jti, got.issued, now) {
 	case replayed:

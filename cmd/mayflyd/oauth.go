@@ -9,13 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
-
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 	"github.com/mayflyproxy/mayfly/oauth"
-	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/tokens"
 )
 
@@ -54,7 +50,7 @@ func (d *daemon) buildOAuth() (err error) {
 	}
 	d.oauth, err = oauth.New(oauth.Config{
 		Service: d.service, Issuer: d.c.url(), MTLS: d.c.workloadsURL(), Kinds: d.kinds.catalogues(), Peers: d.verifier,
-		IDToken: d.providers.idToken, JWTSVID: d.c.OAuth.jwtSVID, Proofs: d.proofs, Nonce: d.nonce, Log: d.log,
+		JWTSVID: d.jwtSVID, IDToken: d.providers.idToken, Proofs: d.proofs, Nonce: d.nonce, Log: d.log,
 		Login: func(w http.ResponseWriter, r *http.Request, idp string, kept []byte) { d.server.Login(w, r, idp, kept) },
 		Show: func(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 			d.console.Problem(w, r, &api.Problem{
@@ -63,27 +59,6 @@ func (d *daemon) buildOAuth() (err error) {
 		},
 	})
 	return err
-}
-
-// jwtSVID says who a JWT-SVID proves, by the keys of its own trust domain. The files are
-// read each time: whoever rotates keys replaces them, and nothing is restarted.
-func (c oauthConfig) jwtSVID(_ context.Context, token, audience string, now time.Time) (oauth.Workload, error) {
-	set := jwtbundle.NewSet()
-	var domains []spiffeid.TrustDomain
-	for name, at := range c.JWTBundles {
-		td, err := spiffeid.TrustDomainFromString(name)
-		if err != nil {
-			return oauth.Workload{}, err
-		}
-		b, err := jwtbundle.Load(td, at.File)
-		if err != nil {
-			return oauth.Workload{}, fmt.Errorf("JWT bundle of %s: %w", td, err)
-		}
-		set.Add(b)
-		domains = append(domains, td)
-	}
-	peer, err := spiffe.VerifyJWT(token, set, audience, now, domains...)
-	return oauth.Workload{Principal: peer.Principal, Ends: peer.Expires}, err
 }
 
 func (d *daemon) nonce(now time.Time) string { return d.nonces.Current(now) }

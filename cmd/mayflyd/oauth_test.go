@@ -13,6 +13,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/mayflyproxy/mayfly/test/dev/devtest"
 )
 
 // A JWT-SVID counts by the file of its own trust domain, as that is now.
@@ -40,9 +42,20 @@ func TestJWTSVIDsByTheirBundleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := oauthConfig{JWTBundles: map[string]jwtBundleConfig{"acme.example": {File: path}}}
+	ca := devtest.CA(t)
+	c := &daemon{dev: true, source: devtest.Source(t, ca, "/mayflyd"), domains: []spiffeid.TrustDomain{ca.TrustDomain()}}
 	if _, err := c.jwtSVID(t.Context(), text, issuer, now); err == nil {
-		t.Error("without the file it proves something")
+		t.Error("nothing is configured, and it proves something")
+	}
+	told, err := ca.JWTSVID(devtest.ID(t, "/a"), []string{issuer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.c.OAuth.JWTBundles = map[string]jwtBundleConfig{"acme.example": {File: path}}
+	for _, text := range []string{text, told} {
+		if _, err := c.jwtSVID(t.Context(), text, issuer, now); err == nil {
+			t.Error("without the file it proves something")
+		}
 	}
 	write(map[string]crypto.PublicKey{"k": &key.PublicKey})
 	if w, err := c.jwtSVID(t.Context(), text, issuer, now); err != nil || w.Principal.String() != workload || !w.Ends.Equal(time.Unix(now.Add(time.Minute).Unix(), 0)) {
@@ -55,7 +68,7 @@ func TestJWTSVIDsByTheirBundleFile(t *testing.T) {
 	if _, err := c.jwtSVID(t.Context(), text, issuer, now); err == nil {
 		t.Error("its key was withdrawn")
 	}
-	if _, err := (oauthConfig{}).jwtSVID(t.Context(), text, issuer, now); err == nil {
-		t.Error("nothing is configured, and it proves something")
+	if _, err := c.jwtSVID(t.Context(), told, issuer, now); err == nil {
+		t.Error("a key that comes otherwise counts beside the file")
 	}
 }

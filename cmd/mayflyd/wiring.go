@@ -44,6 +44,7 @@ type daemon struct {
 	log       *slog.Logger
 	kinds     kinds
 	source    *spiffe.Source
+	domains   []spiffeid.TrustDomain // whose workloads count
 	foreign   *spiffe.Federation
 	verifier  *spiffe.Verifier
 	key       *audit.Verifier // of the record
@@ -116,7 +117,7 @@ func (d *daemon) identify(ctx context.Context, g *errgroup.Group) error {
 			Cert: d.c.Identity.Cert, Key: d.c.Identity.Key, Bundles: map[spiffeid.TrustDomain]string{id.TrustDomain(): d.c.Identity.Bundle}, OnError: onError,
 		})
 	} else {
-		d.source, err = spiffe.NewWorkloadSource(spiffe.WorkloadConfig{Address: d.c.Identity.WorkloadAPI, ID: id, OnError: onError})
+		d.source, err = spiffe.NewWorkloadSource(spiffe.WorkloadConfig{Address: d.c.Identity.WorkloadAPI, ID: id, JWT: true, OnError: onError})
 	}
 	if err != nil {
 		return err
@@ -147,6 +148,7 @@ func (d *daemon) identify(ctx context.Context, g *errgroup.Group) error {
 		}
 		domains = append(domains, td)
 	}
+	d.domains = domains
 	d.verifier, err = spiffe.NewVerifier(spiffe.VerifierConfig{Bundles: d.source.Bundles, TrustDomains: domains})
 	return err
 }

@@ -14,6 +14,7 @@ import (
 // are left out.
 func (ca *CA) BundleDocument(sequence uint64, hint time.Duration) ([]byte, error) {
 	b := spiffebundle.FromX509Authorities(ca.domain, ca.Roots())
+	b.SetJWTAuthorities(ca.JWTKeys())
 	if sequence > 0 {
 		b.SetSequenceNumber(sequence)
 	}

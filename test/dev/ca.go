@@ -30,7 +30,8 @@ const (
 type CAConfig struct {
 	// TrustDomain is the domain whose SVIDs are minted. Required.
 	TrustDomain spiffeid.TrustDomain
-	// Dir keeps the root key (0600) and the bundle between runs; "" keeps nothing.
+	// Dir keeps the root key (0600) and the bundle between runs; "" keeps nothing. The
+	// key of JWT-SVIDs is a new one in each run.
 	Dir string
 	// Now is the time that certificates are dated by; nil means time.Now.
 	Now func() time.Time
@@ -45,6 +46,7 @@ type CA struct {
 	mu      sync.Mutex // guards the fields below
 	roots   []*x509.Certificate
 	issuer  issuer
+	jwt     jwtKeys
 	changed chan struct{} // closed and replaced when the bundle changes
 }
 
@@ -70,13 +72,13 @@ func NewCA(c CAConfig) (*CA, error) {
 			return nil, fmt.Errorf("development CA in %s: %w", c.Dir, err)
 		}
 		if found {
-			return ca, nil
+			return ca, ca.RotateJWTKey()
 		}
 	}
 	if err := ca.RotateRoot(); err != nil {
 		return nil, err
 	}
-	return ca, nil
+	return ca, ca.RotateJWTKey()
 }
 
 // TrustDomain returns the domain of the CA.
@@ -94,7 +96,8 @@ func (ca *CA) Roots() []*x509.Certificate {
 
 // Bundles returns the trust bundle as the spiffe package takes it.
 func (ca *CA) Bundles() *spiffe.Bundles {
-	return spiffe.NewBundles(map[spiffeid.TrustDomain][]*x509.Certificate{ca.domain: ca.Roots()})
+	return spiffe.NewBundles(map[spiffeid.TrustDomain][]*x509.Certificate{ca.domain: ca.Roots()}).
+		WithJWT(map[spiffeid.TrustDomain]spiffe.JWTKeys{ca.domain: ca.JWTKeys()})
 }
 
 // RotateRoot signs with a new root from now on. The old ones stay in the bundle.
@@ -147,7 +150,7 @@ func (ca *CA) UseIntermediate() error {
 func (ca *CA) Redact() error {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	ca.roots = nil
+	ca.roots, ca.jwt.public = nil, nil
 	return ca.announce()
 }
 

@@ -40,7 +40,7 @@ type WorkloadAPIConfig struct {
 	Entries   []Entry // required; several for one caller give it several SVIDs, in this order
 }
 
-// WorkloadAPI serves the SPIFFE Workload API over Unix sockets: X.509 only. It
+// WorkloadAPI serves the SPIFFE Workload API over Unix sockets. It
 // mints per stream, pushes a whole new message at half of the shortest life, and
 // when the bundle or the entries change.
 type WorkloadAPI struct {

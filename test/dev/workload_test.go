@@ -102,12 +102,17 @@ func TestTheWorkloadAPIRefuses(t *testing.T) {
 	}{
 		{"SVID for nobody", func(ctx context.Context) error { _, err := stranger.FetchX509SVID(ctx); return err }, codes.PermissionDenied},
 		{"bundles for nobody", func(ctx context.Context) error { _, err := stranger.FetchX509Bundles(ctx); return err }, codes.PermissionDenied},
-		{"JWT-SVID", func(ctx context.Context) error {
-			_, err := mine.FetchJWTSVID(ctx, jwtsvid.Params{Audience: "x"})
+		{"JWT-SVID for nobody", func(ctx context.Context) error {
+			_, err := stranger.FetchJWTSVID(ctx, jwtsvid.Params{Audience: "x"})
 			return err
 		}, codes.PermissionDenied},
-		{"JWT bundles", func(ctx context.Context) error { _, err := mine.FetchJWTBundles(ctx); return err }, codes.PermissionDenied},
-		{"validate JWT", func(ctx context.Context) error { _, err := mine.ValidateJWTSVID(ctx, "a.b.c", "x"); return err }, codes.PermissionDenied},
+		{"JWT-SVID of another", func(ctx context.Context) error {
+			_, err := mine.FetchJWTSVID(ctx, jwtsvid.Params{Audience: "x", Subject: devtest.ID(t, "/other")})
+			return err
+		}, codes.PermissionDenied},
+		{"JWT bundles for nobody", func(ctx context.Context) error { _, err := stranger.FetchJWTBundles(ctx); return err }, codes.PermissionDenied},
+		{"validate JWT for nobody", func(ctx context.Context) error { _, err := stranger.ValidateJWTSVID(ctx, "a.b.c", "x"); return err }, codes.PermissionDenied},
+		{"validate what is none", func(ctx context.Context) error { _, err := mine.ValidateJWTSVID(ctx, "a.b.c", "x"); return err }, codes.InvalidArgument},
 		{"without the header", func(ctx context.Context) error {
 			stream, err := bare.FetchX509SVID(ctx, &workload.X509SVIDRequest{})
 			if err == nil {
@@ -119,6 +124,29 @@ func TestTheWorkloadAPIRefuses(t *testing.T) {
 		if err := c.call(t.Context()); status.Code(err) != c.want {
 			t.Errorf("%s: %v, want %s", c.name, err, c.want)
 		}
+	}
+}
+
+func TestAGoSPIFFEClientGetsItsJWTSVIDs(t *testing.T) {
+	ca := devtest.CA(t)
+	_, at := devtest.WorkloadAPI(t, ca, dev.Entry{ID: devtest.ID(t, "/a")}, dev.Entry{ID: devtest.ID(t, "/b")})
+	c := client(t, at[0])
+	svid, err := c.FetchJWTSVID(t.Context(), jwtsvid.Params{Audience: "x", Subject: devtest.ID(t, "/b")})
+	if err != nil || svid.ID != devtest.ID(t, "/b") {
+		t.Fatalf("%v, %v", svid, err)
+	}
+	bundles, err := c.FetchJWTBundles(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jwtsvid.ParseAndValidate(svid.Marshal(), bundles, []string{"x"}); err != nil {
+		t.Error(err)
+	}
+	if got, err := c.ValidateJWTSVID(t.Context(), svid.Marshal(), "x"); err != nil || got.ID != svid.ID {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := c.ValidateJWTSVID(t.Context(), svid.Marshal(), "y"); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("for another audience: %v", err)
 	}
 }
 

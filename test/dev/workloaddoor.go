@@ -67,7 +67,7 @@ func (d *workloadDoor) follow(ctx context.Context, send func([]Entry, map[string
 		all, entriesChanged := d.api.watch(d.socket)
 		mine := entriesOf(ctx, all)
 		if len(mine) == 0 {
-			return status.Error(codes.PermissionDenied, "no identity issued: no entry for this caller on this socket")
+			return errNoEntry
 		}
 		bundles, bundlesChanged, stop := d.api.bundles()
 		wait, err := send(mine, bundles)
@@ -90,24 +90,8 @@ func (d *workloadDoor) follow(ctx context.Context, send func([]Entry, map[string
 	}
 }
 
-// FetchJWTSVID is refused: nothing of ours uses JWT-SVIDs.
-func (d *workloadDoor) FetchJWTSVID(context.Context, *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
-	return nil, noJWT()
-}
-
-// FetchJWTBundles is refused.
-func (d *workloadDoor) FetchJWTBundles(*workload.JWTBundlesRequest, grpc.ServerStreamingServer[workload.JWTBundlesResponse]) error {
-	return noJWT()
-}
-
-// ValidateJWTSVID is refused.
-func (d *workloadDoor) ValidateJWTSVID(context.Context, *workload.ValidateJWTSVIDRequest) (*workload.ValidateJWTSVIDResponse, error) {
-	return nil, noJWT()
-}
-
-func noJWT() error {
-	return status.Error(codes.PermissionDenied, "this development Workload API issues X.509-SVIDs only, no JWT-SVIDs")
-}
+// errNoEntry is the answer to a caller that has no identity.
+var errNoEntry = status.Error(codes.PermissionDenied, "no identity issued: no entry for this caller on this socket")
 
 // checkHeader wants workload.spiffe.io: true (SPIFFE Workload Endpoint §6), which
 // a browser that was tricked into calling cannot send.

@@ -2,6 +2,7 @@ package attack
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,18 +99,18 @@ func TestPasskeyApproval(t *testing.T) {
 		"his passkey, no such digest": send(other.ID, first.Offer.SHA256, his),
 		"no passkey":                  send(first.ID, first.Offer.SHA256, "verdict=approve"),
 	} {
-		if got < 400 {
-			t.Errorf("%s: approved (%d)", name, got)
+		if got != http.StatusUnprocessableEntity && (got != http.StatusConflict || !strings.HasSuffix(name, "no such digest")) {
+			t.Errorf("%s: answered with %d", name, got)
 		}
 	}
 	looks(t, bob.Tab, "request-passkey")
 	bob.Follow(browser.Eval[string](bob.Tab, `document.querySelector('[data-passkey]').textContent`))
-	bob.WaitText("approved")
+	bob.WaitText("What was offered")
 	for _, g := range m.gateways {
 		m.gets(t, "reporter", g, "")
 	}
-	if got := send(other.ID, other.Offer.SHA256, his); got < 400 {
-		t.Errorf("the answer for one offer approved another (%d)", got)
+	if got := send(other.ID, other.Offer.SHA256, his); got != http.StatusUnprocessableEntity {
+		t.Errorf("the answer for one offer, sent for another: %d", got)
 	}
 
 	// A browser without the passkey says so, and names the command.

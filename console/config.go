@@ -96,6 +96,7 @@ func (c *Console) Handler() http.Handler {
 		"/explain/{id}":  c.explain,
 		"/nodes":         c.nodes,
 		"/workloads":     c.workloads,
+		"/passkey":       c.showPasskey,
 	} {
 		m.HandleFunc("GET "+pattern, c.get(f))
 	}
@@ -105,6 +106,7 @@ func (c *Console) Handler() http.Handler {
 		"/requests/{id}/withdraw": c.withdraw,
 		"/grants/{id}/finish":     c.finish,
 		"/grants/{id}/revoke":     c.revoke,
+		"/passkey":                c.makePasskey,
 	} {
 		m.HandleFunc("POST "+pattern, c.post(f))
 	}

@@ -37,6 +37,7 @@ type page struct {
 	// Continue is the address where the browser goes by itself after a moment.
 	Continue string
 	Dev      bool
+	Passkeys bool // its script asks the browser for a passkey
 	Body     any
 }
 

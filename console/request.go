@@ -27,7 +27,8 @@ type requestPageView struct {
 	Approvals   []approvalView
 	Mine        bool
 	MayDecide   bool
-	Signed      bool // approved with a signature only, which the command gives
+	Signed      bool // approved with a signature only
+	Signer      signer
 	MayWithdraw bool
 	Grant       *grantCard
 	Return      destination
@@ -64,7 +65,12 @@ func (c *Console) requestPage(w http.ResponseWriter, r *http.Request, v *visit, 
 	}
 	view := requestPage(q, v, to)
 	view.Reason = reason
-	p := page{Title: requestTitle(view), Section: "requests", Who: v, Now: q.Now, Notice: n, Live: true, Hold: q.OfferDigest, Body: view}
+	if view.MayDecide && view.Signed {
+		if view.Signer, err = c.signer(r, v); err != nil {
+			return err
+		}
+	}
+	p := page{Title: requestTitle(view), Section: "requests", Who: v, Now: q.Now, Notice: n, Live: true, Hold: q.OfferDigest, Passkeys: view.Signer.IDs != "", Body: view}
 	if q.State == access.Pending {
 		p.Poll = 10
 	}
@@ -125,10 +131,13 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request, v *visit, f for
 	if err := pathID(r, &id); err != nil {
 		return err
 	}
-	var err error
+	signature, err := f.signature()
+	if err != nil {
+		return err
+	}
 	switch f["verdict"] {
 	case "approve":
-		_, err = c.service.Approve(r.Context(), v.Caller, id, f["offer"], f["reason"])
+		_, err = c.service.ApproveSigned(r.Context(), v.Caller, id, f["offer"], f["reason"], signature)
 	case "deny":
 		err = c.deny(r, v, id, f)
 	default:

@@ -62,7 +62,7 @@ func startProven(t *testing.T) *provenWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := fmt.Sprintf("proof: {apps: [reports], policy_signers: [%q], policy_folder: policy, record_key: %q}", m.public(t, "carol"), strings.TrimSpace(string(record)))
+	line := fmt.Sprintf("proof: {apps: [reports], policy_signers: [%q], policy_folder: policy, record_key: %q, console: %q}", m.public(t, "carol"), strings.TrimSpace(string(record)), e.Public)
 	for _, name := range []string{"g1", "g2"} {
 		g, err := e.StartGateway(ctx, name, line)
 		if err != nil {
@@ -88,31 +88,41 @@ func (m *provenWorld) public(t *testing.T, name string) string {
 // signPolicy puts a policy in force whose tip git signed with carol's key.
 func (m *provenWorld) signPolicy(t *testing.T) {
 	t.Helper()
-	run := func(name string, args ...string) {
-		c := exec.CommandContext(t.Context(), name, args...)
-		c.Dir = m.Policy.Dir
-		c.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=carol", "GIT_AUTHOR_EMAIL=carol@acme.example",
-			"GIT_COMMITTER_NAME=carol", "GIT_COMMITTER_EMAIL=carol@acme.example")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
-		}
-	}
 	for _, name := range []string{"carol", "bob"} {
-		run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", filepath.Join(m.keys, name))
+		m.run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", filepath.Join(m.keys, name))
 	}
+	bob := `{person: bob, accounts: ["user:idp:8b0e41d9"]`
+	m.signPolicyWith(t, strings.Replace(m.Files()["mayfly.yaml"], bob, bob+fmt.Sprintf(", keys: [{ssh: %q}]", m.public(t, "bob")), 1)+
+		fmt.Sprintf("signers:\n  - {person: carol, key: %q}\n", m.public(t, "carol")))
+}
+
+// run runs a program as carol, in the policy's repository.
+func (m *provenWorld) run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), name, args...)
+	c.Dir = m.Policy.Dir
+	c.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=carol", "GIT_AUTHOR_EMAIL=carol@acme.example",
+		"GIT_COMMITTER_NAME=carol", "GIT_COMMITTER_EMAIL=carol@acme.example")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
+
+// signPolicyWith puts that mayfly.yaml in force, with reports/read approved by bob's
+// signature, in a commit that carol signed.
+func (m *provenWorld) signPolicyWith(t *testing.T, main string) {
+	t.Helper()
 	files := m.Files()
 	read := "entitlements/reports/read.yaml"
 	signed, _, _ := strings.Cut(files[read], "approve:\n")
-	bob := `{person: bob, accounts: ["user:idp:8b0e41d9"]`
 	if _, err := m.Policy.Commit("Approve by signature", map[string]string{ // signed by nobody: --dev takes it
-		"mayfly.yaml": strings.Replace(files["mayfly.yaml"], bob, bob+fmt.Sprintf(", keys: [{ssh: %q}]", m.public(t, "bob")), 1) +
-			fmt.Sprintf("signers:\n  - {person: carol, key: %q}\n", m.public(t, "carol")),
-		read: signed + "approve: {signed: true, steps: [{any: [bob], count: 1, within: 20m}]}\n",
+		"mayfly.yaml": main,
+		read:          signed + "approve: {signed: true, steps: [{any: [bob], count: 1, within: 20m}]}\n",
 	}); err != nil {
 		t.Fatal(err)
 	}
 	m.await(t, "the unsigned policy", func() error { return m.inForce(t.Context(), "signed") })
-	run("git", "-c", "gpg.format=ssh", "-c", "user.signingkey="+filepath.Join(m.keys, "carol.pub"), "commit", "-q", "-S", "--allow-empty", "-m", "Sign it")
+	m.run(t, "git", "-c", "gpg.format=ssh", "-c", "user.signingkey="+filepath.Join(m.keys, "carol.pub"), "commit", "-q", "-S", "--allow-empty", "-m", "Sign it")
 	tip, err := exec.CommandContext(t.Context(), "git", "-C", m.Policy.Dir, "rev-parse", "HEAD").Output()
 	if err != nil {
 		t.Fatal(err)

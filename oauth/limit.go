@@ -25,6 +25,10 @@ const (
 	callerBurst  = 120 // of one principal, from wherever it speaks
 	callerEvery  = 100 * time.Millisecond
 	maxKeys      = 10_000
+
+	// strangers is the one key of all that there is no room for: nobody gets their own
+	// tries back by showing up under many names.
+	strangers = ""
 )
 
 func newLimiter(now func() time.Time, burst int, every time.Duration) *limiter {
@@ -36,6 +40,11 @@ func (l *limiter) take(key string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
+	if _, known := l.whole[key]; !known && len(l.whole) >= maxKeys {
+		if l.forget(now); len(l.whole) >= maxKeys {
+			key = strangers
+		}
+	}
 	whole := l.whole[key]
 	if whole.Before(now) {
 		whole = now
@@ -44,22 +53,16 @@ func (l *limiter) take(key string) error {
 	if over := whole.Sub(now) - time.Duration(l.burst)*l.every; over > 0 {
 		return &Error{Code: TemporarilyUnavailable, Description: "too many requests: try again later", Status: http.StatusTooManyRequests, RetryAfter: max(over, time.Second)}
 	}
-	if len(l.whole) >= maxKeys {
-		l.forget(now)
-	}
 	l.whole[key] = whole
 	return nil
 }
 
-// forget drops keys that are whole again, and all if that is none.
+// forget drops keys that are whole again.
 func (l *limiter) forget(now time.Time) {
 	for k, whole := range l.whole {
 		if !whole.After(now) {
 			delete(l.whole, k)
 		}
-	}
-	if len(l.whole) >= maxKeys {
-		clear(l.whole)
 	}
 }
 

@@ -45,12 +45,18 @@ func (d *daemon) buildOAuth() (err error) {
 	if d.nonces, err = tokens.NewNonces(); err != nil {
 		return err
 	}
+	// Two memories of proofs: whoever asks for tokens may be anybody, and what they fill
+	// is not to stand in the way of people with a session.
 	if d.proofs, err = tokens.NewProofs(tokens.ProofConfig{Nonces: d.nonces}); err != nil {
+		return err
+	}
+	anybody, err := tokens.NewProofs(tokens.ProofConfig{Nonces: d.nonces})
+	if err != nil {
 		return err
 	}
 	d.oauth, err = oauth.New(oauth.Config{
 		Service: d.service, Issuer: d.c.url(), MTLS: d.c.workloadsURL(), Kinds: d.kinds.catalogues(), Peers: d.verifier,
-		JWTSVID: d.jwtSVID, IDToken: d.providers.idToken, Proofs: d.proofs, Nonce: d.nonce, Log: d.log,
+		JWTSVID: d.jwtSVID, IDToken: d.providers.idToken, Proofs: anybody, Nonce: d.nonce, Log: d.log,
 		Login: func(w http.ResponseWriter, r *http.Request, idp string, kept []byte) { d.server.Login(w, r, idp, kept) },
 		Show: func(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 			d.console.Problem(w, r, &api.Problem{

@@ -57,7 +57,7 @@ type daemon struct {
 	oauth     *oauth.Server
 	console   *console.Console
 	policy    *policyLoop
-	proofs    *tokens.Proofs // of everybody who speaks with a key
+	proofs    *tokens.Proofs // of people with a session
 	nonces    *tokens.Nonces
 	traces    *trace.Tracer // nil: off
 }

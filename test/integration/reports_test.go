@@ -209,24 +209,30 @@ func TestP5_AFullSpoolLetsNothingThrough(t *testing.T) {
 	if err := p.Control.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	// An outcome takes less room than was kept for it: now and then one more read finds
+	// some. It is full once twenty in a row do not.
 	allowed := 0
-	var a answer
-	for a = try(); a.status == http.StatusOK; a = try() {
-		if allowed++; allowed > 20_000 {
-			t.Fatal("1 MiB of spool does not get full")
+	for refused := 0; refused < 20; {
+		switch a := try(); {
+		case a.status == http.StatusOK:
+			refused = 0
+			if allowed++; allowed > 20_000 {
+				t.Fatal("1 MiB of spool does not get full")
+			}
+		case a.reason() != "record_unavailable":
+			t.Fatalf("%d %s", a.status, a.text)
+		default:
+			refused++
 		}
-	}
-	if a.reason() != "record_unavailable" {
-		t.Errorf("%d %s", a.status, a.text)
 	}
 	before := len(p.Reports.Arrivals())
 	for range 20 {
 		if a := try(); a.status == http.StatusOK {
-			t.Error("allowed without a record")
+			t.Error("a full spool lets one through")
 		}
 	}
 	if n := len(p.Reports.Arrivals()); n != before {
-		t.Errorf("%d requests reached the app without a record", n-before)
+		t.Errorf("%d requests reached the app past a full spool", n-before)
 	}
 	t.Logf("%d reads filled the spool", allowed)
 	if err := p.StartControl(ctx); err != nil {

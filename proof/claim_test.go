@@ -120,6 +120,12 @@ func TestNobodyMintsAGrant(t *testing.T) {
 
 		{"no leaf", func(c *proof.Claim) { c.Leaf = nil }, "no grant.created"},
 		{"a leaf at another place", func(c *proof.Claim) { c.Index++ }, "no grant.created"},
+		{"a leaf that two readers read as two", func(c *proof.Claim) {
+			c.Leaf = bytes.Replace(c.Leaf, []byte(`"grant":`), []byte(`"Grant":"x","grant":`), 1)
+		}, "canonical"},
+		{"a leaf with a name twice", func(c *proof.Claim) {
+			c.Leaf = bytes.Replace(c.Leaf, []byte(`"grant":`), []byte(`"grant":"x","grant":`), 1)
+		}, "canonical"},
 		{"a leaf of another type", func(c *proof.Claim) { c.Leaf = bytes.Replace(c.Leaf, []byte("grant.created"), []byte("login"), 1) }, "no grant.created"},
 		{"a leaf of another end", func(c *proof.Claim) {
 			c.Leaf = bytes.Replace(c.Leaf, []byte(`"not_after":"2026-11-01T10:30`), []byte(`"not_after":"2026-11-01T10:29`), 1)

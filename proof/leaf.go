@@ -1,10 +1,13 @@
 package proof
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strconv"
 	"time"
+
+	"github.com/gowebpki/jcs"
 )
 
 // leaf is the record grant.created as far as it is held against the grant.
@@ -27,8 +30,14 @@ type leaf struct {
 
 const leafType = "grant.created"
 
+// readLeaf reads a record in its one canonical form (contracts §5), so that the
+// record's own readers see the same in it.
 func readLeaf(b []byte, index int64) (leaf, error) {
 	var l leaf
+	canonical, err := jcs.Transform(b)
+	if err != nil || !bytes.Equal(canonical, b) || exactNames(b) != nil {
+		return l, errors.New("its leaf of the record is no grant.created in canonical JSON")
+	}
 	if json.Unmarshal(b, &l) != nil || l.V != 1 || l.Type != leafType || l.Seq != strconv.FormatInt(index, 10) {
 		return l, errors.New("its leaf of the record is no grant.created")
 	}

@@ -7,11 +7,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -427,14 +430,25 @@ func (e *Env) publicTLS() *tls.Config {
 	return &tls.Config{RootCAs: e.Roots(), MinVersion: tls.VersionTLS12}
 }
 
+// ports gives each call another port below those that systems give to connections
+// that go out: one of those would take a port between our look and our use.
+var ports = func() func() int {
+	const first, below = 10_000, 32_000
+	var given atomic.Int64
+	start := rand.IntN(below - first)
+	return func() int { return first + (start+int(given.Add(1)))%(below-first) }
+}()
+
 // freeAddress returns a loopback address whose port was free a moment ago.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+func freeAddress() (address string, err error) {
+	for range 100 {
+		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports()))
+		var l net.Listener
+		if l, err = net.Listen("tcp", address); err == nil {
+			return address, l.Close()
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
+	return "", err
 }
 
 func awaitPort(ctx context.Context, address string) error {

@@ -41,7 +41,8 @@ func (a *apiCallers) due(p identity.Principal, now time.Time) bool {
 }
 
 // SawWorkload notes that a workload called the API, whatever becomes of the call.
-// What cannot be noted is told to operators, and keeps nobody from calling.
+// What cannot be noted is told to operators, and keeps nobody from calling. The
+// machine's clock only spaces the writes; what is written has the transaction's.
 func (s *Service) SawWorkload(ctx context.Context, p identity.Principal) {
 	if p.Kind() != identity.KindWorkload || !s.callers.due(p, time.Now()) {
 		return

@@ -64,15 +64,11 @@ func (c TLSConfig) terminate(config *tls.Config, now func() time.Time) {
 		own.GetConfigForClient = nil
 		own.VerifyConnection = func(cs tls.ConnectionState) error {
 			at := now()
-			peer, err := c.Verifier.PeerFromState(cs, at)
-			if err != nil {
-				return err
+			peer, err := c.Verifier.admit(cs, c.Authorize, at)
+			if err == nil {
+				conn.until(peer.NotAfter.Sub(at))
 			}
-			if err := c.Authorize(peer); err != nil {
-				return err
-			}
-			conn.until(peer.NotAfter.Sub(at))
-			return nil
+			return err
 		}
 		return own, nil
 	}

@@ -89,13 +89,19 @@ func peerTLS(v *Verifier, authorize Authorizer, now func() time.Time) *tls.Confi
 		MinVersion: tls.VersionTLS13,
 		// Unlike VerifyPeerCertificate this also runs on a resumed session.
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			peer, err := v.PeerFromState(cs, now())
-			if err != nil {
-				return err
-			}
-			return authorize(peer)
+			_, err := v.admit(cs, authorize, now())
+			return err
 		},
 	}
+}
+
+// admit proves the peer of a handshake and asks whether it may speak here.
+func (v *Verifier) admit(cs tls.ConnectionState, authorize Authorizer, at time.Time) (Peer, error) {
+	peer, err := v.PeerFromState(cs, at)
+	if err != nil {
+		return Peer{}, err
+	}
+	return peer, authorize(peer)
 }
 
 func (s *Source) certificate() (*tls.Certificate, error) {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mayflyproxy/mayfly/test/env"
 	"github.com/mayflyproxy/mayfly/trace"
 	"github.com/mayflyproxy/mayfly/trace/tracetest"
 )
@@ -124,12 +125,8 @@ func TestWhatWaitsIsSentAtTheEnd(t *testing.T) {
 // listens, what waited arrives.
 func TestACollectorThatIsAwayCostsNobodyAnything(t *testing.T) {
 	r := tracetest.Unstarted(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := env.FreeAddress()
 	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	x := start(t, trace.Settings{Endpoint: "http://" + addr, Insecure: true, Queue: 16, Timeout: 30 * time.Second})
@@ -140,8 +137,9 @@ func TestACollectorThatIsAwayCostsNobodyAnything(t *testing.T) {
 	if s := x.Stats(); s.Exported != 0 || s.Waiting > 16 || s.Dropped == 0 || s.Dropped+512+16 < n {
 		t.Errorf("%+v", s)
 	}
-	if l, err = net.Listen("tcp", addr); err != nil {
-		t.Skip("the port was taken by somebody else meanwhile:", err)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
 	}
 	r.ListenOn(l)
 	r.Wait(atLeast(1))
@@ -149,7 +147,11 @@ func TestACollectorThatIsAwayCostsNobodyAnything(t *testing.T) {
 
 func TestACollectorThatDiesIsFoundAgain(t *testing.T) {
 	r := tracetest.Unstarted(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := env.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,9 +163,9 @@ func TestACollectorThatDiesIsFoundAgain(t *testing.T) {
 	r.Wait(atLeast(1))
 	stop()
 	x.Emit(span(1))
-	again, err := net.Listen("tcp", l.Addr().String())
+	again, err := net.Listen("tcp", addr)
 	if err != nil {
-		t.Skip("the port was taken by somebody else meanwhile:", err)
+		t.Fatal(err)
 	}
 	r.ListenOn(again)
 	r.Wait(func(s []tracetest.Span) bool { return len(tracetest.Of(s, "mayfly.feed.revision", "2")) > 0 })

@@ -7,14 +7,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -180,20 +177,20 @@ func (e *Env) serve(run context.Context, f func(context.Context) error) {
 // browsers back to.
 func (e *Env) takeAddresses(_, _ context.Context) error {
 	for _, a := range []*string{&e.public, &e.nodes, &e.workloads, &e.health} {
-		address, err := freeAddress()
+		address, err := FreeAddress()
 		if err != nil {
 			return err
 		}
 		*a = address
 	}
-	people, err := freeAddress()
+	people, err := FreeAddress()
 	if err != nil {
 		return err
 	}
 	if _, e.people, err = net.SplitHostPort(people); err != nil {
 		return err
 	}
-	clients, err := freeAddress()
+	clients, err := FreeAddress()
 	if err != nil {
 		return err
 	}
@@ -271,11 +268,11 @@ func (e *Env) startUpstreams(ctx, _ context.Context) error {
 	if mock == "" {
 		mock = "stripe-mock"
 	}
-	address, err := freeAddress()
+	address, err := FreeAddress()
 	if err != nil {
 		return err
 	}
-	unused, err := freeAddress() // else it takes one port for all of the machine, and ends if that is taken
+	unused, err := FreeAddress() // else it takes one port for all of the machine, and ends if that is taken
 	if err != nil {
 		return err
 	}
@@ -428,39 +425,6 @@ func (e *Env) Roots() *x509.CertPool {
 
 func (e *Env) publicTLS() *tls.Config {
 	return &tls.Config{RootCAs: e.Roots(), MinVersion: tls.VersionTLS12}
-}
-
-// ports gives each call another port below those that systems give to connections
-// that go out: one of those would take a port between our look and our use.
-var ports = func() func() int {
-	const first, below = 10_000, 32_000
-	var given atomic.Int64
-	start := rand.IntN(below - first)
-	return func() int { return first + (start+int(given.Add(1)))%(below-first) }
-}()
-
-// freeAddress returns a loopback address whose port was free a moment ago.
-func freeAddress() (address string, err error) {
-	for range 100 {
-		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports()))
-		var l net.Listener
-		if l, err = net.Listen("tcp", address); err == nil {
-			return address, l.Close()
-		}
-	}
-	return "", err
-}
-
-func awaitPort(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	return Eventually(ctx, "listening on "+address, func() error {
-		c, err := net.DialTimeout("tcp", address, time.Second)
-		if err != nil {
-			return err
-		}
-		return c.Close()
-	})
 }
 
 // NodesAddress is host:port of mayflyd's door for gateways.

@@ -50,11 +50,11 @@ func (e *Env) RestartGateway(ctx context.Context, g *Gateway) error {
 }
 
 func (e *Env) addGateway(name string, more []string) (*Gateway, error) {
-	address, err := freeAddress()
+	address, err := FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	health, err := freeAddress()
+	health, err := FreeAddress()
 	if err != nil {
 		return nil, err
 	}

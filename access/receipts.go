@@ -74,8 +74,27 @@ func (w *work) settle(ctx context.Context) error {
 		if err := w.tx.Revocations().Close(ctx, id, w.now); err != nil {
 			return fmt.Errorf("close revocation of %s: %w", r.Grant, err)
 		}
+		w.settled = append(w.settled, r)
 	}
 	return nil
+}
+
+// measure tells how long each instance took, once the transaction that settled the
+// revocations is committed.
+func (s *Service) measure(settled []Revocation) {
+	for _, r := range settled {
+		for _, w := range r.Waits {
+			if w.AckedAt.IsZero() {
+				s.revoked.Closed()
+				continue
+			}
+			last := time.Duration(0)
+			if !w.LastAllowed.IsZero() {
+				last = w.LastAllowed.Sub(r.Started)
+			}
+			s.revoked.Acknowledged(w.AckedAt.Sub(r.Started), last)
+		}
+	}
 }
 
 func receiptsOf(r Revocation, now time.Time) grantReceipts {

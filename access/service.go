@@ -9,6 +9,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/metrics"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/trace"
 )
@@ -52,7 +53,9 @@ type Config struct {
 	Bundles func() []Bundle
 	// Traces shows each request's way to whoever runs traces. Nil: nobody sees it.
 	Traces *trace.Tracer
-	Log    *slog.Logger // nil: none
+	// Revoked tells how long early ends take to hold everywhere. Nil: nobody is told.
+	Revoked *metrics.Revocations
+	Log     *slog.Logger // nil: none
 }
 
 // Service carries out the verbs. It is safe for concurrent use.
@@ -74,6 +77,7 @@ type Service struct {
 	denialWait  time.Duration
 	ownBundles  func() []Bundle
 	traces      *trace.Tracer
+	revoked     *metrics.Revocations
 	log         *slog.Logger
 
 	policies policyCache
@@ -117,7 +121,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
-		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, log: c.Log,
+		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, revoked: c.Revoked, log: c.Log,
 		seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {

@@ -27,6 +27,7 @@ type work struct {
 	now         time.Time
 	deltas      map[string]*feed.Delta // by app
 	revocations []Revocation           // whose position is not known yet
+	settled     []Revocation           // that nobody is awaited for any more, since this transaction
 	names       map[identity.Principal]string
 	touched     map[string]bool // ids of what a Watch is told of
 	spans       *spans
@@ -37,6 +38,7 @@ type work struct {
 // last run counts.
 func (s *Service) update(ctx context.Context, f func(*work) error) error {
 	var changed bool
+	var settled []Revocation
 	var touched map[string]bool
 	var traced *spans
 	err := s.store.Update(ctx, func(tx Tx) error {
@@ -47,7 +49,7 @@ func (s *Service) update(ctx context.Context, f func(*work) error) error {
 		if err := f(w); err != nil {
 			return err
 		}
-		changed = len(w.deltas) > 0
+		changed, settled = len(w.deltas) > 0, w.settled
 		return w.publish(ctx)
 	})
 	if err != nil {
@@ -57,6 +59,7 @@ func (s *Service) update(ctx context.Context, f func(*work) error) error {
 		s.wake()
 	}
 	s.watches.tell(touched)
+	s.measure(settled)
 	traced.committed()
 	return nil
 }

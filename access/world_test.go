@@ -15,6 +15,7 @@ import (
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/metrics"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/store/sqlite"
@@ -34,6 +35,7 @@ type world struct {
 	provider *provider
 	maxAge   time.Duration // of an identity; zero: as in production
 	traces   *trace.Tracer // nil: off
+	revoked  *metrics.Revocations
 
 	mu    sync.Mutex
 	now   time.Time
@@ -159,7 +161,7 @@ func (w *world) open(path string, wrap func(access.Store) access.Store) {
 	w.Service, err = access.New(access.Config{
 		Store: w.store, Signer: signer, Minter: grant.NewMinter(),
 		Policy:  policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
-		Console: consoleURL, DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge, Traces: w.traces,
+		Console: consoleURL, DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge, Traces: w.traces, Revoked: w.revoked,
 		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
 		Published: func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
 	})

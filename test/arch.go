@@ -33,10 +33,11 @@ func rooms() map[string]rank {
 		"identity": bottom, "scope": bottom, "grant": bottom,
 		"egress": leaf, // the way out to addresses that others name, for adapters that do not know each other
 		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf, "tokens": leaf,
-		"trace":  leaf, // what is told to those who run traces: known to the verbs and to the data path, and knows neither
-		"proof":  leaf, // what a gateway checks by itself: it knows neither policy nor who told it
-		"access": domain,
-		"app":    adapter, "store": adapter, "spiffe": adapter, "policy/git": adapter, "identity/oidc": adapter,
+		"trace":   leaf, // what is told to those who run traces: known to the verbs and to the data path, and knows neither
+		"metrics": leaf, // what is told to those who watch: known to the verbs and to the data path
+		"proof":   leaf, // what a gateway checks by itself: it knows neither policy nor who told it
+		"access":  domain,
+		"app":     adapter, "store": adapter, "spiffe": adapter, "policy/git": adapter, "identity/oidc": adapter,
 		"server": edge, "console": edge, "proxy": edge, "xds": edge, "cli": edge, "caller": edge, "oauth": edge,
 		"cmd":  command,
 		"test": apart, "examples": apart,

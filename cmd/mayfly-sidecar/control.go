@@ -84,6 +84,7 @@ func (s *sidecar) healthHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.status)
+	mux.Handle("GET /metrics", s.measured().Handler())
 	return mux
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/metrics"
 	"github.com/mayflyproxy/mayfly/oauth"
 	"github.com/mayflyproxy/mayfly/policy"
 	"github.com/mayflyproxy/mayfly/policy/git"
@@ -60,6 +61,7 @@ type daemon struct {
 	proofs    *tokens.Proofs // of people with a session
 	nonces    *tokens.Nonces
 	traces    *trace.Tracer // nil: off
+	metrics   *metrics.Registry
 }
 
 // run joins the parts and runs them until ctx ends or one of them fails.
@@ -177,8 +179,9 @@ func (d *daemon) buildService(ctx context.Context) error {
 		return err
 	}
 	d.key = key
+	d.measure()
 	d.service, err = access.New(access.Config{
-		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Log: d.log,
+		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Revoked: d.metrics.Revocations(), Log: d.log,
 		Seal: seal, Tokens: d.c.Tokens.keys(), IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.CheckKey, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,

@@ -127,6 +127,11 @@ func (st *stream) tell() error {
 		case <-st.ctx.Done():
 			return context.Cause(st.ctx)
 		case m := <-st.queue:
+			// What was queued after the end counts on a change that never was: a Pong
+			// would say that the instance knows it.
+			if st.ctx.Err() != nil {
+				return context.Cause(st.ctx)
+			}
 			if err := st.send(m); err != nil {
 				return err
 			}
@@ -151,7 +156,7 @@ func (st *stream) begin(sub *Subscribe) error {
 	if err != nil || resumed {
 		return err
 	}
-	return st.snapshot()
+	return st.snapshot(from)
 }
 
 // resume sends what happened after the position that the instance holds, if it
@@ -185,9 +190,13 @@ func (st *stream) resume(sub *Subscribe, from Position) (bool, error) {
 	return true, nil
 }
 
-// snapshot sends all that the instance holds, in parts.
-func (st *stream) snapshot() error {
+// snapshot sends all that the instance holds, in parts. It is told the changes after
+// from: what a snapshot from before that lacks, it would never hear of.
+func (st *stream) snapshot(from Position) error {
 	snap, err := st.server.source.Snapshot(st.ctx, st.apps)
+	if err == nil && snap.At.Before(from) {
+		err = fmt.Errorf("it is of %d, and changes are told from %d on", snap.At.Revision, from.Revision)
+	}
 	if err != nil {
 		return st.server.face(err, "snapshot", st.instance)
 	}

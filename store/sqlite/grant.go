@@ -62,6 +62,10 @@ func (s grants) List(ctx context.Context, f access.GrantFilter) ([]grant.Grant, 
 		from += `INDEXED BY grants_live `
 		w.and("revoked = 0 AND finished = 0 AND not_after > ?", micros(f.LiveAt))
 	}
+	if f.Fed {
+		from += `INDEXED BY grants_fed `
+		w.and("revoked = 0 AND finished = 0 AND swept = 0")
+	}
 	out, err := list(ctx, s.t, readGrant, from+w.page(f.Limit), w.args...)
 	return out, about(err, "list grants")
 }

@@ -144,8 +144,11 @@ func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, err
 	return out, nil
 }
 
-// grantPage is how many grants one read takes.
-const grantPage = 500
+// grantPage is how many grants one read takes, snapshotPage for a snapshot.
+const (
+	grantPage    = 500
+	snapshotPage = 2000
+)
 
 // liveGrants appends what proves the policy in force, and the resources of an app's
 // live grants with what proves theirs.
@@ -155,15 +158,22 @@ func (s Source) liveGrants(ctx context.Context, tx Tx, set *policy.Set, app stri
 	if err != nil {
 		return out, err
 	}
-	err = eachFed(ctx, tx, app, func(g grant.Grant) error {
-		_, params, catalogue, err := tx.Grants().Fed(ctx, g.ID)
+	f := GrantFilter{App: app, Fed: true, Limit: snapshotPage}
+	for {
+		page, err := tx.Grants().ListFed(ctx, f)
 		if err != nil {
-			return fmt.Errorf("grant %s: %w", g.ID, err)
+			return out, fmt.Errorf("live grants: %w", err)
 		}
-		out, err = s.proveLive(ctx, tx, set, g, grantResource(g, params, catalogue), told, out)
-		return err
-	})
-	return out, err
+		for _, g := range page {
+			if out, err = s.proveLive(ctx, tx, set, g.Grant, grantResource(g.Grant, g.Params, g.Catalogue), told, out); err != nil {
+				return out, err
+			}
+		}
+		if len(page) < f.Limit {
+			return out, nil
+		}
+		f.Before = page[len(page)-1].ID
+	}
 }
 
 // eachLive calls visit for every live grant that f filters, newest first.
@@ -197,7 +207,9 @@ func eachGrant(ctx context.Context, tx Tx, f GrantFilter, visit func(grant.Grant
 	}
 }
 
-// Changes reads the changes after one position up to and with another.
+// Changes reads the changes after one position up to and with another. A read that
+// does not see the state there yet, as that of a database that follows another one,
+// is an error: what it does not find could be taken for nothing.
 func (s Source) Changes(ctx context.Context, after, upto feed.Position) ([]feed.Change, bool, error) {
 	var out []feed.Change
 	kept := false
@@ -209,6 +221,11 @@ func (s Source) Changes(ctx context.Context, after, upto feed.Position) ([]feed.
 		}
 		if kept = !after.Before(oldest); !kept {
 			return nil
+		}
+		if head, err := tx.Head().Feed(ctx); err != nil {
+			return fmt.Errorf("head: %w", err)
+		} else if upto != feed.Newest() && head.Before(upto) {
+			return fmt.Errorf("changes up to %d: the state that is read is of %d", upto.Revision, head.Revision)
 		}
 		rows, err := tx.Changes().Between(ctx, after, upto)
 		if err != nil {

@@ -194,7 +194,9 @@ func eachLive(ctx context.Context, tx Tx, f GrantFilter, visit func(grant.Grant)
 	}
 }
 
-// Changes reads the changes after one position up to and with another.
+// Changes reads the changes after one position up to and with another. A read that
+// does not see the state there yet, as that of a database that follows another one,
+// is an error: what it does not find could be taken for nothing.
 func (s Source) Changes(ctx context.Context, after, upto feed.Position) ([]feed.Change, bool, error) {
 	var out []feed.Change
 	kept := false
@@ -206,6 +208,11 @@ func (s Source) Changes(ctx context.Context, after, upto feed.Position) ([]feed.
 		}
 		if kept = !after.Before(oldest); !kept {
 			return nil
+		}
+		if head, err := tx.Head().Feed(ctx); err != nil {
+			return fmt.Errorf("head: %w", err)
+		} else if upto != feed.Newest() && head.Before(upto) {
+			return fmt.Errorf("changes up to %d: the state that is read is of %d", upto.Revision, head.Revision)
 		}
 		rows, err := tx.Changes().Between(ctx, after, upto)
 		if err != nil {

@@ -303,3 +303,21 @@ func TestP5_ReserveAcknowledgesOnce(t *testing.T) {
 	out, err = reserve(i, s.minter.NewActionID(epoch), r.Grant)
 	want(out, err, feed.ReserveResponse_ENDED, grant.NoGrant)
 }
+
+// A database that follows another one may not have what a Pong promised: that is an
+// error, never nothing.
+func TestP4_ChangesThatAreNotThereYetAreAnError(t *testing.T) {
+	w := newWorld(t)
+	w.granted()
+	at := w.head()
+	if _, ok, err := w.Source().Changes(t.Context(), feed.Position{Epoch: at.Epoch}, at); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	ahead := feed.Position{Epoch: at.Epoch, Revision: at.Revision + 1}
+	if changes, _, err := w.Source().Changes(t.Context(), at, ahead); err == nil {
+		t.Fatalf("up to %d, where the state is of %d, there is %v", ahead.Revision, at.Revision, changes)
+	}
+	if _, ok, err := w.Source().Changes(t.Context(), at, feed.Newest()); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+}

@@ -75,7 +75,7 @@ var often = []struct {
 }{
 	{ask, 10}, {approve, 6}, {revoke, 8}, {finish, 2}, {pass, 8}, {passToEnd, 5},
 	{crashNode, 2}, {crashReplica, 1}, {crashAll, 1}, {cut, 2}, {hold, 2}, {heal, 3}, {double, 2}, {swap, 1}, {move, 2},
-	{jump, 2}, {wait, 2}, {keep, 1}, {lose, 1}, {goOn, 3}, {lag, 1}, {catchUp, 2}, {prune, 1}, {sweep, 2},
+	{jump, 2}, {wait, 4}, {keep, 1}, {lose, 1}, {goOn, 3}, {lag, 1}, {catchUp, 2}, {prune, 1}, {sweep, 2},
 }
 
 func acts() []act {

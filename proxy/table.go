@@ -218,6 +218,18 @@ func (t *Table) LastLook(id grant.GrantID, action grant.ActionID, deadline time.
 	return t.lastLook(id, visit{}, action, deadline, act)
 }
 
+// LastLookAt is LastLook for an action whose request the caller holds and cuts; it
+// asks for all that the action was decided by.
+func (t *Table) LastLookAt(a Action, act func() error) error {
+	a.visit.kid = a.Key
+	return t.lastLook(a.Grant, a.visit, a.ID, time.Time{}, func() error {
+		if !t.clock.Now().Before(a.Deadline) {
+			return grant.Deny(grant.Timeout, "the decision took too long")
+		}
+		return act()
+	})
+}
+
 // lastLook is LastLook, and asks for a person's session too.
 func (t *Table) lastLook(id grant.GrantID, v visit, action grant.ActionID, deadline time.Time, act func() error) error {
 	section := t.Enter()
@@ -240,18 +252,6 @@ func (t *Table) NotePassed(id grant.GrantID, action grant.ActionID, deadline tim
 	if h, ok := t.state.Load().byID.get(id); ok {
 		h.life.pass(t.clock.Now(), action, deadline)
 	}
-}
-
-// Gone returns a channel that is closed when the grant is no longer held as it
-// is now: removed, or changed. It does not close at the grant's end, which needs
-// no message: the caller's timer does that. A grant that is not held is gone.
-func (t *Table) Gone(id grant.GrantID) <-chan struct{} {
-	if h, ok := t.state.Load().byID.get(id); ok && !h.past {
-		return h.life.gone
-	}
-	gone := make(chan struct{})
-	close(gone)
-	return gone
 }
 
 // Status is what an operator sees of the table.

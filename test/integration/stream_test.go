@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -79,7 +78,6 @@ type streams struct {
 
 	*ends // as callers see them
 	names []string
-	began sync.WaitGroup
 	stop  context.CancelFunc
 	ctx   context.Context
 }

@@ -207,15 +207,3 @@ func granted(t *testing.T) (*memory, grant.GrantID) {
 	}
 	return m, id
 }
-
-// Gone returns a channel that is closed when the grant is no longer held as it
-// is now: removed, or changed. It does not close at the grant's end, which needs
-// no message: the caller's timer does that. A grant that is not held is gone.
-func (m *memory) Gone(id grant.GrantID) <-chan struct{} {
-	if h, ok := m.state.Load().byID.get(id); ok && !h.past {
-		return h.life.gone
-	}
-	gone := make(chan struct{})
-	close(gone)
-	return gone
-}

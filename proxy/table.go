@@ -61,7 +61,8 @@ type Table struct {
 	alarm       func(Alarm)
 	log         *slog.Logger
 
-	state atomic.Pointer[state]
+	state   atomic.Pointer[state]
+	strayed atomic.Bool // what is held is not what was taken in, until a snapshot
 
 	writing sync.Mutex              // held by the Sink's methods
 	past    []*held                 // in the order in which they are forgotten
@@ -252,6 +253,18 @@ func (t *Table) NotePassed(id grant.GrantID, action grant.ActionID, deadline tim
 	if h, ok := t.state.Load().byID.get(id); ok {
 		h.life.pass(t.clock.Now(), action, deadline)
 	}
+}
+
+// Gone returns a channel that is closed when the grant is no longer held as it
+// is now: removed, or changed. It does not close at the grant's end, which needs
+// no message: the caller's timer does that. A grant that is not held is gone.
+func (t *Table) Gone(id grant.GrantID) <-chan struct{} {
+	if h, ok := t.state.Load().byID.get(id); ok && !h.past {
+		return h.life.gone
+	}
+	gone := make(chan struct{})
+	close(gone)
+	return gone
 }
 
 // Status is what an operator sees of the table.

@@ -62,13 +62,11 @@ func (s Source) Acknowledge(ctx context.Context, receipts []feed.Receipt) error 
 		return nil
 	}
 	return s.update(ctx, func(w *work) error {
-		for _, r := range receipts {
-			if err := w.tx.Instances().SetAcked(ctx, r, w.now); err != nil {
-				return fmt.Errorf("receipt of %s: %w", r.Instance, err)
-			}
-			if err := w.tx.Revocations().Acked(ctx, r, w.now); err != nil {
-				return fmt.Errorf("receipt of %s: %w", r.Instance, err)
-			}
+		if err := w.tx.Instances().SetAcked(ctx, receipts, w.now); err != nil {
+			return fmt.Errorf("receipts of %d instances: %w", len(receipts), err)
+		}
+		if err := w.tx.Revocations().Acked(ctx, receipts, w.now); err != nil {
+			return fmt.Errorf("receipts of %d instances: %w", len(receipts), err)
 		}
 		return w.settle(ctx)
 	})

@@ -28,7 +28,8 @@ func TestRevokeIsForSecurityAndFinishForTheHolder(t *testing.T) {
 		{"a workload that claims the group", "revoke", func(w *world) access.Caller { return w.in("spiffe://acme.example/x", "security") }, access.CodeNotFound, "", grant.Active},
 		{"nobody", "revoke", func(w *world) access.Caller { return access.Caller{} }, access.CodeNotFound, "", grant.Active},
 		{"the holder finishes", "finish", func(w *world) access.Caller { return w.as(refunder) }, "", "grant.finished", grant.EndedState},
-		{"security does not finish", "finish", func(w *world) access.Caller { return w.as(dave) }, access.CodeNotFound, "", grant.Active},
+		{"security does not finish", "finish", func(w *world) access.Caller { return w.as(dave) }, access.CodeNotEligible, "", grant.Active},
+		{"to a stranger there is nothing to finish", "finish", func(w *world) access.Caller { return w.as(erin) }, access.CodeNotFound, "", grant.Active},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)

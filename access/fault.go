@@ -145,7 +145,11 @@ func fault(c Code, next, format string, args ...any) *Fault {
 // notFound is the one answer about what is not there and about what is somebody
 // else's, in the same words.
 func notFound(id string) *Fault {
-	return fault(CodeNotFound, "mayfly requests", "there is no %q that you can see", clip(id))
+	next := "mayfly requests"
+	if strings.HasPrefix(id, "grt_") {
+		next = "mayfly grants"
+	}
+	return fault(CodeNotFound, next, "there is no %q that you can see", clip(id))
 }
 
 func loginAgain() *Fault {

@@ -30,7 +30,7 @@ func TestARevokeIsMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	shows(t, registry, "mayfly_revoke_acknowledged_seconds_count 0", "mayfly_revoke_closed_total 0") // one is awaited
-	w.pass(2 * time.Minute) // longer than any lease
+	w.pass(2 * time.Minute)                                                                          // longer than any lease
 	if err := w.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}

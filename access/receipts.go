@@ -55,14 +55,11 @@ const maxReceipts = 150
 // settle writes the leaf grant.receipts for each revocation that nobody is
 // awaited for any more, and closes it.
 func (w *work) settle(ctx context.Context) error {
-	open, err := w.tx.Revocations().Open(ctx)
+	over, err := w.tx.Revocations().Settled(ctx, w.now)
 	if err != nil {
-		return fmt.Errorf("open revocations: %w", err)
+		return fmt.Errorf("settled revocations: %w", err)
 	}
-	for _, r := range open {
-		if !settled(r, w.now) {
-			continue
-		}
+	for _, r := range over {
 		w.touch(r.Grant)
 		if _, err := w.leaf(ctx, audit.TypeGrantReceipts, r.Grant, receiptsOf(r, w.now), r.Grant); err != nil {
 			return err

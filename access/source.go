@@ -142,8 +142,11 @@ func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, err
 	return out, nil
 }
 
-// grantPage is how many grants one read takes.
-const grantPage = 500
+// grantPage is how many grants one read takes, snapshotPage for a snapshot.
+const (
+	grantPage    = 500
+	snapshotPage = 2000
+)
 
 // liveGrants appends what proves the policy in force, and the resources of an app's
 // live grants with what proves theirs.
@@ -153,15 +156,22 @@ func (s Source) liveGrants(ctx context.Context, tx Tx, set *policy.Set, app stri
 	if err != nil {
 		return out, err
 	}
-	err = eachLive(ctx, tx, GrantFilter{App: app}, func(g grant.Grant) error {
-		_, params, catalogue, err := tx.Grants().Fed(ctx, g.ID)
+	f := GrantFilter{App: app, LiveAt: tx.Now(), Limit: snapshotPage}
+	for {
+		page, err := tx.Grants().ListFed(ctx, f)
 		if err != nil {
-			return fmt.Errorf("grant %s: %w", g.ID, err)
+			return out, fmt.Errorf("live grants: %w", err)
 		}
-		out, err = s.proveLive(ctx, tx, set, g, grantResource(g, params, catalogue), told, out)
-		return err
-	})
-	return out, err
+		for _, g := range page {
+			if out, err = s.proveLive(ctx, tx, set, g.Grant, grantResource(g.Grant, g.Params, g.Catalogue), told, out); err != nil {
+				return out, err
+			}
+		}
+		if len(page) < f.Limit {
+			return out, nil
+		}
+		f.Before = page[len(page)-1].ID
+	}
 }
 
 // eachLive calls f for every live grant that f filters, newest first.

@@ -142,6 +142,13 @@ type GrantFilter struct {
 	Limit       int
 }
 
+// FedGrant is a grant with what the feed adds to it.
+type FedGrant struct {
+	grant.Grant
+	Params    map[string]string
+	Catalogue string // digest of the operations that it was expanded against
+}
+
 // GrantStore keeps grants. Params belong to the grant's row for the feed.
 type GrantStore interface {
 	Insert(ctx context.Context, g grant.Grant, params map[string]string, catalogue string) error // the database itself refuses one without an end (P1)
@@ -149,6 +156,8 @@ type GrantStore interface {
 	// Fed reads a grant with what the feed adds to it.
 	Fed(ctx context.Context, id grant.GrantID) (g grant.Grant, params map[string]string, catalogue string, err error)
 	List(ctx context.Context, f GrantFilter) ([]grant.Grant, error)
+	// ListFed is List with what the feed adds to each.
+	ListFed(ctx context.Context, f GrantFilter) ([]FedGrant, error)
 	MarkRevoked(ctx context.Context, id grant.GrantID, at time.Time, why grant.Reason) error
 	MarkFinished(ctx context.Context, id grant.GrantID, at time.Time) error
 	// Unswept lists grants that have ended at now and whose end is not on record yet.
@@ -219,8 +228,9 @@ type InstanceStore interface {
 	Get(ctx context.Context, id feed.Instance) (Instance, error)
 	List(ctx context.Context) ([]Instance, error) // not gone, by id
 	SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time) error
-	// SetAcked stores a receipt if it is the highest of its instance.
-	SetAcked(ctx context.Context, r feed.Receipt, at time.Time) error
+	// SetAcked stores receipts, each if it is the highest of its instance. They come
+	// from a thousand instances at once: one of each.
+	SetAcked(ctx context.Context, receipts []feed.Receipt, at time.Time) error
 	SetNack(ctx context.Context, id feed.Instance, text string, at time.Time) error
 	MarkGone(ctx context.Context, id feed.Instance, at time.Time) error
 }
@@ -230,10 +240,13 @@ type RevocationStore interface {
 	Insert(ctx context.Context, r Revocation) error
 	Get(ctx context.Context, id grant.GrantID) (Revocation, error)
 	Open(ctx context.Context) ([]Revocation, error)
-	// Acked notes one instance's acknowledgement in every open revocation at or
-	// below the receipt's position. One that comes at or after a wait's Until does
+	// Acked notes each instance's acknowledgement in every open revocation at or
+	// below its receipt's position. One that comes at or after a wait's Until does
 	// not count: the wait was closed then, whatever follows (contracts §2).
-	Acked(ctx context.Context, r feed.Receipt, at time.Time) error
+	Acked(ctx context.Context, receipts []feed.Receipt, at time.Time) error
+	// Settled lists the open ones in which nobody is awaited any more at an instant:
+	// every wait is acknowledged, or its Until has come.
+	Settled(ctx context.Context, at time.Time) ([]Revocation, error)
 	Close(ctx context.Context, id grant.GrantID, at time.Time) error
 }
 

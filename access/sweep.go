@@ -96,13 +96,8 @@ func (w *work) ended(ctx context.Context, g grant.Grant) error {
 
 func (s *Service) sweepRevocations(ctx context.Context) error {
 	return s.sweep(ctx, func(tx Tx) (bool, error) {
-		open, err := tx.Revocations().Open(ctx)
-		for _, r := range open {
-			if settled(r, tx.Now()) {
-				return true, err
-			}
-		}
-		return false, err
+		over, err := tx.Revocations().Settled(ctx, tx.Now())
+		return len(over) > 0, err
 	}, func(w *work) error { return w.settle(ctx) })
 }
 

@@ -268,7 +268,7 @@ func (w *work) whom(ctx context.Context, set *policy.Set, target string) (string
 		person, err := identity.NamedPerson(target)
 		own := set.AccountsOf(person)
 		if err != nil || len(own) == 0 {
-			return "", nil, fault(CodeInvalid, "", "%q is neither a principal nor a person that policy names", clip(target))
+			return "", nil, fault(CodeInvalid, "name an account (user:idp:…), a SPIFFE ID, or a person under people: of policy", "%q is neither a principal nor a person that policy names", clip(target))
 		}
 		p = own[0]
 	}

@@ -49,7 +49,8 @@ func (w *work) mayRevoke(ctx context.Context, set *policy.Set, c Caller, g grant
 func (s *Service) Finish(ctx context.Context, c Caller, id grant.GrantID) (Revocation, error) {
 	return s.ending(ctx, c, id, func(w *work, set *policy.Set, g grant.Grant) (audit.Type, error) {
 		if g.Principal != c.Principal {
-			return "", notFound(id.String())
+			return "", s.notYours(ctx, w.tx, c, func(v *viewer) error { return v.mayGrant(g) },
+				fault(CodeNotEligible, "mayfly revoke "+id.String(), "only its holder gives grant %s back", id))
 		}
 		return audit.TypeGrantFinished, nil
 	})

@@ -15,8 +15,12 @@ func (s *Service) Withdraw(ctx context.Context, c Caller, id grant.RequestID) (R
 		if err != nil {
 			return missing(err, id.String())
 		}
-		if c.Principal.IsZero() || r.Requester != c.Principal {
+		if c.Principal.IsZero() {
 			return notFound(id.String())
+		}
+		if r.Requester != c.Principal {
+			return s.notYours(ctx, w.tx, c, func(v *viewer) error { return v.mayRequest(ctx, w.tx, r) },
+				fault(CodeNotEligible, "mayfly deny "+id.String(), "only who asked takes request %s back", id))
 		}
 		if r.State != Pending {
 			return fault(CodeNotPending, "mayfly show "+id.String(), "request %s is %s", id, r.State)

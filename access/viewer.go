@@ -53,6 +53,19 @@ func (v *viewer) refuse(id string) error {
 	return notFound(id)
 }
 
+// notYours is the answer to somebody who is not the one whose act it is: no to those who
+// may see what it is about, and to others that it is not there.
+func (s *Service) notYours(ctx context.Context, tx Tx, c Caller, may func(*viewer) error, no *Fault) error {
+	v, err := s.viewer(ctx, tx, c)
+	if err != nil {
+		return err
+	}
+	if err := may(v); err != nil {
+		return err
+	}
+	return no
+}
+
 // mayGrant lets a grant be read by its holder and by security.
 func (v *viewer) mayGrant(g grant.Grant) error {
 	if g.Principal == v.Principal || v.security {

@@ -87,6 +87,9 @@ func (v *verification) key(given string) (*Verifier, error) {
 		v.problem(filePlace(keyFile), ReasonFile, "cannot be read: %v", err)
 	}
 	own := strings.TrimSpace(string(b))
+	if given == "" && err != nil {
+		return nil, fmt.Errorf("%s is no folder of an export: it has no file %s", v.dir, keyFile)
+	}
 	if given == "" {
 		return NewVerifier(own)
 	}

@@ -217,6 +217,9 @@ func (a *app) verifyOptions(dir string, in verifying) (audit.VerifyOptions, kept
 			return out, kept{}, fmt.Errorf("--key: %w", err)
 		}
 		out.Key = strings.TrimSpace(string(b))
+		if _, err := audit.NewVerifier(out.Key); err != nil {
+			return out, kept{}, usage{"--key: " + in.keyFile + " holds no key of a record", "the line that mayflyd init prints, and checkpoint.pub in its data_dir"}
+		}
 	}
 	if k.dir != "" && out.Key == pinned {
 		notes, err := k.notes()

@@ -20,7 +20,7 @@ type calling struct {
 	headers []string
 	data    string
 	include bool
-	gateway string
+	to      destination
 }
 
 // reasonHeader is where a gateway names the reason of a refusal.
@@ -38,20 +38,24 @@ Exit codes: 0 answered below 400, 1 answered with an error by the app or not at 
 4 refused by the gateway or no access, 5 refused because the access has ended.`,
 		Example: `  mayfly call reports /daily/today
   mayfly call -X POST -H 'Content-Type: application/json' -d '{"a":1}' wiki /api/pages
+  mayfly call -X DELETE --entitlement wiki/write wiki /api/pages/7
   mayfly call -d @page.json --gateway gateway.acme.example:9443 wiki /api/pages`,
 		Args: cobra.ExactArgs(2),
-		RunE: a.run(func(cmd *cobra.Command, args []string) error { return a.call(cmd.Context(), in, args[0], args[1]) }),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			in.to.app = args[0]
+			return a.call(cmd.Context(), in, args[1])
+		}),
 	}
 	f := cmd.Flags()
 	f.StringVarP(&in.method, "request", "X", "", "method; left out: GET, with --data POST")
 	f.StringArrayVarP(&in.headers, "header", "H", nil, "'Name: value'; again for each one")
 	f.StringVarP(&in.data, "data", "d", "", "body, or @file, or @- for standard input")
 	f.BoolVarP(&in.include, "include", "i", false, "print status and headers too")
-	f.StringVar(&in.gateway, "gateway", "", "host:port of a gateway's door for clients ($MAYFLY_GATEWAY); left out: port 443 of the app's host")
+	in.to.flags(f)
 	return cmd
 }
 
-func (a *app) call(ctx context.Context, in calling, name, path string) error {
+func (a *app) call(ctx context.Context, in calling, path string) error {
 	r, err := a.callRequest(ctx, in, path)
 	if err != nil {
 		return err
@@ -59,7 +63,7 @@ func (a *app) call(ctx context.Context, in calling, name, path string) error {
 	if a.c.Door == nil {
 		return errors.New("this mayfly cannot reach gateways")
 	}
-	way, _, err := a.toApp(ctx, name, in.gateway)
+	way, grants, err := a.toApp(ctx, in.to)
 	if err != nil {
 		return err
 	}
@@ -84,6 +88,9 @@ func (a *app) call(ctx context.Context, in calling, name, path string) error {
 	switch reason := grant.Reason(res.Header.Get(reasonHeader)); {
 	case reason == grant.Ended || reason == grant.Revoked || reason == grant.PolicyChanged:
 		return exit{exitEnded}
+	case reason == grant.OutOfScope || reason == grant.ConstraintUnmet:
+		a.hintOther(a.command+" "+in.to.app, grants)
+		return exit{exitDenied}
 	case reason != "":
 		return exit{exitDenied}
 	case res.StatusCode >= http.StatusBadRequest:

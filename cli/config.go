@@ -140,7 +140,11 @@ func (a *app) root() *cobra.Command {
 func (a *app) run(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		a.command = cmd.CommandPath()
-		if err := f(cmd, args); err != nil {
+		err := a.checkSpeaker()
+		if err == nil {
+			err = f(cmd, args)
+		}
+		if err != nil {
 			return outcome{err}
 		}
 		return nil

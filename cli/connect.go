@@ -47,6 +47,15 @@ func (f *svidFlag) Set(s string) error {
 // asWorkload reports whether a workload speaks: never a person's session then.
 func (a *app) asWorkload() bool { return a.svid.on || a.c.Getenv("MAYFLY_SVID") == "1" }
 
+// checkSpeaker refuses a MAYFLY_SVID that would be taken for nothing: a workload would
+// then speak with the session of whoever logged in on its machine.
+func (a *app) checkSpeaker() error {
+	if v := a.c.Getenv("MAYFLY_SVID"); v != "" && v != "0" && v != "1" && !a.svid.on {
+		return usage{fmt.Sprintf("MAYFLY_SVID is %q: want 1, 0 or nothing", v), "export MAYFLY_SVID=1; the hint of an SVID goes into --svid=HINT"}
+	}
+	return nil
+}
+
 // address returns the server's address in one spelling.
 func (a *app) address() (string, error) {
 	server := a.server

@@ -190,7 +190,7 @@ func (a *app) refusedRun(r api.Request) error {
 	if r.State == "withdrawn" {
 		return exit{exitEnded}
 	}
-	a.hint("mayfly explain " + r.ID)
+	a.hintWhy(r, "--why")
 	return exit{exitDenied}
 }
 

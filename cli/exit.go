@@ -90,6 +90,8 @@ func misused(cmd *cobra.Command, err error) usage {
 	hint := command + " --help"
 	if strings.HasPrefix(text, "accepts ") { // cobra counts arguments, and names none
 		text = "too many or too few arguments: want " + strings.TrimSuffix(cmd.UseLine(), " [flags]")
+	} else if strings.HasPrefix(text, "unknown command ") && !cmd.HasSubCommands() {
+		text = command + " takes no arguments"
 	}
 	if _, names, found := strings.Cut(suggested, "?"); found {
 		for _, name := range strings.Fields(names) {
@@ -147,6 +149,10 @@ func (a *app) explainError(err error) {
 		a.hint("--ca FILE, or export MAYFLY_CA=…, with the roots of the server's certificate")
 	case errors.As(err, &w) && w.Reason == spiffe.ReasonNotThisWorkload:
 		a.hint("check --server-id and MAYFLY_SERVER_ID")
+	case errors.As(err, &w) && w.Reason == spiffe.ReasonNoURI:
+		a.hint(workloadsDoor)
+	case errors.As(err, &p) && p.Code == "no_session" && a.asWorkload():
+		a.hint(workloadsDoor)
 	case errors.As(err, &n) && n.Op == "dial":
 		a.hint("check --server and MAYFLY_SERVER, and that mayflyd runs there")
 	case errors.As(err, &p):
@@ -156,6 +162,9 @@ func (a *app) explainError(err error) {
 		a.hint(p.Next)
 	}
 }
+
+// workloadsDoor is for a workload that came to the door for people.
+const workloadsDoor = "check --server and MAYFLY_SERVER: with --svid they name mayflyd's door for workloads, not the one for people"
 
 // hint says what to type next.
 func (a *app) hint(text string) {

@@ -66,6 +66,10 @@ func (a *app) locksCommand() *cobra.Command {
 			p, err := c.Locks(ctx)
 			return p.Items, err
 		}, func(list []api.Lock) error {
+			if len(list) == 0 {
+				a.note("there are none")
+				return nil
+			}
 			rows := make([][]string, len(list))
 			for i, l := range list {
 				rows[i] = []string{l.Target, clock(l.At), orDash(l.By), orDash(l.Reason), strings.Join(l.Accounts, " ")}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -109,6 +110,9 @@ func readFolder(dir string) (map[string][]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
+	if !isPolicy(root) { // before all that lies there is read
+		return nil, hinted{fmt.Errorf("%s is no policy folder: it has no mayfly.yaml, apps or entitlements", dir), "mayfly policy check ./policy"}
+	}
 	out := map[string][]byte{}
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
@@ -132,6 +136,14 @@ func readFolder(dir string) (map[string][]byte, error) {
 		return err
 	})
 	return out, err
+}
+
+// isPolicy tells a policy with a mistake from a folder of something else.
+func isPolicy(root *os.Root) bool {
+	return slices.ContainsFunc([]string{"mayfly.yaml", "apps", "entitlements"}, func(name string) bool {
+		_, err := root.Stat(name)
+		return err == nil
+	})
 }
 
 func skipGit(name string) error {

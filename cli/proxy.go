@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) proxyCommand() *cobra.Command {
-	var gateway string
+	var to destination
 	var port uint16
 	cmd := &cobra.Command{
 		Use: "proxy APP", Short: "Let programs on this machine reach an app that you have access to",
@@ -20,21 +20,25 @@ func (a *app) proxyCommand() *cobra.Command {
 and prints address and key as variables of a shell. Programs show the key as docs/exec.md
 says; it is good for this run only, on this machine, for this user. Ctrl-C closes it.`,
 		Example: `  mayfly proxy reports --port 8080
+  mayfly proxy wiki --entitlement wiki/write
   mayfly proxy stripe --gateway gateway.acme.example:9443`,
 		Args: cobra.ExactArgs(1),
-		RunE: a.run(func(cmd *cobra.Command, args []string) error { return a.proxy(cmd.Context(), args[0], gateway, port) }),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			to.app = args[0]
+			return a.proxy(cmd.Context(), to, port)
+		}),
 	}
 	f := cmd.Flags()
 	f.Uint16Var(&port, "port", 0, "port on 127.0.0.1; left out: one that is free")
-	f.StringVar(&gateway, "gateway", "", "host:port of a gateway's door for clients ($MAYFLY_GATEWAY); left out: port 443 of the app's host")
+	to.flags(f)
 	return cmd
 }
 
-func (a *app) proxy(ctx context.Context, name, gateway string, port uint16) error {
+func (a *app) proxy(ctx context.Context, to destination, port uint16) error {
 	if a.c.Loopback == nil {
 		return errors.New("this mayfly cannot open a loopback port")
 	}
-	passage, reach, err := a.toApp(ctx, name, gateway)
+	passage, grants, err := a.toApp(ctx, to)
 	if err != nil {
 		return err
 	}
@@ -43,7 +47,8 @@ func (a *app) proxy(ctx context.Context, name, gateway string, port uint16) erro
 	if err != nil {
 		return err
 	}
-	a.note("%s on %s; Ctrl-C closes it", reach.Grant, name)
+	a.note("%s by %s on %s; Ctrl-C closes it", grants[0].ID, grants[0].Entitlement, to.app)
+	a.hintOther(a.command+" "+to.app, grants)
 	for _, line := range way.Environment() {
 		key, value, _ := strings.Cut(line, "=")
 		fmt.Fprintf(a.c.Stdout, "export %s='%s'\n", key, value)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mayflyproxy/mayfly/api"
+	"github.com/mayflyproxy/mayfly/policy"
 )
 
 // pollEvery is how often a command that waits asks again.
@@ -188,9 +189,18 @@ func (a *app) showAnswer(r api.Request) error {
 		a.hint("an approver types: mayfly approve " + r.ID)
 		a.hint("mayfly show " + r.ID + " says where it stands")
 	case "denied", "expired":
-		a.hint("mayfly explain " + r.ID)
+		a.hintWhy(r, "--reason")
 	}
 	return nil
+}
+
+// hintWhy says what to do about a request that came to nothing; flag is how a reason is given.
+func (a *app) hintWhy(r api.Request, flag string) {
+	if r.Reason == "" && r.Code == policy.DenyJustification {
+		a.hint("say why, in words that approvers read: " + flag + ` "order 17"`)
+		return
+	}
+	a.hint("mayfly explain " + r.ID)
 }
 
 // termText is empty for a request that was denied before the entitlement's default

@@ -16,9 +16,13 @@ import (
 const (
 	pingEvery  = time.Second
 	silence    = 10 * time.Second // without a Pong that counts: another stream
-	firstPause = 50 * time.Millisecond
+	firstPause = 200 * time.Millisecond
 	longPause  = time.Second
-	maxPings   = 300 // Pings: as many seconds as the longest lease has
+	// A stream begins perhaps with a snapshot, and each part of it says that more is
+	// coming: of many grants, or for many instances at once, it takes its time. Nothing
+	// is decided meanwhile that the lease does not cover.
+	snapshotSilence = 30 * time.Second
+	maxPings        = 300 // Pings: as many seconds as the longest lease has
 )
 
 // ClientConfig configures a Client.
@@ -133,13 +137,14 @@ func (c *Client) subscription() (s *Subscribe, resuming bool) {
 	return s, false
 }
 
-// jitter returns between half of d and d.
+// jitter returns anything up to d: what ends a thousand streams in one moment does
+// not bring them back in one.
 func jitter(d time.Duration) time.Duration {
-	n, err := rand.Int(rand.Reader, big.NewInt(int64(d/2)))
+	n, err := rand.Int(rand.Reader, big.NewInt(int64(d)))
 	if err != nil { // never since Go 1.24
 		return d
 	}
-	return d/2 + time.Duration(n.Int64())
+	return time.Duration(n.Int64())
 }
 
 func wait(ctx context.Context, d time.Duration) {

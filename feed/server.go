@@ -56,6 +56,9 @@ type Server struct {
 	tail   Position      // every change up to here is queued on every stream that joined before
 	tailed bool
 
+	camera  chan struct{} // held by whoever reads a snapshot
+	sending chan struct{} // held by those whose snapshot is on its way
+
 	mu       sync.Mutex
 	closed   bool
 	open     map[*stream]bool     // every stream
@@ -63,6 +66,7 @@ type Server struct {
 	beats    map[*stream]*Ping    // the newest that waits for its Pong
 	receipts map[Instance]Receipt
 	refusals []Refusal
+	expected map[string]*picture // by apps: the next snapshots, which nobody reads yet
 }
 
 // NewServer checks c.
@@ -82,6 +86,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	return &Server{
 		source: c.Source, peer: c.Peer, log: c.Log, queue: c.Queue,
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
+		camera: make(chan struct{}, 1), sending: make(chan struct{}, atOnce), expected: map[string]*picture{},
 		open: map[*stream]bool{}, joined: map[Instance]*stream{}, beats: map[*stream]*Ping{}, receipts: map[Instance]Receipt{},
 	}, nil
 }

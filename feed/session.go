@@ -54,7 +54,7 @@ func (c *Client) session(ctx context.Context) (heard bool, err error) {
 	go receive(ctx, stream, inbound, done)
 	defer func() { cancel(nil); <-done }()
 	s := &session{Client: c, rpc: stream, inbound: inbound}
-	s.quiet = time.AfterFunc(silence, func() { cancel(errSilence) })
+	s.quiet = time.AfterFunc(snapshotSilence, func() { cancel(errSilence) })
 	defer s.quiet.Stop()
 	err = s.run(ctx)
 	if cause := context.Cause(ctx); cause != nil {
@@ -170,6 +170,7 @@ func (s *session) part(ctx context.Context, p *SnapshotPart) error {
 	case s.parts.Epoch != p.GetEpoch() || s.parts.Revision != p.GetRevision():
 		return fmt.Errorf("%w: the parts of a snapshot are of two positions", errResync)
 	}
+	s.quiet.Reset(snapshotSilence)
 	s.parts.Resources = append(s.parts.Resources, p.GetResources()...)
 	if !p.GetLast() {
 		return nil
@@ -186,6 +187,7 @@ func (s *session) part(ctx context.Context, p *SnapshotPart) error {
 		return err
 	}
 	s.synced, s.resync, s.apps = true, false, p.GetApps()
+	s.quiet.Reset(silence)
 	return s.ping()
 }
 

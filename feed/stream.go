@@ -9,10 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 )
-
-const partBytes = 256 << 10 // of resources in one SnapshotPart
 
 // stream is one Sync call. Its reader takes what the instance says; its writer
 // owns what it is told. Either, or the Server, ends it with a status; then the
@@ -185,32 +182,6 @@ func (st *stream) resume(sub *Subscribe, from Position) (bool, error) {
 	return true, nil
 }
 
-// snapshot sends all that the instance holds, in parts.
-func (st *stream) snapshot() error {
-	snap, err := st.server.source.Snapshot(st.ctx, st.apps)
-	if err != nil {
-		return st.server.face(err, "snapshot", st.instance)
-	}
-	part, size := &SnapshotPart{Epoch: snap.At.Epoch, Revision: snap.At.Revision}, 0
-	for _, r := range snap.Resources {
-		n := proto.Size(r)
-		if size > 0 && size+n > partBytes {
-			if err := st.sendPart(part); err != nil {
-				return err
-			}
-			part, size = &SnapshotPart{Epoch: snap.At.Epoch, Revision: snap.At.Revision}, 0
-		}
-		part.Resources, size = append(part.Resources, r), size+n
-	}
-	part.Last, part.Apps = true, st.apps
-	st.skip = snap.At
-	return st.sendPart(part)
-}
-
-func (st *stream) sendPart(p *SnapshotPart) error {
-	return st.rpc.Send(&SyncResponse{Message: &SyncResponse_Snapshot{Snapshot: p}})
-}
-
 // send sends one change that is new to the instance, or a Pong.
 func (st *stream) send(m told) error {
 	if m.pong != nil {
@@ -230,17 +201,14 @@ func (st *stream) fronts(app string) bool {
 	return ok || app == Everyone
 }
 
-// encode writes a change once. The bytes stand in a response as if they were
-// fields not known here, so that sending it to many streams only copies them.
+// encode writes a change once for all streams.
 func encode(c Change) (told, error) {
-	raw, err := proto.Marshal(&SyncResponse{Message: &SyncResponse_Delta{Delta: &Delta{
+	m, err := raw(&SyncResponse{Message: &SyncResponse_Delta{Delta: &Delta{
 		Epoch: c.At.Epoch, Revision: c.At.Revision, Resources: c.Resources, Removals: c.Removals,
 	}}})
 	if err != nil {
 		return told{}, fmt.Errorf("change %d: %w", c.At.Revision, err)
 	}
-	m := &SyncResponse{}
-	m.ProtoReflect().SetUnknown(raw)
 	return told{at: c.At, delta: m}, nil
 }
 

@@ -258,7 +258,7 @@ func (c *Checker) findGrant(v *ruling) error {
 	var presented grant.GrantID
 	if v.token != nil {
 		if err := v.token.Covers(v.op); err != nil {
-			return err
+			return c.c.Table.advised(v.caller.principal, v.op, now, v.token.Grant, err)
 		}
 		presented = v.token.Grant
 	}

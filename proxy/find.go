@@ -40,6 +40,19 @@ func (t *Table) Find(p identity.Principal, op scope.Operation, now time.Time, pr
 	return grant.Grant{}, advise(s.apps[op.App], p, op, best.denial)
 }
 
+// advised returns err, the refusal of a token of the grant presented, with what to ask
+// for. Where the grant itself permits op another token of it would do, and it stays as it is.
+func (t *Table) advised(p identity.Principal, op scope.Operation, now time.Time, presented grant.GrantID, err error) error {
+	s := t.state.Load()
+	list, _ := s.lists.get(holder{op.App, p})
+	for _, h := range only(list, presented) {
+		if h.permits(p, op, now) == nil {
+			return err
+		}
+	}
+	return advise(s.apps[op.App], p, op, grant.Of(err))
+}
+
 func (h *held) permits(p identity.Principal, op scope.Operation, now time.Time) error {
 	if err := h.inForce(now); err != nil {
 		return err

@@ -95,6 +95,19 @@ func TestAnAppsOwnBearerIsItsOwnBusiness(t *testing.T) {
 	}
 }
 
+// TestATokenRefusedForItsScopeSaysWhatToAskFor: unless another token of the grant would do.
+func TestATokenRefusedForItsScopeSaysWhatToAskFor(t *testing.T) {
+	b := newBearer(t)
+	narrow := func(c *tokens.Claims) { c.Details[0].Scope.Rules[0].Operation = "http.post" }
+	if v := b.check(b.present("Bearer " + b.issuer.Sign(b.claims(narrow)))); v.reason != grant.OutOfScope || strings.Contains(v.body, "mayfly request") {
+		t.Errorf("%s: %s, want nothing to ask for: the grant covers it", v.reason, v.body)
+	}
+	b.world.End(b.wiki, grant.Revoked)
+	if v := b.check(b.present("Bearer " + b.issuer.Sign(b.claims(narrow)))); v.reason != grant.OutOfScope || !strings.Contains(v.body, "mayfly request") {
+		t.Errorf("%s: %s, want what to ask for", v.reason, v.body)
+	}
+}
+
 func clipped(s string) string { return s[:min(len(s), 20)] }
 
 func TestRefusedTokens(t *testing.T) {

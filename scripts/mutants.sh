@@ -70,7 +70,8 @@ copy() {
 }
 
 # run runs a command in a slot and writes what it said.
-run() { (cd "$work/$1" && timeout --kill-after=10 "$limit" bash -c "$2" >"$3" 2>&1 </dev/null 9>&-); }
+# What a test builds by itself, Go does not know of: nothing is taken from its cache.
+run() { (export GOFLAGS="${GOFLAGS:-} -count=1" && cd "$work/$1" && timeout --kill-after=10 "$limit" bash -c "$2" >"$3" 2>&1 </dev/null 9>&-); }
 
 # plain runs a patch's command without the patch, once for each command.
 plain() {

@@ -18,7 +18,9 @@ import (
 func pathID(r *http.Request, into encoding.TextUnmarshaler) error {
 	text := r.PathValue("id")
 	if text == "" || into.UnmarshalText([]byte(text)) != nil {
-		return problem(http.StatusNotFound, string(access.CodeNotFound), access.CodeNotFound.Info().Title, "there is no "+quoted(text)+" that you can see")
+		p := problem(http.StatusNotFound, string(access.CodeNotFound), access.CodeNotFound.Info().Title, "there is no "+quoted(text)+" that you can see")
+		p.Next = "mayfly requests, or mayfly grants"
+		return p
 	}
 	return nil
 }

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
@@ -56,13 +53,9 @@ type callerListener struct {
 // loadCaller reads path and checks what can be checked without starting anything.
 // Relative paths in it are relative to its folder.
 func loadCaller(path string) (callerConfig, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return callerConfig{}, err
-	}
 	var c callerConfig
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(&c); err != nil {
-		return callerConfig{}, fmt.Errorf("%s:\n%w", path, err)
+	if err := readConfig(path, &c); err != nil {
+		return callerConfig{}, err
 	}
 	c.resolve(filepath.Dir(path))
 	if err := c.check(); err != nil {

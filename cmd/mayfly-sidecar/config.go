@@ -5,7 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -97,13 +100,9 @@ const defaultSpoolBytes = 1 << 30
 // loadConfig reads path and checks what can be checked without starting anything.
 // Relative paths in it are relative to its folder.
 func loadConfig(path string, dev bool) (config, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return config{}, err
-	}
 	var c config
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(&c); err != nil {
-		return config{}, fmt.Errorf("%s:\n%w", path, err)
+	if err := readConfig(path, &c); err != nil {
+		return config{}, err
 	}
 	c.resolve(filepath.Dir(path))
 	if c.SpoolBytes == 0 {
@@ -119,6 +118,25 @@ func loadConfig(path string, dev bool) (config, error) {
 		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// readConfig reads the YAML file at path into into, strictly.
+func readConfig(path string, into any) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; --config names another file", err)
+	}
+	if err != nil {
+		return err
+	}
+	err = yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(into)
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: nothing stands in it", path)
+	}
+	if err != nil {
+		return fmt.Errorf("%s:\n%w", path, err)
+	}
+	return nil
 }
 
 // readAddress is how an address of the file is read: its error says what was written.
@@ -175,14 +193,16 @@ func (c *config) check(dev bool) error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	need(c.ControlPlane.Address != "", "control_plane.address: want host:port of mayflyd's door for nodes")
-	_, err := spiffeid.FromString(c.ControlPlane.ID)
+	_, _, err := net.SplitHostPort(c.ControlPlane.Address)
+	need(err == nil, "control_plane.address: want host:port of mayflyd's door for nodes")
+	_, err = spiffeid.FromString(c.ControlPlane.ID)
 	need(err == nil, "control_plane.id: want mayflyd's SPIFFE ID")
 	need(len(c.TrustDomains) > 0, "trust_domains: want at least one, or nobody could call")
 	for _, td := range c.TrustDomains {
 		_, err := spiffeid.TrustDomainFromString(td)
 		need(err == nil, "trust_domains: %q is not a trust domain", td)
 	}
+	need(c.Identity.Listener.ID == "" || c.Identity.Listener.ID != c.Identity.Sidecar.ID, "identity.listener.id: want another one than the sidecar's, which never leaves its process")
 	if own, err := spiffeid.FromString(c.Identity.Sidecar.ID); err == nil {
 		errs = append(errs, spiffe.CheckRelations(c.Federation, own, c.TrustDomains))
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"os"
@@ -93,19 +95,34 @@ const (
 // loadConfig reads path and checks what can be checked without starting anything.
 // Relative paths in it are relative to its folder.
 func loadConfig(path string, dev bool) (config, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return config{}, err
-	}
 	var c config
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(&c); err != nil {
-		return config{}, fmt.Errorf("%s:\n%w", path, err)
+	if err := readConfig(path, &c); err != nil {
+		return config{}, err
 	}
 	c.defaults(filepath.Dir(path))
 	if err := c.check(dev); err != nil {
 		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// readConfig reads the YAML file at path into into, strictly.
+func readConfig(path string, into any) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; --config names another file", err)
+	}
+	if err != nil {
+		return err
+	}
+	err = yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(into)
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: nothing stands in it", path)
+	}
+	if err != nil {
+		return fmt.Errorf("%s:\n%w", path, err)
+	}
+	return nil
 }
 
 // readAddress is how an address of the file is read: its error says what was written.
@@ -212,6 +229,7 @@ func (c *config) check(dev bool) error {
 	}
 	need(c.OAuth.WorkloadsURL == "" || bareHTTPS(c.OAuth.WorkloadsURL), "oauth.workloads_url: want https://host[:port], as workloads reach the door")
 	need(c.Policy.Repository != "", "policy.repository: want a folder with a Git repository")
+	need(c.Policy.Folder == "" || fs.ValidPath(c.Policy.Folder), "policy.folder: want a path inside the repository, such as policy")
 	need(c.Policy.Every > 0, "policy.every: want a duration above 0")
 	need(dev || c.Policy.FirstSigner != "", "policy.first_signer: want the file with the key that may sign the first policy, or --dev")
 	need(c.Session >= 0 && c.Session <= access.MaxSession, "session: want at most %s", access.MaxSession)

@@ -30,6 +30,7 @@ func TestAddressesAsConfigured(t *testing.T) {
 		{"a host name", "127.0.0.1:8444", "mayfly.acme.example:8444", `"mayfly.acme.example:8444": want IP:port`},
 		{"no address", "127.0.0.1:8444", `":8444"`, `":8444": want IP:port`},
 		{"twice", "127.0.0.1:8444", "127.0.0.1:8443", "nodes: public.address listens on 127.0.0.1:8443 already"},
+		{"another folder", "policy: {", "policy: {folder: ../policy, ", "policy.folder: want a path inside the repository"},
 		{"at every address", "127.0.0.1:8445", "0.0.0.0:8444", "workloads: nodes listens on 127.0.0.1:8444 already"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

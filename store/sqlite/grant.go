@@ -13,7 +13,8 @@ type grants struct{ t *tx }
 const (
 	grantColumns = `id, request, principal, pseudonym, entitlement, app, scope, class, not_before, not_after,
 		revoked, finished, ended_early, idle_after`
-	selectGrant = `SELECT ` + grantColumns + ` FROM grants `
+	selectGrant    = `SELECT ` + grantColumns + ` FROM grants `
+	selectFedGrant = `SELECT ` + grantColumns + `, params, catalogue FROM grants `
 )
 
 func grantFields(g *grant.Grant, app *string) []any {
@@ -25,6 +26,11 @@ func grantFields(g *grant.Grant, app *string) []any {
 func readGrant(r row) (g grant.Grant, err error) {
 	var app string
 	return g, r.Scan(grantFields(&g, &app)...)
+}
+
+func readFedGrant(r row) (g access.FedGrant, err error) {
+	var app string
+	return g, r.Scan(append(grantFields(&g.Grant, &app), asObject(&g.Params), &g.Catalogue)...)
 }
 
 // Insert refuses what Grant.Check refuses, before the database does (P1).
@@ -45,25 +51,35 @@ func (s grants) Get(ctx context.Context, id grant.GrantID) (grant.Grant, error) 
 }
 
 func (s grants) Fed(ctx context.Context, id grant.GrantID) (g grant.Grant, params map[string]string, catalogue string, err error) {
-	var app string
-	err = s.t.one(ctx, `SELECT `+grantColumns+`, params, catalogue FROM grants WHERE id = ?`, []any{id.String()},
-		append(grantFields(&g, &app), asObject(&params), &catalogue)...)
-	return g, params, catalogue, about(err, "grant %s", id)
+	fed, err := single(ctx, s.t, readFedGrant, selectFedGrant+`WHERE id = ?`, id.String())
+	return fed.Grant, fed.Params, fed.Catalogue, about(err, "grant %s", id)
 }
 
 func (s grants) List(ctx context.Context, f access.GrantFilter) ([]grant.Grant, error) {
+	query, args := grantsOf(f)
+	out, err := list(ctx, s.t, readGrant, selectGrant+query, args...)
+	return out, about(err, "list grants")
+}
+
+func (s grants) ListFed(ctx context.Context, f access.GrantFilter) ([]access.FedGrant, error) {
+	query, args := grantsOf(f)
+	out, err := list(ctx, s.t, readFedGrant, selectFedGrant+query, args...)
+	return out, about(err, "list grants")
+}
+
+// grantsOf returns what follows a SELECT of the grants that f filters.
+func grantsOf(f access.GrantFilter) (query string, args []any) {
 	var w where
 	w.equal("principal", f.Principal.String())
 	w.equal("app", f.App)
 	w.equal("entitlement", f.Entitlement)
 	w.before(f.Before.String())
-	from := selectGrant
+	from := ""
 	if !f.LiveAt.IsZero() { // few of all that ever were: without the hint SQLite walks those, newest first
 		from += `INDEXED BY grants_live `
 		w.and("revoked = 0 AND finished = 0 AND not_after > ?", micros(f.LiveAt))
 	}
-	out, err := list(ctx, s.t, readGrant, from+w.page(f.Limit), w.args...)
-	return out, about(err, "list grants")
+	return from + w.page(f.Limit), w.args
 }
 
 // MarkRevoked sets the mark once; a second revoke leaves the first as it is.

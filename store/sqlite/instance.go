@@ -68,15 +68,33 @@ func (s instances) SetLastPong(ctx context.Context, ids []feed.Instance, at time
 	return about(err, "set last pong of %d instances", len(ids))
 }
 
-func (s instances) SetAcked(ctx context.Context, r feed.Receipt, at time.Time) error {
-	n, err := s.t.exec(ctx, `UPDATE instances SET acked_epoch = ?1, acked_revision = ?2, acked_at = ?3,
-		last_allowed = ?4, last_action = ?5, bounded = ?6
-		WHERE id = ?7 AND (acked_epoch, acked_revision) < (?1, ?2)`,
-		r.At.Epoch, r.At.Revision, micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.Instance.String())
-	if err == nil && n == 0 {
-		_, err = s.Get(ctx, r.Instance)
+// SetAcked is one statement for a batch.
+func (s instances) SetAcked(ctx context.Context, receipts []feed.Receipt, at time.Time) error {
+	rows := receiptRows(receipts)
+	var known int
+	if err := s.t.one(ctx, `SELECT count(*) FROM instances WHERE id IN (SELECT value ->> 0 FROM json_each(?))`, []any{rows}, &known); err != nil {
+		return about(err, "store receipts")
 	}
-	return about(err, "store a receipt")
+	if known != len(receipts) {
+		return about(access.ErrNotFound, "store receipts of %d instances, %d of them known", len(receipts), known)
+	}
+	_, err := s.t.exec(ctx, `WITH receipts AS MATERIALIZED (`+selectReceipts+`)
+		UPDATE instances SET acked_epoch = r.epoch, acked_revision = r.revision, acked_at = ?2,
+		last_allowed = r.last_allowed, last_action = r.last_action, bounded = r.bounded
+		FROM receipts r WHERE id = r.instance AND (acked_epoch, acked_revision) < (r.epoch, r.revision)`, rows, micros(at))
+	return about(err, "store receipts")
+}
+
+// selectReceipts reads what receiptRows wrote, in a statement's first argument.
+const selectReceipts = `SELECT value ->> 0 AS instance, value ->> 1 AS epoch, value ->> 2 AS revision,
+		value ->> 3 AS last_allowed, value ->> 4 AS last_action, value ->> 5 AS bounded FROM json_each(?1)`
+
+func receiptRows(receipts []feed.Receipt) object {
+	rows := make([][]any, len(receipts))
+	for i, r := range receipts {
+		rows[i] = []any{r.Instance.String(), r.At.Epoch, r.At.Revision, micros(r.LastAllowed), r.LastAction, micros(r.Bounded)}
+	}
+	return object{rows}
 }
 
 func (s instances) SetNack(ctx context.Context, id feed.Instance, text string, at time.Time) error {

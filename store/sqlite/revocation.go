@@ -60,12 +60,27 @@ func (s revocations) waits(ctx context.Context, id string) ([]access.Wait, error
 		FROM waits WHERE grant_id = ? ORDER BY instance`, id)
 }
 
-func (s revocations) Acked(ctx context.Context, r feed.Receipt, at time.Time) error {
-	_, err := s.t.exec(ctx, `UPDATE waits SET acked_at = ?, last_allowed = ?, last_action = ?, bounded = ?
-		WHERE instance = ? AND acked_at = 0 AND until_at > ? AND grant_id IN
-			(SELECT grant_id FROM revocations WHERE closed = 0 AND (epoch, revision) <= (?, ?))`,
-		micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.Instance.String(), micros(at), r.At.Epoch, r.At.Revision)
-	return about(err, "note an acknowledgement")
+// Acked is one statement for a batch, found by the waits that are open.
+func (s revocations) Acked(ctx context.Context, receipts []feed.Receipt, at time.Time) error {
+	_, err := s.t.exec(ctx, `WITH receipts AS MATERIALIZED (`+selectReceipts+`)
+		UPDATE waits SET acked_at = ?2, last_allowed = r.last_allowed, last_action = r.last_action, bounded = r.bounded
+		FROM receipts r WHERE waits.instance = r.instance AND waits.acked_at = 0 AND waits.until_at > ?2 AND waits.grant_id IN
+			(SELECT grant_id FROM revocations WHERE closed = 0 AND (epoch, revision) <= (r.epoch, r.revision))`,
+		receiptRows(receipts), micros(at))
+	return about(err, "note acknowledgements")
+}
+
+func (s revocations) Settled(ctx context.Context, at time.Time) ([]access.Revocation, error) {
+	out, err := list(ctx, s.t, readRevocation, selectRevocation+`WHERE closed = 0 AND NOT EXISTS
+		(SELECT 1 FROM waits w WHERE w.grant_id = revocations.grant_id AND w.acked_at = 0 AND w.until_at > ?)
+		ORDER BY started, grant_id`, micros(at))
+	for i := range out {
+		if err != nil {
+			break
+		}
+		out[i].Waits, err = s.waits(ctx, out[i].Grant)
+	}
+	return out, about(err, "list settled revocations")
 }
 
 // Close closes a revocation once.

@@ -33,6 +33,11 @@ func testGrants(t *testing.T, store access.Store) {
 		same(t, "fed grant", got, g)
 		same(t, "parameters", p, params)
 		same(t, "catalogue", catalogue, "cat1")
+		if err != nil {
+			return err
+		}
+		listed, err := tx.Grants().ListFed(ctx, access.GrantFilter{App: g.Scope.App, LiveAt: g.NotBefore})
+		same(t, "fed grants", listed, []access.FedGrant{{Grant: g, Params: params, Catalogue: "cat1"}})
 		return err
 	})
 	same(t, "how a stored grant decides", get(t, store, getGrant(g.ID)).Permits(g.Principal, scope.Operation{App: "stripe", Name: "refunds.create",

@@ -65,8 +65,8 @@ func testReceipts(t *testing.T, store access.Store) {
 	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Instances().Join(ctx, i) })
 	ack := func(at feed.Position, action string) {
 		update(t, store, func(ctx context.Context, tx access.Tx) error {
-			return tx.Instances().SetAcked(ctx, feed.Receipt{Instance: i.ID, At: at, LastAllowed: epoch().Add(time.Hour),
-				LastAction: action, Bounded: epoch().Add(2 * time.Hour)}, tx.Now())
+			return tx.Instances().SetAcked(ctx, []feed.Receipt{{Instance: i.ID, At: at, LastAllowed: epoch().Add(time.Hour),
+				LastAction: action, Bounded: epoch().Add(2 * time.Hour)}}, tx.Now())
 		})
 	}
 	ack(feed.Position{Epoch: 1, Revision: 2}, "lower")
@@ -77,7 +77,7 @@ func testReceipts(t *testing.T, store access.Store) {
 	i.Acked, i.LastAction, i.LastAllowed, i.Bounded = feed.Position{Epoch: 2, Revision: 1}, "next epoch", epoch().Add(time.Hour), epoch().Add(2*time.Hour)
 	same(t, "after higher receipts", get(t, store, getInstance(i.ID)), i)
 	refused(t, store, access.ErrNotFound, func(ctx context.Context, tx access.Tx) error {
-		return tx.Instances().SetAcked(ctx, feed.Receipt{Instance: s.instance(9).ID}, tx.Now())
+		return tx.Instances().SetAcked(ctx, []feed.Receipt{{Instance: i.ID, At: feed.Position{Epoch: 9}}, {Instance: s.instance(9).ID}}, tx.Now())
 	})
 }
 
@@ -113,13 +113,20 @@ func testRevocations(t *testing.T, store access.Store) {
 	at := epoch().Add(2 * time.Second)
 	ack := func(run byte, revision int64, at time.Time) {
 		update(t, store, func(ctx context.Context, tx access.Tx) error {
-			return tx.Revocations().Acked(ctx, feed.Receipt{Instance: s.instance(run).ID, At: feed.Position{Epoch: 1, Revision: revision},
-				LastAllowed: epoch(), LastAction: "act_1", Bounded: epoch().Add(time.Minute)}, at)
+			return tx.Revocations().Acked(ctx, []feed.Receipt{{Instance: s.instance(run).ID, At: feed.Position{Epoch: 1, Revision: revision},
+				LastAllowed: epoch(), LastAction: "act_1", Bounded: epoch().Add(time.Minute)}}, at)
 		})
 	}
 	ack(1, 4, at)                   // below both
 	ack(2, 5, first.Waits[1].Until) // its wait is closed by then, whatever it says
 	same(t, "after a receipt from before", open(), []access.Revocation{first, second})
+	settled := func(at time.Time) []access.Revocation {
+		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Revocation, error) {
+			return tx.Revocations().Settled(ctx, at)
+		})
+	}
+	same(t, "settled before anybody answered", settled(at), []access.Revocation(nil))
+	same(t, "settled once nobody can hold it", settled(first.Waits[1].Until), []access.Revocation{first, second})
 	ack(1, 5, at)
 	ack(1, 6, at.Add(time.Second)) // the first receipt counts
 	first.Waits[0].AckedAt, first.Waits[0].LastAllowed, first.Waits[0].LastAction, first.Waits[0].Bounded = at, epoch(), "act_1", epoch().Add(time.Minute)

@@ -53,8 +53,22 @@ func TestAPersonCallsThroughTheDoorForClients(t *testing.T) {
 	if len(got) != 1 || got[0].Path != "/team" || strings.Contains(joined(got[0].Header), "DPoP") || got[0].Authorization != "" {
 		t.Errorf("the wiki saw %+v", got)
 	}
-	if ran := call("call", "-X", "DELETE", "wiki", "/team"); ran.Exit != 4 || !strings.Contains(ran.Stdout, "scope") {
+	if ran := call("call", "-X", "DELETE", "wiki", "/team"); ran.Exit != 4 || !strings.Contains(ran.Stdout, "scope") || !strings.Contains(ran.Stdout, "mayfly request wiki/write") {
 		t.Errorf("more than is granted: exit %d %s", ran.Exit, ran.Text())
+	}
+	write := p.grant(t, alice, api.Ask{Entitlement: "wiki/write", Duration: "10m0s", Reason: "a page is wrong"})
+	eventually(t, "the gateway has the other grant", func() error {
+		r, err := alice.Reach(t.Context(), write.ID)
+		if err == nil && (r.Holds == 0 || len(r.Waits) > 0) {
+			err = errNotYet
+		}
+		return err
+	})
+	if ran := call("call", "-X", "PUT", "-d", "a=1", "wiki", "/team"); ran.Exit != 4 || !strings.Contains(ran.Stderr, "mayfly call wiki --entitlement wiki/write") {
+		t.Errorf("of two grants the one that ends last: exit %d %s, want the other one named", ran.Exit, ran.Text())
+	}
+	if ran := call("call", "-X", "PUT", "-d", "a=1", "-e", "wiki/write", "wiki", "/team"); ran.Exit != 0 {
+		t.Errorf("under the one that is named: exit %d %s", ran.Exit, ran.Text())
 	}
 	if ran := call("exec", "--entitlement", "wiki/read", "--", "sh", "-c", `curl -sS -o /dev/null -w '%{http_code}' -H "X-Mayfly-Key: $MAYFLY_KEY" $MAYFLY_URL/team`); ran.Exit != 0 || !strings.Contains(ran.Stdout, "200") {
 		t.Errorf("mayfly exec: exit %d %s", ran.Exit, ran.Text())

@@ -110,21 +110,27 @@ func peopleApp(t testing.TB, name string, handle http.Handler) xds.App {
 	return xds.App{Name: name, Kind: "web", Hosts: []string{name + ".acme.example"}, Upstream: u, People: true}
 }
 
-// raw answers a path with what is written there, byte for byte.
+// raw answers a path with what is written there, byte for byte, and stays on the
+// connection: one that it closed without a word would race with the next request
+// that Envoy sends there.
 func raw(answers map[string]string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		text, ok := answers[r.URL.Path]
-		if !ok {
-			fmt.Fprint(w, "hello")
-			return
-		}
-		conn, _, err := http.NewResponseController(w).Hijack()
+		conn, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
 		defer conn.Close()
-		io.WriteString(conn, text)
+		for err == nil {
+			text, ok := answers[r.URL.Path]
+			if !ok {
+				text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+			}
+			io.WriteString(conn, text)
+			if r, err = http.ReadRequest(buffered.Reader); err == nil {
+				_, err = io.Copy(io.Discard, r.Body)
+			}
+		}
 	})
 }
 

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestMistypedCommandLinesAreToldApartFromErrors(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.yaml")
+	if err := os.WriteFile(empty, []byte("# nothing\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args string
+		exit int
+		want string
+	}{
+		{"--chekc", 2, "hint: mayflyd --help"},
+		{"frob", 2, "hint: mayflyd --help"},
+		{"init frob", 2, "hint: mayflyd init --help"},
+		{"--check --config /nowhere/mayflyd.yaml", 1, "--config names another file"},
+		{"--check --config " + empty, 1, "nothing stands in it"},
+		{"init --config /nowhere/mayflyd.yaml", 1, "--config names another file"},
+	} {
+		var said strings.Builder
+		if exit := execute(t.Context(), strings.Fields(c.args), &said); exit != c.exit || !strings.Contains(said.String(), c.want) {
+			t.Errorf("mayflyd %s: exit %d, want %d, and %q in %s", c.args, exit, c.exit, c.want, said.String())
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/proxy"
+	"github.com/mayflyproxy/mayfly/spiffe"
+)
+
+// fleetPlan is the first order to a fleet.
+type fleetPlan struct {
+	Nodes       string // mayflyd's address
+	WorkloadAPI string
+	Control     string // SPIFFE IDs
+	Sidecar     string
+	Dir         string // for what instances keep on disk
+	Count       int
+}
+
+// order is a later one; one field is set.
+type order struct {
+	Stall int // so many of the last instances stop reading
+}
+
+// news is what a fleet tells.
+type news struct {
+	Joined  int           `json:",omitempty"` // so many hold a whole snapshot
+	Sync    time.Duration `json:",omitempty"` // how long the slowest of them took
+	Change  string        `json:",omitempty"` // this reached every instance that reads
+	At      time.Duration `json:",omitempty"` // the boot clock then
+	Stalled int           `json:",omitempty"`
+}
+
+// instances are simulated sidecars: everything of one but Envoy, spool and secrets.
+type instances struct {
+	stage *stage
+	plan  fleetPlan
+	own   *spiffe.Source
+	all   []*instance
+
+	mu      sync.Mutex
+	reading int
+	seen    map[string]int // how many hold a change
+	joined  int
+	slowest time.Duration
+}
+
+// atOnce is how many instances are started at once: gateways do not all start in
+// the same millisecond. What a restart of mayflyd does to them is not held back.
+const atOnce = 32
+
+func playFleet(ctx context.Context, s *stage) error {
+	f := &instances{stage: s, seen: map[string]int{}}
+	if err := s.next(&f.plan); err != nil {
+		return err
+	}
+	f.reading = f.plan.Count
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	if err := f.identify(ctx, &running); err != nil {
+		return err
+	}
+	if err := f.launch(ctx, &running); err != nil {
+		return err
+	}
+	for {
+		var o order
+		if err := s.next(&o); err != nil {
+			return err
+		}
+		if o.Stall > 0 {
+			f.stall(o.Stall)
+		}
+	}
+}
+
+// identify gets the SVID that all instances share.
+func (f *instances) identify(ctx context.Context, running *sync.WaitGroup) error {
+	id, err := spiffeid.FromString(f.plan.Sidecar)
+	if err != nil {
+		return err
+	}
+	if f.own, err = spiffe.NewWorkloadSource(spiffe.WorkloadConfig{Address: f.plan.WorkloadAPI, ID: id}); err != nil {
+		return err
+	}
+	running.Go(func() { _ = f.own.Run(ctx) })
+	return f.own.Wait(ctx)
+}
+
+func (f *instances) launch(ctx context.Context, running *sync.WaitGroup) error {
+	slots := make(chan struct{}, atOnce)
+	for n := range f.plan.Count {
+		i, err := f.newInstance(n)
+		if err != nil {
+			return err
+		}
+		f.all = append(f.all, i)
+		slots <- struct{}{}
+		i.synced = func() { <-slots }
+		i.began = proxy.BootNow()
+		running.Go(func() { _ = i.client.Run(ctx) })
+	}
+	return nil
+}
+
+// stall makes the last n instances stop reading what mayflyd sends.
+func (f *instances) stall(n int) {
+	f.mu.Lock()
+	f.reading -= n
+	f.mu.Unlock()
+	for _, i := range f.all[len(f.all)-n:] {
+		i.line.stop()
+	}
+	_ = f.stage.tell(news{Stalled: n})
+}
+
+// took notes that an instance holds a change, and tells when the last one does.
+func (f *instances) took(id string) {
+	at := proxy.BootNow()
+	f.mu.Lock()
+	f.seen[id]++
+	last := f.seen[id] == f.reading
+	if last {
+		delete(f.seen, id)
+	}
+	f.mu.Unlock()
+	if last {
+		_ = f.stage.tell(news{Change: id, At: at})
+	}
+}
+
+func (f *instances) entered(i *instance) {
+	took := proxy.BootNow() - i.began
+	f.mu.Lock()
+	f.joined++
+	f.slowest = max(f.slowest, took)
+	told := news{Joined: f.joined, Sync: f.slowest}
+	f.mu.Unlock()
+	_ = f.stage.tell(told)
+}
+
+// instance is one simulated sidecar. It is its client's Sink: its table, watched.
+type instance struct {
+	*proxy.Table
+	fleet  *instances
+	client *feed.Client
+	line   *line
+	began  time.Duration
+	synced func() // once, after the first snapshot
+	once   sync.Once
+}
+
+func (f *instances) newInstance(n int) (*instance, error) {
+	i := &instance{fleet: f, line: newLine()}
+	// Marks are not kept: a thousand gateways have a thousand disks.
+	clock, err := proxy.OpenClock(proxy.ClockConfig{Mark: filepath.Join(f.plan.Dir, fmt.Sprintf("clock-%d", n))})
+	if err != nil {
+		return nil, err
+	}
+	if i.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock, Sidecar: f.plan.Sidecar}); err != nil {
+		return nil, err
+	}
+	conn, err := f.dial(i.line)
+	if err != nil {
+		return nil, err
+	}
+	id, err := feed.NewInstance(f.plan.Sidecar)
+	if err != nil {
+		return nil, err
+	}
+	i.client, err = feed.NewClient(feed.ClientConfig{
+		Conn: conn, Instance: id, Version: "load", Reader: proxy.Reader, Sink: i, BootNow: proxy.BootNow,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("instance", n),
+	})
+	return i, err
+}
+
+func (f *instances) dial(l *line) (*grpc.ClientConn, error) {
+	control, err := spiffeid.FromString(f.plan.Control)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := spiffe.NewVerifier(spiffe.VerifierConfig{Bundles: f.own.Bundles, TrustDomains: []spiffeid.TrustDomain{control.TrustDomain()}})
+	if err != nil {
+		return nil, err
+	}
+	config, err := spiffe.ClientTLS(spiffe.TLSConfig{Source: f.own, Verifier: verifier, Authorize: spiffe.Only(control), NextProtos: []string{"h2"}})
+	if err != nil {
+		return nil, err
+	}
+	return grpc.NewClient(f.plan.Nodes, append(feed.DialOptions(), grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithContextDialer(l.dial))...)
+}
+
+// Swap implements feed.Sink.
+func (i *instance) Swap(ctx context.Context, s feed.Snapshot) (feed.Receipt, []*feed.Nack, error) {
+	r, nacks, err := i.Table.Swap(ctx, s)
+	if err == nil {
+		i.once.Do(func() { i.synced(); i.fleet.entered(i) })
+	}
+	return r, nacks, err
+}
+
+// Apply implements feed.Sink. A change counts when nothing decided before it is on
+// its way any more.
+func (i *instance) Apply(ctx context.Context, d *feed.Delta) (feed.Receipt, []*feed.Nack, error) {
+	r, nacks, err := i.Table.Apply(ctx, d)
+	if err != nil {
+		return r, nacks, err
+	}
+	for _, one := range d.GetResources() {
+		i.fleet.took(one.GetId())
+	}
+	for _, one := range d.GetRemovals() {
+		i.fleet.took("-" + one.GetId())
+	}
+	return r, nacks, nil
+}

@@ -106,7 +106,13 @@ func TestSnapshotHoldsAppsAndLiveGrants(t *testing.T) {
 		g.GetClass() != "money" || g.GetParams()["charge"] != "ch_1" || len(g.GetRules()) != 2 || g.GetCatalogue() != app.GetCatalogue() {
 		t.Errorf("grant %v", g)
 	}
-	w.pass(30 * time.Minute) // ended, and nobody swept
+	w.pass(30 * time.Minute) // ended: instances know, and hold it until the record tells
+	if s, err = w.Source().Snapshot(t.Context(), []string{"stripe"}); err != nil || len(s.Resources) != 2 {
+		t.Fatalf("%v, %v", s, err)
+	}
+	if err := w.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if s, err = w.Source().Snapshot(t.Context(), []string{"stripe"}); err != nil || len(s.Resources) != 1 {
 		t.Fatalf("%v, %v", s, err)
 	}
@@ -302,4 +308,22 @@ func TestP5_ReserveAcknowledgesOnce(t *testing.T) {
 	w.apply("mayfly.yaml", "apps: [stripe, reports]", "apps: [reports]")
 	out, err = reserve(i, s.minter.NewActionID(epoch), r.Grant)
 	want(out, err, feed.ReserveResponse_ENDED, grant.NoGrant)
+}
+
+// A database that follows another one may not have what a Pong promised: that is an
+// error, never nothing.
+func TestP4_ChangesThatAreNotThereYetAreAnError(t *testing.T) {
+	w := newWorld(t)
+	w.granted()
+	at := w.head()
+	if _, ok, err := w.Source().Changes(t.Context(), feed.Position{Epoch: at.Epoch}, at); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	ahead := feed.Position{Epoch: at.Epoch, Revision: at.Revision + 1}
+	if changes, _, err := w.Source().Changes(t.Context(), at, ahead); err == nil {
+		t.Fatalf("up to %d, where the state is of %d, there is %v", ahead.Revision, at.Revision, changes)
+	}
+	if _, ok, err := w.Source().Changes(t.Context(), at, feed.Newest()); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
 }

@@ -125,10 +125,14 @@ func raw(m *SyncResponse) (*SyncResponse, error) {
 	return out, nil
 }
 
-// snapshot sends all that the instance holds, in parts. One that does not take it
-// in time makes room for the next.
-func (st *stream) snapshot() error {
+// snapshot sends all that the instance holds, in parts. It is told the changes after
+// from: what a snapshot from before that lacks, it would never hear of. One that does
+// not take it in time makes room for the next.
+func (st *stream) snapshot(from Position) error {
 	p, err := st.server.picture(st)
+	if err == nil && p.at.Before(from) {
+		err = st.server.face(fmt.Errorf("it is of %d, and changes are told from %d on", p.at.Revision, from.Revision), "snapshot", st.instance)
+	}
 	if err != nil {
 		return err
 	}

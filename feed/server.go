@@ -259,3 +259,13 @@ func (s *Server) endAll(code codes.Code, text string) {
 		st.end(code, text)
 	}
 }
+
+// endJoined ends the streams that are told changes. One that is about to join was
+// told nothing yet: it goes on from the new tail.
+func (s *Server) endJoined(code codes.Code, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.joined {
+		st.end(code, text)
+	}
+}

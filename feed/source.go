@@ -55,6 +55,8 @@ type Pulse struct {
 	Checkpoint []byte // signed note
 	// Silent are the instances that get no Pong: their leases run out.
 	Silent map[Instance]bool
+	// Resync are the instances whose streams end, so that they take a snapshot, and why.
+	Resync map[Instance]string
 	// Leaves are the proofs that Pings asked for, in the tree of Checkpoint.
 	Leaves map[Instance][]*LeafProof
 }
@@ -93,7 +95,7 @@ type Source interface {
 	// Changes reads the changes after one position up to and with another, in
 	// order: a change that commits later never has a lower position. If some of
 	// them are no longer kept, ok is false and the caller takes a snapshot. upto
-	// may be Newest.
+	// may be Newest; else a state that is not there yet is an error.
 	Changes(ctx context.Context, after, upto Position) (changes []Change, ok bool, err error)
 	// Beat stores last_pong for each instance and reads head and clock, in one
 	// write transaction (contracts §2). The pulse counts only if err is nil.

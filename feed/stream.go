@@ -124,6 +124,11 @@ func (st *stream) tell() error {
 		case <-st.ctx.Done():
 			return context.Cause(st.ctx)
 		case m := <-st.queue:
+			// What was queued after the end counts on a change that never was: a Pong
+			// would say that the instance knows it.
+			if st.ctx.Err() != nil {
+				return context.Cause(st.ctx)
+			}
 			if err := st.send(m); err != nil {
 				return err
 			}
@@ -148,7 +153,7 @@ func (st *stream) begin(sub *Subscribe) error {
 	if err != nil || resumed {
 		return err
 	}
-	return st.snapshot()
+	return st.snapshot(from)
 }
 
 // resume sends what happened after the position that the instance holds, if it

@@ -69,7 +69,7 @@ func (s *Server) advance(ctx context.Context, upto Position) error {
 		return fmt.Errorf("read changes after %d: %w", s.tail.Revision, err)
 	}
 	if !ok {
-		s.endAll(codes.Aborted, "the changes are no longer kept: resync")
+		s.endJoined(codes.Aborted, "the changes are no longer kept: resync")
 		return s.restart(ctx)
 	}
 	for _, c := range changes {
@@ -168,6 +168,10 @@ func (s *Server) beat(ctx context.Context) {
 		return
 	}
 	for st, p := range batch {
+		if why, ok := pulse.Resync[st.instance]; ok {
+			st.end(codes.DataLoss, why)
+			continue
+		}
 		if pulse.Silent[st.instance] {
 			continue
 		}

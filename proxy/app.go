@@ -14,7 +14,7 @@ import (
 
 const (
 	maxStale         = 5 * time.Minute // contracts §2: compiled in, whatever the feed says
-	defaultMaxStream = 60 * time.Second
+	defaultMaxStream = feed.DefaultMaxStream
 )
 
 // App is a protected app as the feed tells it. It is never changed once it is in
@@ -35,6 +35,9 @@ type App struct {
 	Assert      bool              // it is told in a signed token who calls
 	StepUp      map[string]StepUp // by entitlement
 	Here        *Place            // what of it counts at this gateway; nil: all of it
+
+	places  []*feed.Place // as told, for the digest
+	sidecar string        // whose place Here is
 }
 
 // StepUp is what an entitlement asks of a person's login (RFC 9470).

@@ -21,6 +21,7 @@ func (t *Table) Position() (feed.Position, bool) {
 // Describe implements feed.Sink.
 func (t *Table) Describe(p *feed.Ping) {
 	t.describe(p)
+	t.digests(p)
 	if t.proofs == nil {
 		return
 	}
@@ -43,7 +44,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
 	}
 	d := &draft{state: newState(), now: t.clock.Now(), fresh: true, grown: true}
-	d.at, d.filled = snap.At, true
+	d.at, d.filled, d.filling = snap.At, true, old.filling+1
 	clear(t.waiting)
 	t.proofs.begin(true)
 	nacks := t.putAll(d, snap.Resources)
@@ -55,6 +56,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	slices.SortFunc(d.left, func(a, b *seat) int { return a.until.Compare(b.until) })
 	t.past, t.left = nil, nil
 	r, err := t.install(ctx, d)
+	t.strayed.Store(false) // all that is held now was told just now
 	return r, nacks, err
 }
 
@@ -118,6 +120,7 @@ func (t *Table) Ponged(sent time.Duration, p *feed.Pong) error {
 func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 	var nacks []*feed.Nack
 	for _, r := range resources {
+		d.allow(feed.KindOf(r), r.GetId())
 		n := feed.Unsupported(r, Reader)
 		if n == nil {
 			n = t.putOne(d, r)
@@ -126,6 +129,7 @@ func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 			continue
 		}
 		nacks = append(nacks, n)
+		d.withhold(n)
 		switch n.GetKind() {
 		case feed.KindApp:
 			d.dropApp(r.GetId())
@@ -175,7 +179,8 @@ func (t *Table) putApp(d *draft, r *feed.Resource) *feed.Nack {
 	if err != nil {
 		return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
 	}
-	a.Here = placeOf(r.GetApp().GetPlaces(), t.sidecar)
+	a.places, a.sidecar = r.GetApp().GetPlaces(), t.sidecar
+	a.Here = placeOf(a.places, t.sidecar)
 	if err := t.admit(a); err != nil {
 		return feed.Refuse(r, grant.ReasonOf(err), err.Error())
 	}
@@ -184,6 +189,7 @@ func (t *Table) putApp(d *draft, r *feed.Resource) *feed.Nack {
 }
 
 func (d *draft) remove(m *feed.Removal) {
+	d.allow(m.GetKind(), m.GetId())
 	switch m.GetKind() {
 	case feed.KindApp:
 		d.dropApp(m.GetId())
@@ -246,7 +252,9 @@ func (t *Table) clashes(d *draft, resources []*feed.Resource) []*feed.Nack {
 	var nacks []*feed.Nack
 	for _, r := range resources {
 		if host, ok := clash[r.GetApp().GetName()]; ok {
-			nacks = append(nacks, feed.Refuse(r, grant.UnsupportedGrant, fmt.Sprintf("host %s is claimed by two apps", host)))
+			n := feed.Refuse(r, grant.UnsupportedGrant, fmt.Sprintf("host %s is claimed by two apps", host))
+			nacks = append(nacks, n)
+			d.withhold(n)
 			d.dropApp(r.GetApp().GetName())
 		}
 	}

@@ -61,7 +61,8 @@ type Table struct {
 	alarm       func(Alarm)
 	log         *slog.Logger
 
-	state atomic.Pointer[state]
+	state   atomic.Pointer[state]
+	strayed atomic.Bool // what is held is not what was taken in, until a snapshot
 
 	writing sync.Mutex              // held by the Sink's methods
 	past    []*held                 // in the order in which they are forgotten

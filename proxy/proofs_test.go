@@ -397,6 +397,23 @@ func TestARemovedKeyApprovesNothingMore(t *testing.T) {
 	}
 }
 
+// TestAGrantFromAfterThePolicyThatCameWithIt: what is told in one message with the
+// newer policy still was recorded before that policy, or it is not of the older one.
+func TestAGrantFromAfterThePolicyThatCameWithIt(t *testing.T) {
+	p := newProving(t)
+	old := p.git.Tip(t)
+	p.swap(reportsApp(), p.policy(old))
+	newer := p.policy(p.git.Commit(t, map[string]string{"README.md": "prose\n"}))
+	for p.size <= p.at.Revision+1 {
+		p.leaf([]byte("more"))
+	}
+	forged := p.git.Grant(t)
+	offer := p.git.Offer(t, forged)
+	offer["policy"].(map[string]any)["commit"] = old
+	r := p.grantOf(forged, prooftest.Encode(t, offer), old)
+	p.refusedAs(p.add(newer, r), forged.ID, "a newer policy")
+}
+
 // TestAnOldPolicyAllowsNothingNew: whoever owns the record's key, too, cannot say that
 // a grant was recorded before a newer policy came: this gateway was not told of it then.
 func TestAnOldPolicyAllowsNothingNew(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/mayflyproxy/mayfly/grant"
 )
 
 // What an instance decides from, as canonical JSON: members by name, the empty ones
@@ -144,6 +146,7 @@ func appJSON(a *App) []byte {
 		o.text("secret", c.GetSecret())
 		return o.end()
 	})
+	o.truth("guard", a.GetGuard())
 	o.texts("hosts", a.GetHosts())
 	listOf(&o, "identity", a.GetIdentity(), func(h *IdentityHeader) []byte {
 		var o object
@@ -153,7 +156,10 @@ func appJSON(a *App) []byte {
 	})
 	o.text("kind", a.GetKind())
 	stream := a.GetMaxStreamUs()
-	if stream == 0 {
+	switch {
+	case stream == 0 && a.GetGuard():
+		stream = grant.MaxTerm.Microseconds()
+	case stream == 0:
 		stream = DefaultMaxStream.Microseconds()
 	}
 	o.number("max_stream", stream)

@@ -1528,6 +1528,7 @@ type App struct {
 	Assert        bool                   `protobuf:"varint,13,opt,name=assert,proto3" json:"assert,omitempty"`              // it is told in a signed token who calls
 	StepUp        []*StepUp              `protobuf:"bytes,14,rep,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"` // of entitlements that ask more of a login
 	Places        []*Place               `protobuf:"bytes,15,rep,name=places,proto3" json:"places,omitempty"`               // one for each node that fronts the app; none: it is the same at all
+	Guard         bool                   `protobuf:"varint,16,opt,name=guard,proto3" json:"guard,omitempty"`                // a stream goes on while the access lasts, and is cut when it ends
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1665,6 +1666,13 @@ func (x *App) GetPlaces() []*Place {
 		return x.Places
 	}
 	return nil
+}
+
+func (x *App) GetGuard() bool {
+	if x != nil {
+		return x.Guard
+	}
+	return false
 }
 
 // Place is what counts of an app at one node.
@@ -3497,7 +3505,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x03key\x18\x06 \x01(\v2\x13.mayfly.feed.v1.KeyH\x00R\x03key\x12-\n" +
 	"\x05proof\x18\a \x01(\v2\x15.mayfly.feed.v1.ProofH\x00R\x05proofB\n" +
 	"\n" +
-	"\bresource\"\x96\x04\n" +
+	"\bresource\"\xac\x04\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -3514,7 +3522,8 @@ const file_feed_proto_rawDesc = "" +
 	"\bidentity\x18\f \x03(\v2\x1e.mayfly.feed.v1.IdentityHeaderR\bidentity\x12\x16\n" +
 	"\x06assert\x18\r \x01(\bR\x06assert\x12/\n" +
 	"\astep_up\x18\x0e \x03(\v2\x16.mayfly.feed.v1.StepUpR\x06stepUp\x12-\n" +
-	"\x06places\x18\x0f \x03(\v2\x15.mayfly.feed.v1.PlaceR\x06places\"\xb0\x01\n" +
+	"\x06places\x18\x0f \x03(\v2\x15.mayfly.feed.v1.PlaceR\x06places\x12\x14\n" +
+	"\x05guard\x18\x10 \x01(\bR\x05guard\"\xb0\x01\n" +
 	"\x05Place\x12\x18\n" +
 	"\asidecar\x18\x01 \x01(\tR\asidecar\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12(\n" +

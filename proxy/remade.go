@@ -73,7 +73,7 @@ func remadeKey(k signer) *feed.Resource {
 func remadeApp(a *App) *feed.Resource {
 	m := &feed.App{
 		Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, StaleAfterUs: a.StaleAfter.Microseconds(), MaxStreamUs: a.MaxStream.Microseconds(),
-		Catalogue: a.Catalogue, Callers: a.Callers, Console: a.Console, Assert: a.Assert, Places: a.remadePlaces(),
+		Catalogue: a.Catalogue, Callers: a.Callers, Console: a.Console, Assert: a.Assert, Guard: a.Guard, Places: a.remadePlaces(),
 	}
 	if a.Upstream != nil {
 		m.Upstream = a.Upstream.String()

@@ -263,8 +263,13 @@ func (t *Table) clashes(d *draft, resources []*feed.Resource) []*feed.Nack {
 	return nacks
 }
 
+// settleWithin is how long a receipt waits for the requests that a change ends. They
+// end at once; the receipt of a change does not hang on one that does not.
+const settleWithin = time.Second
+
 // install makes d visible, waits until nothing decided under the older state is
-// on its way, and then says what had been let through under what d removed.
+// on its way and what was held under it is cut, and then says what had been let
+// through under what d removed.
 func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
 	t.past, t.left = append(t.past, d.past...), append(t.left, d.left...)
 	t.forget(d)
@@ -276,10 +281,14 @@ func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
 		return feed.Receipt{}, err
 	}
 	var p passing
+	var cut uint32
+	settling, done := context.WithTimeout(ctx, settleWithin)
+	defer done()
 	for _, l := range d.removed {
+		cut += l.settled(settling)
 		p = p.merge(l.noted())
 	}
-	r := feed.Receipt{At: d.at, LastAllowed: p.last, LastAction: p.action.String()}
+	r := feed.Receipt{At: d.at, LastAllowed: p.last, LastAction: p.action.String(), StreamsCut: cut}
 	if p.bound.After(d.now) {
 		r.Bounded = p.bound
 	}

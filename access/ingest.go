@@ -35,7 +35,13 @@ func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestReque
 		return err
 	})
 	if err != nil {
+		if status.Code(err) == codes.InvalidArgument {
+			s.log.ErrorContext(ctx, "alarm: a segment is refused", "instance", i.String(), "spool", clip(r.GetSpool()), "error", err)
+		}
 		return nil, err
+	}
+	if !out.GetAccepted() {
+		s.log.ErrorContext(ctx, "alarm: a segment leaves a gap", "instance", i.String(), "spool", clip(r.GetSpool()), "first", r.GetFirst(), "expected", out.GetNextSeq())
 	}
 	if out.GetAccepted() {
 		s.ingested.ring()

@@ -44,6 +44,14 @@ func (p *pipe) do(f func()) {
 	p.tell()
 }
 
+// flush sends what was kept aside. The lock is held.
+func (p *pipe) flush() {
+	if p.kept != nil {
+		p.queue = append(p.queue, p.kept)
+	}
+	p.aside, p.kept = false, nil
+}
+
 func (p *pipe) send(m any) error {
 	b, err := proto.Marshal(m.(proto.Message))
 	if err != nil {
@@ -165,6 +173,10 @@ func (l *link) heal() {
 	defer l.mu.Unlock()
 	l.cut, l.up, l.down = false, false, false
 	l.spread()
+	for _, w := range l.open {
+		w.up.do(w.up.flush)
+		w.down.do(w.down.flush)
+	}
 }
 
 func (l *link) spread() {

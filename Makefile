@@ -16,7 +16,7 @@ PROTOC_GEN_GO       := v1.36.12
 PROTOC_GEN_GO_GRPC  := v1.6.2
 GRPCIO_TOOLS        := 1.76.0
 
-.PHONY: help demo build test test-long race lint golden fuzz mutants screenshots generate envoy browser node interop jaeger stripe-mock clean tools
+.PHONY: help demo build test test-long race lint golden fuzz mutants screenshots generate envoy browser node interop jaeger stripe-mock streams clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ node: ## Node, a second identity provider, an OAuth client and other npm modules
 
 interop: ## independent verifiers of tokens: jwcrypto, latchset jose, Apache with mod_oauth2
 	@scripts/interop.sh
+
+streams: tools envoy ## how soon each kind of stream ends with its access, on a real Envoy
+	go test ./test/integration -run Stream -count=1 -v
 
 jaeger: ## Jaeger into .cache, for its test: minutes of building, for a release
 	@scripts/jaeger.sh

@@ -284,7 +284,7 @@ func (s *Service) fronted(ctx context.Context, tx Tx, i feed.Instance, app strin
 
 // liveSessions appends the resources of an app's live sessions.
 func liveSessions(ctx context.Context, tx Tx, set *policy.Set, a policy.App, out []*feed.Resource) ([]*feed.Resource, error) {
-	err := eachSession(ctx, tx, SessionFilter{App: a.Name}, func(s Session) error {
+	err := eachFedSession(ctx, tx, a.Name, func(s Session) error {
 		out = append(out, sessionResource(set, a, s))
 		return nil
 	})

@@ -13,11 +13,18 @@ import (
 
 // Beat stores last_pong for each instance that is not in quarantine, and reads
 // head, clock and the log's tree in the same write transaction (contracts §2). It
-// makes no revision. The checkpoint is signed after the commit.
+// makes no revision. An instance whose digests are not those of what it was told is in
+// quarantine, and is made to take a snapshot; it is out of it once they are equal. The
+// checkpoint is signed after the commit.
 func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error) {
 	var out feed.Pulse
 	var seen tree
-	err := s.update(ctx, func(w *work) error {
+	said, err := s.judge(ctx, beats)
+	if err != nil {
+		return feed.Pulse{}, err
+	}
+	var strayed []feed.Instance
+	err = s.update(ctx, func(w *work) error {
 		head, err := w.tx.Head().Feed(ctx)
 		if err != nil {
 			return fmt.Errorf("head: %w", err)
@@ -25,6 +32,12 @@ func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error)
 		quiet, err := silent(ctx, w.tx, beats)
 		if err != nil {
 			return err
+		}
+		if strayed, err = w.quarantine(ctx, beats, said); err != nil {
+			return err
+		}
+		for _, i := range strayed {
+			quiet[i] = true
 		}
 		var ids []feed.Instance
 		for _, b := range beats {
@@ -47,6 +60,8 @@ func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error)
 		return feed.Pulse{}, err
 	}
 	out.Checkpoint = signed.note
+	out.Resync = s.digests.resync(said, out.Time)
+	s.digests.silence(strayed, out.Time)
 	if out.Leaves, err = s.showLeaves(ctx, beats, signed.size); err != nil {
 		return feed.Pulse{}, err
 	}

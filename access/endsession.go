@@ -161,11 +161,22 @@ func (w *work) allLive(ctx context.Context, f SessionFilter) ([]Session, error) 
 
 // eachSession calls visit for every live session that f filters, newest first.
 func eachSession(ctx context.Context, tx Tx, f SessionFilter, visit func(Session) error) error {
-	f.LiveAt, f.Limit = tx.Now(), grantPage
+	f.LiveAt = tx.Now()
+	return everySession(ctx, tx, f, visit)
+}
+
+// eachFedSession calls visit for every session on hosts of an app that instances
+// hold; see eachFed.
+func eachFedSession(ctx context.Context, tx Tx, app string, visit func(Session) error) error {
+	return everySession(ctx, tx, SessionFilter{App: app, Fed: true}, visit)
+}
+
+func everySession(ctx context.Context, tx Tx, f SessionFilter, visit func(Session) error) error {
+	f.Limit = grantPage
 	for {
 		page, err := tx.Sessions().List(ctx, f)
 		if err != nil {
-			return fmt.Errorf("live sessions: %w", err)
+			return fmt.Errorf("sessions: %w", err)
 		}
 		for _, s := range page {
 			if err := visit(s); err != nil {

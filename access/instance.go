@@ -23,6 +23,8 @@ type Instance struct {
 	Nack        string // newest refusal, empty: none
 	NackAt      time.Time
 	GoneAt      time.Time // unseen for 24 h, zero otherwise
+	StrayedAt   time.Time // in quarantine since: what it holds is not what it was told; zero: it is
+	Strayed     []string  // of these apps; * are sessions and keys
 }
 
 // Revocation is one grant's end that receipts are awaited for.

@@ -13,12 +13,13 @@ import (
 // The oldest readers that understand what is made here: that of a session, or of
 // an app that takes people, knows sessions; that of a grant with its proof, of a
 // key, or of an app that takes clients or is told by tokens who calls, proofs and
-// tokens.
+// tokens; that of an app with guarded streams holds those.
 const (
 	minReader        = 1
 	minReaderSession = 2
 	minReaderProof   = 3
 	minReaderKey     = 3
+	minReaderGuard   = 4
 )
 
 // grantResource turns a grant into what instances hold of it.
@@ -75,6 +76,9 @@ func appResource(set *policy.Set, a policy.App, console string) *feed.Resource {
 	}
 	if app.Assert = a.Assert; a.Assert || len(app.StepUp) > 0 || slices.Contains(a.Callers, policy.CallersClients) {
 		reader = minReaderKey
+	}
+	if app.Guard = a.Guard; a.Guard {
+		reader = minReaderGuard
 	}
 	if a.TakesPeople() {
 		app.Console = console

@@ -83,6 +83,7 @@ type Service struct {
 	policies policyCache
 	spools   spoolBook
 	bundles  bundleBook
+	digests  digestBook
 	callers  apiCallers
 	asking   asking
 	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet

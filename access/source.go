@@ -56,6 +56,7 @@ func (s Source) Join(ctx context.Context, i feed.Instance, sub *feed.Subscribe) 
 	if err != nil {
 		return nil, err
 	}
+	s.digests.joined(i, apps)
 	return slices.Clone(apps), nil
 }
 
@@ -100,11 +101,12 @@ func (w *work) join(ctx context.Context, set *policy.Set, node policy.Node, i fe
 
 // Leave is only for the log: the lease runs on, or out, by itself.
 func (s Source) Leave(ctx context.Context, i feed.Instance) {
+	s.digests.left(i)
 	s.log.InfoContext(ctx, "instance left", "instance", i.String())
 }
 
-// Snapshot reads the apps, their live grants and sessions, the keys of tokens, and
-// the position, in one transaction.
+// Snapshot reads the apps, their grants and sessions that are not recorded as ended,
+// the keys of tokens, and the position, in one transaction.
 func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, error) {
 	var out feed.Snapshot
 	err := s.store.View(ctx, func(tx Tx) error {
@@ -156,7 +158,7 @@ func (s Source) liveGrants(ctx context.Context, tx Tx, set *policy.Set, app stri
 	if err != nil {
 		return out, err
 	}
-	f := GrantFilter{App: app, LiveAt: tx.Now(), Limit: snapshotPage}
+	f := GrantFilter{App: app, Fed: true, Limit: snapshotPage}
 	for {
 		page, err := tx.Grants().ListFed(ctx, f)
 		if err != nil {
@@ -174,13 +176,24 @@ func (s Source) liveGrants(ctx context.Context, tx Tx, set *policy.Set, app stri
 	}
 }
 
-// eachLive calls f for every live grant that f filters, newest first.
+// eachLive calls visit for every live grant that f filters, newest first.
 func eachLive(ctx context.Context, tx Tx, f GrantFilter, visit func(grant.Grant) error) error {
-	f.LiveAt, f.Limit = tx.Now(), grantPage
+	f.LiveAt = tx.Now()
+	return eachGrant(ctx, tx, f, visit)
+}
+
+// eachFed calls visit for every grant on an app that instances hold: one whose time
+// has passed is held until the revision that records its end.
+func eachFed(ctx context.Context, tx Tx, app string, visit func(grant.Grant) error) error {
+	return eachGrant(ctx, tx, GrantFilter{App: app, Fed: true}, visit)
+}
+
+func eachGrant(ctx context.Context, tx Tx, f GrantFilter, visit func(grant.Grant) error) error {
+	f.Limit = grantPage
 	for {
 		page, err := tx.Grants().List(ctx, f)
 		if err != nil {
-			return fmt.Errorf("live grants: %w", err)
+			return fmt.Errorf("grants: %w", err)
 		}
 		for _, g := range page {
 			if err := visit(g); err != nil {

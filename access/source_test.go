@@ -106,7 +106,13 @@ func TestSnapshotHoldsAppsAndLiveGrants(t *testing.T) {
 		g.GetClass() != "money" || g.GetParams()["charge"] != "ch_1" || len(g.GetRules()) != 2 || g.GetCatalogue() != app.GetCatalogue() {
 		t.Errorf("grant %v", g)
 	}
-	w.pass(30 * time.Minute) // ended, and nobody swept
+	w.pass(30 * time.Minute) // ended: instances know, and hold it until the record tells
+	if s, err = w.Source().Snapshot(t.Context(), []string{"stripe"}); err != nil || len(s.Resources) != 2 {
+		t.Fatalf("%v, %v", s, err)
+	}
+	if err := w.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if s, err = w.Source().Snapshot(t.Context(), []string{"stripe"}); err != nil || len(s.Resources) != 1 {
 		t.Fatalf("%v, %v", s, err)
 	}

@@ -138,6 +138,7 @@ type GrantFilter struct {
 	App         string
 	Entitlement string
 	LiveAt      time.Time // only those neither marked nor ended then
+	Fed         bool      // only those neither marked nor swept: what instances hold
 	Before      grant.GrantID
 	Limit       int
 }
@@ -178,6 +179,7 @@ type SessionFilter struct {
 	Provider  string // sid
 	App       string
 	LiveAt    time.Time // only those neither ended nor over then
+	Fed       bool      // only those on hosts of apps that are neither ended nor swept: what instances hold
 	Before    grant.SessionID
 	Limit     int
 }
@@ -233,6 +235,11 @@ type InstanceStore interface {
 	SetAcked(ctx context.Context, receipts []feed.Receipt, at time.Time) error
 	SetNack(ctx context.Context, id feed.Instance, text string, at time.Time) error
 	MarkGone(ctx context.Context, id feed.Instance, at time.Time) error
+	// SetStrayed notes since when what an instance holds of apps is not what it was
+	// told; zero: it is again.
+	SetStrayed(ctx context.Context, id feed.Instance, since time.Time, apps []string) error
+	// Strayed lists those of which that is noted.
+	Strayed(ctx context.Context) ([]feed.Instance, error)
 }
 
 // RevocationStore keeps what revoke --wait waits for.

@@ -174,6 +174,7 @@ type Node struct {
 	Uncovered   []string          `json:"uncovered,omitempty"`         // hosts that people cannot reach there: no certificate, or no address
 	Quarantined string            `json:"quarantined,omitempty"`       // since when it is told nothing
 	Why         string            `json:"why,omitempty"`               // it is in quarantine, in words
+	Strayed     []string          `json:"strayed,omitempty"`           // apps of which it holds something else than it was told; * are sessions and keys
 }
 
 // Key is one key that access tokens are, or were, signed with.

@@ -36,6 +36,9 @@ const (
 	TypeAdministration   Type = "administration"    // any other act of an administrator
 	TypeInstanceStarted  Type = "instance.started"  // a sidecar process was first heard
 	TypeInstanceGone     Type = "instance.gone"     // a sidecar process left the list
+
+	TypeInstanceQuarantined Type = "instance.quarantined" // what a sidecar process holds is not what it was told
+	TypeInstanceReleased    Type = "instance.released"    // it is again
 )
 
 // The types of spool records, written by a sidecar.
@@ -64,7 +67,8 @@ func (t Type) Where() Where {
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
 		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle, TypeGrantEnded, TypeGrantReceipts,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
-		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeInstanceStarted, TypeInstanceGone:
+		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeInstanceStarted, TypeInstanceGone,
+		TypeInstanceQuarantined, TypeInstanceReleased:
 		return WhereLeaf
 	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
 		return WhereSpool

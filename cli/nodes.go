@@ -37,7 +37,9 @@ func (a *app) showNodes(n api.Nodes) error {
 	a.table([]string{"INSTANCE", "STATE", "ENVIRONMENT", "APPS", "REVISION", "LAST PONG", "ENVOY", "VERSION"}, rows)
 	silent := map[string]bool{} // sidecars; each may have several instances
 	for _, one := range n.Items {
-		if one.Quarantined != "" && !silent[one.Sidecar] {
+		if len(one.Strayed) > 0 {
+			fmt.Fprintln(a.c.Stdout, plain(one.Instance+" is in quarantine since "+clock(one.Quarantined)+": "+one.Why))
+		} else if one.Quarantined != "" && !silent[one.Sidecar] {
 			silent[one.Sidecar] = true
 			text := one.Sidecar + " is in quarantine since " + clock(one.Quarantined)
 			if one.Why != "" {

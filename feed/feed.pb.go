@@ -77,7 +77,7 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{40, 0}
+	return file_feed_proto_rawDescGZIP(), []int{41, 0}
 }
 
 type AssertRequest struct {
@@ -531,8 +531,14 @@ type Ping struct {
 	CheckpointSize int64                  `protobuf:"varint,5,opt,name=checkpoint_size,json=checkpointSize,proto3" json:"checkpoint_size,omitempty"` // of the newest checkpoint that it keeps
 	Bundles        []*ForeignBundle       `protobuf:"bytes,6,rep,name=bundles,proto3" json:"bundles,omitempty"`                                      // of trust domains that it federates with
 	Prove          []int64                `protobuf:"varint,7,rep,packed,name=prove,proto3" json:"prove,omitempty"`                                  // leaves that it wants shown in the Pong's checkpoint
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Digest of what it holds of each app that it fronts: 32 bytes, big-endian, the
+	// sum of the digests of its resources. "*" is that of its sessions and keys. 0:
+	// what it holds is not what it took in. None: it does not say.
+	Digests       map[string][]byte `protobuf:"bytes,8,rep,name=digests,proto3" json:"digests,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Unheld        []*Unheld         `protobuf:"bytes,9,rep,name=unheld,proto3" json:"unheld,omitempty"`          // told to it, refused, and in no digest
+	Checkpoint    []byte            `protobuf:"bytes,10,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // the signed note that it keeps
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ping) Reset() {
@@ -614,6 +620,80 @@ func (x *Ping) GetProve() []int64 {
 	return nil
 }
 
+func (x *Ping) GetDigests() map[string][]byte {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+func (x *Ping) GetUnheld() []*Unheld {
+	if x != nil {
+		return x.Unheld
+	}
+	return nil
+}
+
+func (x *Ping) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+// Unheld is a resource that an instance refused.
+type Unheld struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // empty: of a kind that it does not know
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unheld) Reset() {
+	*x = Unheld{}
+	mi := &file_feed_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unheld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unheld) ProtoMessage() {}
+
+func (x *Unheld) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unheld.ProtoReflect.Descriptor instead.
+func (*Unheld) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Unheld) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Unheld) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // ForeignBundle is how it stands with the bundle of a foreign trust domain.
 type ForeignBundle struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -627,7 +707,7 @@ type ForeignBundle struct {
 
 func (x *ForeignBundle) Reset() {
 	*x = ForeignBundle{}
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +719,7 @@ func (x *ForeignBundle) String() string {
 func (*ForeignBundle) ProtoMessage() {}
 
 func (x *ForeignBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +732,7 @@ func (x *ForeignBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForeignBundle.ProtoReflect.Descriptor instead.
 func (*ForeignBundle) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{6}
+	return file_feed_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ForeignBundle) GetTrustDomain() string {
@@ -694,7 +774,7 @@ type SpoolHead struct {
 
 func (x *SpoolHead) Reset() {
 	*x = SpoolHead{}
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +786,7 @@ func (x *SpoolHead) String() string {
 func (*SpoolHead) ProtoMessage() {}
 
 func (x *SpoolHead) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +799,7 @@ func (x *SpoolHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolHead.ProtoReflect.Descriptor instead.
 func (*SpoolHead) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{7}
+	return file_feed_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SpoolHead) GetSpool() string {
@@ -753,6 +833,7 @@ type Pong struct {
 	Checkpoint    []byte                 `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                    // signed note
 	CompleteTo    int64                  `protobuf:"varint,6,opt,name=complete_to,json=completeTo,proto3" json:"complete_to,omitempty"` // every delta of this stream up to here was sent before
 	Deltas        uint64                 `protobuf:"varint,7,opt,name=deltas,proto3" json:"deltas,omitempty"`                           // how many were sent on this stream so far; fewer received: resync
+	Consistency   [][]byte               `protobuf:"bytes,8,rep,name=consistency,proto3" json:"consistency,omitempty"`                  // the checkpoint's tree begins with that of the Ping's checkpoint_size; RFC 6962
 	Leaves        []*LeafProof           `protobuf:"bytes,9,rep,name=leaves,proto3" json:"leaves,omitempty"`                            // what the Ping asked for, of this checkpoint
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -760,7 +841,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +853,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +866,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{8}
+	return file_feed_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Pong) GetNonce() string {
@@ -837,6 +918,13 @@ func (x *Pong) GetDeltas() uint64 {
 	return 0
 }
 
+func (x *Pong) GetConsistency() [][]byte {
+	if x != nil {
+		return x.Consistency
+	}
+	return nil
+}
+
 func (x *Pong) GetLeaves() []*LeafProof {
 	if x != nil {
 		return x.Leaves
@@ -855,7 +943,7 @@ type LeafProof struct {
 
 func (x *LeafProof) Reset() {
 	*x = LeafProof{}
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +955,7 @@ func (x *LeafProof) String() string {
 func (*LeafProof) ProtoMessage() {}
 
 func (x *LeafProof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +968,7 @@ func (x *LeafProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeafProof.ProtoReflect.Descriptor instead.
 func (*LeafProof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{9}
+	return file_feed_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LeafProof) GetIndex() int64 {
@@ -913,7 +1001,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1013,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1026,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{10}
+	return file_feed_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Ack) GetEpoch() int64 {
@@ -997,7 +1085,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1097,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1110,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{11}
+	return file_feed_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Nack) GetRevision() int64 {
@@ -1075,7 +1163,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1175,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1188,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{12}
+	return file_feed_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SnapshotPart) GetEpoch() int64 {
@@ -1151,7 +1239,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1251,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[13]
+	mi := &file_feed_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1264,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{13}
+	return file_feed_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Delta) GetEpoch() int64 {
@@ -1219,7 +1307,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1319,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[14]
+	mi := &file_feed_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1332,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{14}
+	return file_feed_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Removal) GetKind() string {
@@ -1293,7 +1381,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1393,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[15]
+	mi := &file_feed_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1406,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{15}
+	return file_feed_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Resource) GetId() string {
@@ -1440,13 +1528,14 @@ type App struct {
 	Assert        bool                   `protobuf:"varint,13,opt,name=assert,proto3" json:"assert,omitempty"`              // it is told in a signed token who calls
 	StepUp        []*StepUp              `protobuf:"bytes,14,rep,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"` // of entitlements that ask more of a login
 	Places        []*Place               `protobuf:"bytes,15,rep,name=places,proto3" json:"places,omitempty"`               // one for each node that fronts the app; none: it is the same at all
+	Guard         bool                   `protobuf:"varint,16,opt,name=guard,proto3" json:"guard,omitempty"`                // a stream goes on while the access lasts, and is cut when it ends
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1547,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[16]
+	mi := &file_feed_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1560,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{16}
+	return file_feed_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *App) GetName() string {
@@ -1579,6 +1668,13 @@ func (x *App) GetPlaces() []*Place {
 	return nil
 }
 
+func (x *App) GetGuard() bool {
+	if x != nil {
+		return x.Guard
+	}
+	return false
+}
+
 // Place is what counts of an app at one node.
 type Place struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1593,7 +1689,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1701,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[17]
+	mi := &file_feed_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1714,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{17}
+	return file_feed_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Place) GetSidecar() string {
@@ -1668,7 +1764,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1776,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1789,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StepUp) GetEntitlement() string {
@@ -1728,7 +1824,7 @@ type IdentityHeader struct {
 
 func (x *IdentityHeader) Reset() {
 	*x = IdentityHeader{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1836,7 @@ func (x *IdentityHeader) String() string {
 func (*IdentityHeader) ProtoMessage() {}
 
 func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1849,7 @@ func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
 func (*IdentityHeader) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *IdentityHeader) GetHeader() string {
@@ -1781,7 +1877,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1889,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1902,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1837,7 +1933,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1945,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +1958,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -1913,7 +2009,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2021,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2034,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Binding) GetOperation() string {
@@ -1991,7 +2087,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2099,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2112,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Grant) GetRequest() string {
@@ -2129,7 +2225,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2237,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2250,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{24}
+	return file_feed_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Approval) GetPerson() string {
@@ -2190,7 +2286,7 @@ type Recorded struct {
 
 func (x *Recorded) Reset() {
 	*x = Recorded{}
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2298,7 @@ func (x *Recorded) String() string {
 func (*Recorded) ProtoMessage() {}
 
 func (x *Recorded) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2311,7 @@ func (x *Recorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recorded.ProtoReflect.Descriptor instead.
 func (*Recorded) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{25}
+	return file_feed_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Recorded) GetIndex() int64 {
@@ -2255,7 +2351,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2363,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2376,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{26}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Proof) GetCommit() string {
@@ -2328,7 +2424,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2436,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2449,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{27}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Rule) GetOperation() string {
@@ -2381,7 +2477,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2489,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2502,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{28}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -2440,7 +2536,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2548,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2561,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{29}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Value) GetType() string {
@@ -2502,7 +2598,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2610,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2623,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30}
+	return file_feed_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Session) GetHash() []byte {
@@ -2621,7 +2717,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2729,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2742,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{31}
+	return file_feed_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Key) GetPublicKey() []byte {
@@ -2691,7 +2787,7 @@ type RedeemRequest struct {
 
 func (x *RedeemRequest) Reset() {
 	*x = RedeemRequest{}
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2703,7 +2799,7 @@ func (x *RedeemRequest) String() string {
 func (*RedeemRequest) ProtoMessage() {}
 
 func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2716,7 +2812,7 @@ func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
 func (*RedeemRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{32}
+	return file_feed_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RedeemRequest) GetInstance() string {
@@ -2772,7 +2868,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +2880,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +2893,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{33}
+	return file_feed_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LookupRequest) GetInstance() string {
@@ -2832,7 +2928,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +2940,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +2953,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34}
+	return file_feed_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EndSessionRequest) GetInstance() string {
@@ -2889,7 +2985,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_feed_proto_msgTypes[35]
+	mi := &file_feed_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +2997,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[35]
+	mi := &file_feed_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +3010,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{35}
+	return file_feed_proto_rawDescGZIP(), []int{36}
 }
 
 type SessionResponse struct {
@@ -2927,7 +3023,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_feed_proto_msgTypes[36]
+	mi := &file_feed_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3035,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[36]
+	mi := &file_feed_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3048,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{36}
+	return file_feed_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SessionResponse) GetSession() *Resource {
@@ -2984,7 +3080,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[37]
+	mi := &file_feed_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2996,7 +3092,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[37]
+	mi := &file_feed_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3009,7 +3105,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{37}
+	return file_feed_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -3072,7 +3168,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[38]
+	mi := &file_feed_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3084,7 +3180,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[38]
+	mi := &file_feed_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3097,7 +3193,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{38}
+	return file_feed_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -3138,7 +3234,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[39]
+	mi := &file_feed_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3150,7 +3246,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[39]
+	mi := &file_feed_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3163,7 +3259,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{39}
+	return file_feed_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -3239,7 +3335,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[40]
+	mi := &file_feed_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3347,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[40]
+	mi := &file_feed_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3360,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{40}
+	return file_feed_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -3320,7 +3416,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x04apps\x18\a \x03(\tR\x04apps\x1a=\n" +
 	"\x0fCataloguesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc2\x03\n" +
 	"\x04Ping\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x1a\n" +
@@ -3328,7 +3424,19 @@ const file_feed_proto_rawDesc = "" +
 	"\x06spools\x18\x04 \x03(\v2\x19.mayfly.feed.v1.SpoolHeadR\x06spools\x12'\n" +
 	"\x0fcheckpoint_size\x18\x05 \x01(\x03R\x0echeckpointSize\x127\n" +
 	"\abundles\x18\x06 \x03(\v2\x1d.mayfly.feed.v1.ForeignBundleR\abundles\x12\x14\n" +
-	"\x05prove\x18\a \x03(\x03R\x05prove\"\x85\x01\n" +
+	"\x05prove\x18\a \x03(\x03R\x05prove\x12;\n" +
+	"\adigests\x18\b \x03(\v2!.mayfly.feed.v1.Ping.DigestsEntryR\adigests\x12.\n" +
+	"\x06unheld\x18\t \x03(\v2\x16.mayfly.feed.v1.UnheldR\x06unheld\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\n" +
+	" \x01(\fR\n" +
+	"checkpoint\x1a:\n" +
+	"\fDigestsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\",\n" +
+	"\x06Unheld\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\x85\x01\n" +
 	"\rForeignBundle\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x15\n" +
 	"\x06age_us\x18\x02 \x01(\x03R\x05ageUs\x12\x18\n" +
@@ -3338,7 +3446,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x05spool\x18\x01 \x01(\tR\x05spool\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
-	"chain_head\x18\x03 \x01(\fR\tchainHead\"\xeb\x01\n" +
+	"chain_head\x18\x03 \x01(\fR\tchainHead\"\x8d\x02\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x12\n" +
@@ -3349,7 +3457,8 @@ const file_feed_proto_rawDesc = "" +
 	"checkpoint\x12\x1f\n" +
 	"\vcomplete_to\x18\x06 \x01(\x03R\n" +
 	"completeTo\x12\x16\n" +
-	"\x06deltas\x18\a \x01(\x04R\x06deltas\x121\n" +
+	"\x06deltas\x18\a \x01(\x04R\x06deltas\x12 \n" +
+	"\vconsistency\x18\b \x03(\fR\vconsistency\x121\n" +
 	"\x06leaves\x18\t \x03(\v2\x19.mayfly.feed.v1.LeafProofR\x06leaves\"5\n" +
 	"\tLeafProof\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x12\n" +
@@ -3396,7 +3505,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x03key\x18\x06 \x01(\v2\x13.mayfly.feed.v1.KeyH\x00R\x03key\x12-\n" +
 	"\x05proof\x18\a \x01(\v2\x15.mayfly.feed.v1.ProofH\x00R\x05proofB\n" +
 	"\n" +
-	"\bresource\"\x96\x04\n" +
+	"\bresource\"\xac\x04\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -3413,7 +3522,8 @@ const file_feed_proto_rawDesc = "" +
 	"\bidentity\x18\f \x03(\v2\x1e.mayfly.feed.v1.IdentityHeaderR\bidentity\x12\x16\n" +
 	"\x06assert\x18\r \x01(\bR\x06assert\x12/\n" +
 	"\astep_up\x18\x0e \x03(\v2\x16.mayfly.feed.v1.StepUpR\x06stepUp\x12-\n" +
-	"\x06places\x18\x0f \x03(\v2\x15.mayfly.feed.v1.PlaceR\x06places\"\xb0\x01\n" +
+	"\x06places\x18\x0f \x03(\v2\x15.mayfly.feed.v1.PlaceR\x06places\x12\x14\n" +
+	"\x05guard\x18\x10 \x01(\bR\x05guard\"\xb0\x01\n" +
 	"\x05Place\x12\x18\n" +
 	"\asidecar\x18\x01 \x01(\tR\asidecar\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12(\n" +
@@ -3593,7 +3703,7 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
 	(*AssertRequest)(nil),       // 1: mayfly.feed.v1.AssertRequest
@@ -3602,99 +3712,103 @@ var file_feed_proto_goTypes = []any{
 	(*SyncResponse)(nil),        // 4: mayfly.feed.v1.SyncResponse
 	(*Subscribe)(nil),           // 5: mayfly.feed.v1.Subscribe
 	(*Ping)(nil),                // 6: mayfly.feed.v1.Ping
-	(*ForeignBundle)(nil),       // 7: mayfly.feed.v1.ForeignBundle
-	(*SpoolHead)(nil),           // 8: mayfly.feed.v1.SpoolHead
-	(*Pong)(nil),                // 9: mayfly.feed.v1.Pong
-	(*LeafProof)(nil),           // 10: mayfly.feed.v1.LeafProof
-	(*Ack)(nil),                 // 11: mayfly.feed.v1.Ack
-	(*Nack)(nil),                // 12: mayfly.feed.v1.Nack
-	(*SnapshotPart)(nil),        // 13: mayfly.feed.v1.SnapshotPart
-	(*Delta)(nil),               // 14: mayfly.feed.v1.Delta
-	(*Removal)(nil),             // 15: mayfly.feed.v1.Removal
-	(*Resource)(nil),            // 16: mayfly.feed.v1.Resource
-	(*App)(nil),                 // 17: mayfly.feed.v1.App
-	(*Place)(nil),               // 18: mayfly.feed.v1.Place
-	(*StepUp)(nil),              // 19: mayfly.feed.v1.StepUp
-	(*IdentityHeader)(nil),      // 20: mayfly.feed.v1.IdentityHeader
-	(*Credential)(nil),          // 21: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 22: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 23: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 24: mayfly.feed.v1.Grant
-	(*Approval)(nil),            // 25: mayfly.feed.v1.Approval
-	(*Recorded)(nil),            // 26: mayfly.feed.v1.Recorded
-	(*Proof)(nil),               // 27: mayfly.feed.v1.Proof
-	(*Rule)(nil),                // 28: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 29: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 30: mayfly.feed.v1.Value
-	(*Session)(nil),             // 31: mayfly.feed.v1.Session
-	(*Key)(nil),                 // 32: mayfly.feed.v1.Key
-	(*RedeemRequest)(nil),       // 33: mayfly.feed.v1.RedeemRequest
-	(*LookupRequest)(nil),       // 34: mayfly.feed.v1.LookupRequest
-	(*EndSessionRequest)(nil),   // 35: mayfly.feed.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),  // 36: mayfly.feed.v1.EndSessionResponse
-	(*SessionResponse)(nil),     // 37: mayfly.feed.v1.SessionResponse
-	(*IngestRequest)(nil),       // 38: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 39: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 40: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 41: mayfly.feed.v1.ReserveResponse
-	nil,                         // 42: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 43: mayfly.feed.v1.Grant.ParamsEntry
-	nil,                         // 44: mayfly.feed.v1.Session.FactsEntry
+	(*Unheld)(nil),              // 7: mayfly.feed.v1.Unheld
+	(*ForeignBundle)(nil),       // 8: mayfly.feed.v1.ForeignBundle
+	(*SpoolHead)(nil),           // 9: mayfly.feed.v1.SpoolHead
+	(*Pong)(nil),                // 10: mayfly.feed.v1.Pong
+	(*LeafProof)(nil),           // 11: mayfly.feed.v1.LeafProof
+	(*Ack)(nil),                 // 12: mayfly.feed.v1.Ack
+	(*Nack)(nil),                // 13: mayfly.feed.v1.Nack
+	(*SnapshotPart)(nil),        // 14: mayfly.feed.v1.SnapshotPart
+	(*Delta)(nil),               // 15: mayfly.feed.v1.Delta
+	(*Removal)(nil),             // 16: mayfly.feed.v1.Removal
+	(*Resource)(nil),            // 17: mayfly.feed.v1.Resource
+	(*App)(nil),                 // 18: mayfly.feed.v1.App
+	(*Place)(nil),               // 19: mayfly.feed.v1.Place
+	(*StepUp)(nil),              // 20: mayfly.feed.v1.StepUp
+	(*IdentityHeader)(nil),      // 21: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 22: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 23: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 24: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 25: mayfly.feed.v1.Grant
+	(*Approval)(nil),            // 26: mayfly.feed.v1.Approval
+	(*Recorded)(nil),            // 27: mayfly.feed.v1.Recorded
+	(*Proof)(nil),               // 28: mayfly.feed.v1.Proof
+	(*Rule)(nil),                // 29: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 30: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 31: mayfly.feed.v1.Value
+	(*Session)(nil),             // 32: mayfly.feed.v1.Session
+	(*Key)(nil),                 // 33: mayfly.feed.v1.Key
+	(*RedeemRequest)(nil),       // 34: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 35: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 36: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 37: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 38: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 39: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 40: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 41: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 42: mayfly.feed.v1.ReserveResponse
+	nil,                         // 43: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 44: mayfly.feed.v1.Ping.DigestsEntry
+	nil,                         // 45: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 46: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
 	5,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
 	6,  // 1: mayfly.feed.v1.SyncRequest.ping:type_name -> mayfly.feed.v1.Ping
-	11, // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
-	12, // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
-	13, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
-	14, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
-	9,  // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	42, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
-	8,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
-	7,  // 9: mayfly.feed.v1.Ping.bundles:type_name -> mayfly.feed.v1.ForeignBundle
-	10, // 10: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
-	16, // 11: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
-	16, // 12: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
-	15, // 13: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
-	17, // 14: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	24, // 15: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	31, // 16: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
-	32, // 17: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
-	27, // 18: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
-	21, // 19: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	22, // 20: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	20, // 21: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
-	19, // 22: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
-	18, // 23: mayfly.feed.v1.App.places:type_name -> mayfly.feed.v1.Place
-	23, // 24: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	28, // 25: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	43, // 26: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	25, // 27: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
-	26, // 28: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
-	29, // 29: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	30, // 30: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	44, // 31: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
-	16, // 32: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
-	0,  // 33: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	3,  // 34: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	38, // 35: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	40, // 36: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	33, // 37: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
-	34, // 38: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
-	35, // 39: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
-	1,  // 40: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
-	4,  // 41: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	39, // 42: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	41, // 43: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	37, // 44: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
-	37, // 45: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
-	36, // 46: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
-	2,  // 47: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
-	41, // [41:48] is the sub-list for method output_type
-	34, // [34:41] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	12, // 2: mayfly.feed.v1.SyncRequest.ack:type_name -> mayfly.feed.v1.Ack
+	13, // 3: mayfly.feed.v1.SyncRequest.nack:type_name -> mayfly.feed.v1.Nack
+	14, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
+	15, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
+	10, // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
+	43, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	9,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
+	8,  // 9: mayfly.feed.v1.Ping.bundles:type_name -> mayfly.feed.v1.ForeignBundle
+	44, // 10: mayfly.feed.v1.Ping.digests:type_name -> mayfly.feed.v1.Ping.DigestsEntry
+	7,  // 11: mayfly.feed.v1.Ping.unheld:type_name -> mayfly.feed.v1.Unheld
+	11, // 12: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
+	17, // 13: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
+	17, // 14: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
+	16, // 15: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
+	18, // 16: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
+	25, // 17: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	32, // 18: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	33, // 19: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
+	28, // 20: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
+	22, // 21: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	23, // 22: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	21, // 23: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	20, // 24: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
+	19, // 25: mayfly.feed.v1.App.places:type_name -> mayfly.feed.v1.Place
+	24, // 26: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	29, // 27: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	45, // 28: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	26, // 29: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
+	27, // 30: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
+	30, // 31: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	31, // 32: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	46, // 33: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	17, // 34: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 35: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	3,  // 36: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	39, // 37: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	41, // 38: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	34, // 39: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	35, // 40: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	36, // 41: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	1,  // 42: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
+	4,  // 43: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	40, // 44: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	42, // 45: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	38, // 46: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	38, // 47: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	37, // 48: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	2,  // 49: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
+	43, // [43:50] is the sub-list for method output_type
+	36, // [36:43] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -3713,7 +3827,7 @@ func file_feed_proto_init() {
 		(*SyncResponse_Delta)(nil),
 		(*SyncResponse_Pong)(nil),
 	}
-	file_feed_proto_msgTypes[15].OneofWrappers = []any{
+	file_feed_proto_msgTypes[16].OneofWrappers = []any{
 		(*Resource_App)(nil),
 		(*Resource_Grant)(nil),
 		(*Resource_Session)(nil),
@@ -3726,7 +3840,7 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

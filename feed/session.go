@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // session is one stream of a Client. One goroutine owns it and calls the Sink;
@@ -57,6 +60,9 @@ func (c *Client) session(ctx context.Context) (heard bool, err error) {
 	s.quiet = time.AfterFunc(snapshotSilence, func() { cancel(errSilence) })
 	defer s.quiet.Stop()
 	err = s.run(ctx)
+	if status.Code(err) == codes.DataLoss { // the server's word for: what is held is not what was told
+		err = fmt.Errorf("%w: %w", errResync, err)
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -137,6 +143,7 @@ func (s *session) ping() error {
 	at, _ := s.c.Sink.Position()
 	p := &Ping{Nonce: hex.EncodeToString(nonce[:]), Epoch: at.Epoch, Revision: at.Revision}
 	s.c.Sink.Describe(p)
+	s.digestsOfNothing(p)
 	s.pings = append(s.pings, sent{p.Nonce, s.c.BootNow(), at, s.acks})
 	if len(s.pings) > maxPings {
 		s.pings = s.pings[1:]
@@ -145,6 +152,18 @@ func (s *session) ping() error {
 		return fmt.Errorf("ping: %w", err)
 	}
 	return nil
+}
+
+// digestsOfNothing completes the digests: what is missing is held of no app.
+func (s *session) digestsOfNothing(p *Ping) {
+	if p.Digests == nil {
+		return
+	}
+	for _, app := range append(slices.Clone(s.apps), Everyone) {
+		if len(p.Digests[app]) == 0 {
+			p.Digests[app] = Digest{}.Bytes()
+		}
+	}
 }
 
 func (s *session) take(ctx context.Context, m *SyncResponse) error {

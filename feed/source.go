@@ -55,6 +55,8 @@ type Pulse struct {
 	Checkpoint []byte // signed note
 	// Silent are the instances that get no Pong: their leases run out.
 	Silent map[Instance]bool
+	// Resync are the instances whose streams end, so that they take a snapshot, and why.
+	Resync map[Instance]string
 	// Leaves are the proofs that Pings asked for, in the tree of Checkpoint.
 	Leaves map[Instance][]*LeafProof
 }

@@ -168,6 +168,10 @@ func (s *Server) beat(ctx context.Context) {
 		return
 	}
 	for st, p := range batch {
+		if why, ok := pulse.Resync[st.instance]; ok {
+			st.end(codes.DataLoss, why)
+			continue
+		}
 		if pulse.Silent[st.instance] {
 			continue
 		}

@@ -16,11 +16,13 @@ type App struct {
 	Hosts       []string // exact, lower case, each on one app only
 	Callers     []string // services, people, clients: the doors that it answers at
 	Upstream    *url.URL // scheme and host only
+	HTTP2       bool     // the upstream speaks HTTP/2, as gRPC asks for, and no HTTP/1.1
 	Credentials []Credential
 	Identity    []IdentityHeader // what it is told about a person, sorted by header
 	Assert      bool             // it is told in a signed token who calls, and under which grant
 	StaleAfter  time.Duration    // how old what a sidecar heard may be
 	MaxStream   time.Duration    // longest request, 0: the default of the data path
+	Guard       bool             // a stream goes on while the access lasts, and is cut when it ends
 	// Workload is the SPIFFE ID with which the app itself calls others. Zero: it
 	// passes no access on, whatever onward: says.
 	Workload  identity.Principal

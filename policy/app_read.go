@@ -50,7 +50,7 @@ func (l *loader) readApp(n *node) {
 	a.Identity = l.readIdentity(f.opt("identity"), a)
 	a.Environments = l.readEnvironments(f.opt("environments"))
 	a.Assert = l.readAssert(f.opt("assert"), a.Kind)
-	a.Upstream = l.readUpstream(f.need("upstream"))
+	a.Upstream = l.readUpstream(f.need("upstream"), &a)
 	a.Credentials = l.readCredentials(f, a)
 	a.StaleAfter = defaultStale
 	if at := f.opt("stale_after"); at != nil {
@@ -59,7 +59,7 @@ func (l *loader) readApp(n *node) {
 			l.fail(at, CodeCap, "stale_after: %s, want 5s to 5m", durationText(a.StaleAfter))
 		}
 	}
-	l.word(f.opt("streams"), "streams", []string{"deadline"}, []string{"guard"})
+	a.Guard = l.readStreams(f.opt("streams"), a.Kind)
 	if at := f.opt("max_stream"); at != nil {
 		if a.MaxStream = l.duration(at, "max_stream"); a.MaxStream > grant.MaxTerm {
 			l.fail(at, CodeCap, "max_stream: %s, want at most %s", durationText(a.MaxStream), durationText(grant.MaxTerm))
@@ -67,6 +67,17 @@ func (l *loader) readApp(n *node) {
 	}
 	a.Workload = l.readWorkload(f.opt("workload"))
 	l.set.apps[a.Name] = a
+}
+
+// readStreams reports whether the streams of the app are guarded. What goes through
+// the hop is cut there, and has no other guard.
+func (l *loader) readStreams(n *node, kind string) (guard bool) {
+	guard = l.word(n, "streams", []string{"deadline", "guard"}, nil) == "guard"
+	if guard && l.o.Credentialed != nil && kind != "" && l.o.Credentialed(kind) {
+		l.fail(n, CodeValue, "streams: apps of kind %s are reached with a credential, and what ends their access cuts their requests anyway: leave guard out", kind)
+		return false
+	}
+	return guard
 }
 
 func (l *loader) readKind(a *App, n *node) {
@@ -191,11 +202,17 @@ func validHost(h string) bool {
 	return !slices.ContainsFunc(labels, func(s string) bool { return !validLabel(s) })
 }
 
-func (l *loader) readUpstream(n *node) *url.URL {
+func (l *loader) readUpstream(n *node, a *App) *url.URL {
 	if n == nil {
 		return nil
 	}
-	f := l.object(n, schema{what: "upstream", known: []string{"url"}, later: []string{"timeout", "headers", "certificate", "protocol"}})
+	f := l.object(n, schema{what: "upstream", known: []string{"url", "protocol"}, later: []string{"timeout", "headers", "certificate"}})
+	if at := f.opt("protocol"); l.word(at, "protocol", []string{"http/1.1", "http/2"}, nil) == "http/2" {
+		a.HTTP2 = true
+		if l.o.Credentialed != nil && a.Kind != "" && l.o.Credentialed(a.Kind) {
+			l.fail(at, CodeValue, "protocol: apps of kind %s are reached by HTTP/1.1", a.Kind)
+		}
+	}
 	at := f.need("url")
 	text := l.text(at, "url")
 	if text == "" {

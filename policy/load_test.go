@@ -101,7 +101,8 @@ func mistakes() []struct {
 		{"identity header without x-", change{web, "callers: [services]", "callers: [people]\nidentity: {headers: {email: cookie}}"}, CodeValue},
 		{"identity header twice", change{web, "callers: [services]", "callers: [people]\nidentity: {headers: {email: x-a, name: X-A}}"}, CodeDuplicate},
 		{"identity of an unknown fact", change{web, "callers: [services]", "callers: [people]\nidentity: {headers: {phone: x-phone}}"}, CodeUnknownKey},
-		{"streams guard", change{stripe, "streams: deadline", "streams: guard"}, CodeUnsupported},
+		{"streams guard behind a credential", change{stripe, "streams: deadline", "streams: guard"}, CodeValue},
+		{"streams of another kind", change{stripe, "streams: deadline", "streams: forever"}, CodeValue},
 		{"for others", change{refunds, "for: [self]", "for: [others]"}, CodeUnsupported},
 		{"kind of a later version", change{web, "kind: web", "kind: aws"}, CodeUnsupported},
 		// mayfly.yaml

@@ -36,8 +36,11 @@ func NewAccessLog(actions *Actions, journal Journal, now func() time.Time, log *
 }
 
 const (
-	authzNamespace = "envoy.filters.http.ext_authz"
-	detailsDenied  = "ext_authz_denied"
+	// AuthzNamespace is where ext_authz attaches its metadata to a request.
+	AuthzNamespace = "envoy.filters.http.ext_authz"
+	// GuardDetails is how Envoy's details of a stream begin that the guard cut.
+	GuardDetails  = "mayfly_"
+	detailsDenied = "ext_authz_denied"
 )
 
 // StreamAccessLogs implements envoy.service.accesslog.v3.AccessLogService.
@@ -64,8 +67,8 @@ func (a *AccessLog) http(ctx context.Context, e *accesslogdata.HTTPAccessLogEntr
 	if t := e.GetCommonProperties().GetAccessLogType(); t != accesslogdata.AccessLogType_NotSet && t != accesslogdata.AccessLogType_DownstreamEnd {
 		return
 	}
-	fields := e.GetCommonProperties().GetMetadata().GetFilterMetadata()[authzNamespace].GetFields()
-	if text := fields[metaAction].GetStringValue(); text != "" {
+	fields := e.GetCommonProperties().GetMetadata().GetFilterMetadata()[AuthzNamespace].GetFields()
+	if text := fields[MetaAction].GetStringValue(); text != "" {
 		a.outcome(ctx, text, e)
 		return
 	}
@@ -81,17 +84,18 @@ func (a *AccessLog) outcome(ctx context.Context, text string, e *accesslogdata.H
 		a.log.ErrorContext(ctx, "access log entry with a malformed action", "error", err)
 		return
 	}
-	action, open := a.actions.closeUntaken(id)
+	action, cut, open := a.actions.closeUntaken(id)
 	if !open {
 		return // the hop has it, and writes its outcome
 	}
-	if err := action.Conclude(a.journal, outcomeOf(action, e), time.Time{}); err != nil {
+	if err := action.Conclude(a.journal, outcomeOf(action, cut, e), time.Time{}); err != nil {
 		a.log.ErrorContext(ctx, "outcome not written", "action", text, "error", err)
 	}
 }
 
-// outcomeOf reads what became of an action that the hop did not take.
-func outcomeOf(action Action, e *accesslogdata.HTTPAccessLogEntry) audit.Outcome {
+// outcomeOf reads what became of an action that the hop did not take, and that the
+// guard cut or did not.
+func outcomeOf(action Action, cut *Cut, e *accesslogdata.HTTPAccessLogEntry) audit.Outcome {
 	resp, details := e.GetResponse(), e.GetResponse().GetResponseCodeDetails()
 	o := audit.Outcome{Result: resultOf(action, e), Bytes: int64(resp.GetResponseBodyBytes())}
 	if o.Result == audit.ResultSent {
@@ -101,6 +105,8 @@ func outcomeOf(action Action, e *accesslogdata.HTTPAccessLogEntry) audit.Outcome
 	}
 	flags := e.GetCommonProperties().GetResponseFlags()
 	switch {
+	case cut != nil && strings.HasPrefix(details, GuardDetails):
+		o.EndedBy, o.Reason = cut.By, string(cut.Reason)
 	case flags.GetDownstreamConnectionTermination(), flags.GetDownstreamRemoteReset(), strings.Contains(details, "downstream_remote_disconnect"):
 		o.EndedBy = "caller"
 		if o.Reason != "" {

@@ -176,6 +176,45 @@ func TestAnEntryIsTheOutcomeOfItsAction(t *testing.T) {
 	}
 }
 
+func TestAnOutcomeSaysWhatCutTheStream(t *testing.T) {
+	revoked := &proxy.Cut{By: proxy.EndedByGrant, Denial: grant.Deny(grant.Revoked, "the grant was revoked")}
+	for name, c := range map[string]struct {
+		cut     *proxy.Cut
+		details string
+		want    audit.Outcome
+	}{
+		"the guard":                      {revoked, "mayfly_revoked", audit.Outcome{Result: audit.ResultSent, Status: 200, Bytes: 5, EndedBy: "grant", Reason: "revoked"}},
+		"it ended by itself just before": {revoked, "via_upstream", audit.Outcome{Result: audit.ResultSent, Status: 200, Bytes: 5}},
+		"an app that knows our words":    {nil, "mayfly_revoked", audit.Outcome{Result: audit.ResultSent, Status: 200, Bytes: 5}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBook(t)
+			a := b.put(false)
+			b.actions.Over(a.ID, c.cut, b.now)
+			e := entry(a.ID.String())
+			e.Response.ResponseCodeDetails = c.details
+			b.log(e)
+			c.want.Action = a.ID.String()
+			if got := b.journal.Outcomes(); len(got) != 1 || got[0] != c.want {
+				t.Fatalf("%+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+// The outcome of a stream that is over is not awaited until the end of its grant.
+func TestAnOutcomeThatGotLostIsUnknownSoon(t *testing.T) {
+	b := newBook(t)
+	a := b.put(false)
+	b.actions.Over(a.ID, nil, b.now)
+	if unknown, _ := b.actions.Overdue(b.now.Add(30 * time.Second)); len(unknown) != 0 {
+		t.Error("it was not waited for")
+	}
+	if unknown, _ := b.actions.Overdue(b.now.Add(31 * time.Second)); len(unknown) != 1 {
+		t.Error("it is waited for still")
+	}
+}
+
 func TestEntriesThatCloseNothing(t *testing.T) {
 	b := newBook(t)
 	taken := b.put(true)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/trace"
 )
@@ -36,14 +37,21 @@ type Action struct {
 	Body      [32]byte
 	HasBody   bool
 	Hop       bool
+	Guard     bool          // the guard holds its stream
 	Decided   time.Time     // t
 	Deadline  time.Time     // nothing new is sent from here on
+	Limit     time.Time     // of a guarded one: the Deadline under whatever other grant
 	Trace     *trace.Action // nil: not exported
+
+	principal identity.Principal
+	visit     visit
 }
 
 type pending struct {
 	Action
-	taken bool
+	taken   bool // by the hop
+	guarded bool // by the guard
+	cut     *Cut // why the guard cut it
 }
 
 // Actions are the ones under way. Each is taken by the hop at most once and
@@ -86,6 +94,33 @@ func (a *Actions) Take(id grant.ActionID, method, authority, path string, now ti
 	return p.Action, nil
 }
 
+// TakeGuarded gives the guard the action whose stream it is to hold, likewise.
+func (a *Actions) TakeGuarded(id grant.ActionID, method, authority, path string, now time.Time) (Action, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p, ok := a.pending[id]
+	switch {
+	case !ok || p.guarded || !p.Guard:
+		return Action{}, grant.Deny(grant.Internal, "no such stream waits to be guarded")
+	case now.Sub(p.Decided) > TakeWithin:
+		return Action{}, grant.Deny(grant.Timeout, "the action was decided too long ago")
+	case p.Method != method || p.Authority != authority || p.Path != path:
+		return Action{}, grant.Deny(grant.ConflictingHeaders, "the request is not the one that was decided on")
+	}
+	p.guarded = true
+	return p.Action, nil
+}
+
+// Over notes that the guard no longer holds the action's stream, cut or, with nil, by
+// itself. Envoy tells the outcome, or it is unknown soon.
+func (a *Actions) Over(id grant.ActionID, cut *Cut, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p, ok := a.pending[id]; ok {
+		p.cut, p.Deadline = cut, earlier(p.Deadline, now)
+	}
+}
+
 // Close removes an action and reports whether it was still open: only the first
 // call's outcome counts.
 func (a *Actions) Close(id grant.ActionID) (open bool) {
@@ -96,16 +131,17 @@ func (a *Actions) Close(id grant.ActionID) (open bool) {
 	return open
 }
 
-// closeUntaken closes an action unless the hop has it, and reports whether it did.
-func (a *Actions) closeUntaken(id grant.ActionID) (Action, bool) {
+// closeUntaken closes an action unless the hop has it, and reports whether it did. cut
+// is why the guard cut it, nil if it did not.
+func (a *Actions) closeUntaken(id grant.ActionID) (action Action, cut *Cut, closed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p, ok := a.pending[id]
 	if !ok || p.taken {
-		return Action{}, false
+		return Action{}, nil, false
 	}
 	delete(a.pending, id)
-	return p.Action, true
+	return p.Action, p.cut, true
 }
 
 // Overdue closes and returns the actions whose outcome is no longer awaited,

@@ -23,7 +23,7 @@ const ActionHeader = "X-Mayfly-Action"
 // Keys of the metadata that ext_authz attaches to a request; the access log
 // brings them back.
 const (
-	metaAction = "action"
+	MetaAction = "action" // the id; of a request that was let through
 	metaDenial = "denial"
 	metaReason = "reason"
 
@@ -35,14 +35,19 @@ const (
 func allowed(a Action, to told, now time.Time, spent time.Duration) *authv3.CheckResponse {
 	headers := []*corev3.HeaderValueOption{set(ActionHeader, a.ID.String())}
 	ok := &authv3.OkHttpResponse{HeadersToRemove: to.remove}
-	if !a.Hop {
+	switch {
+	case a.Guard:
+		// The guard ends it, and knows better when: the stream may go on under another
+		// grant, and Envoy's timer cannot be moved.
+		headers = append(headers, set("grpc-timeout", deadlineText(a.Limit.Sub(now), spent)))
+	case !a.Hop:
 		headers = append(headers, set("grpc-timeout", deadlineText(a.Deadline.Sub(now), spent)))
 	}
 	ok.Headers = append(headers, to.set...)
 	return &authv3.CheckResponse{
 		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
-		DynamicMetadata: metadata(map[string]string{metaAction: a.ID.String()}),
+		DynamicMetadata: metadata(map[string]string{MetaAction: a.ID.String()}),
 	}
 }
 

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
 const (
 	maxStale         = 5 * time.Minute // contracts §2: compiled in, whatever the feed says
-	defaultMaxStream = 60 * time.Second
+	defaultMaxStream = feed.DefaultMaxStream
 )
 
 // App is a protected app as the feed tells it. It is never changed once it is in
@@ -26,6 +27,7 @@ type App struct {
 	Upstream    *url.URL // scheme and host
 	StaleAfter  time.Duration
 	MaxStream   time.Duration // the longest that a direct request may last
+	Guard       bool          // its streams are held, and cut when the access ends
 	Catalogue   string        // digest that the grants were expanded against
 	Credentials []Credential
 	Asks        []Ask
@@ -35,6 +37,9 @@ type App struct {
 	Assert      bool              // it is told in a signed token who calls
 	StepUp      map[string]StepUp // by entitlement
 	Here        *Place            // what of it counts at this gateway; nil: all of it
+
+	places  []*feed.Place // as told, for the digest
+	sidecar string        // whose place Here is
 }
 
 // StepUp is what an entitlement asks of a person's login (RFC 9470).
@@ -56,6 +61,15 @@ func (a *App) Takes(door string) bool {
 		return door == DoorServices
 	}
 	return slices.Contains(a.Callers, door)
+}
+
+// longest is how long a request may last. Before the route has the guard hold it, one
+// to a guarded app may last no longer than any other that nothing cuts.
+func (a *App) longest(guarded bool) time.Duration {
+	if a.Guard && !guarded {
+		return min(a.MaxStream, defaultMaxStream)
+	}
+	return a.MaxStream
 }
 
 // IdentityHeader is a header in which the app is told one fact about the person
@@ -127,10 +141,13 @@ func newApp(r *feed.Resource) (*App, error) {
 		Name: m.GetName(), Kind: m.GetKind(), Hosts: slices.Clone(m.GetHosts()), Catalogue: m.GetCatalogue(),
 		StaleAfter: time.Duration(m.GetStaleAfterUs()) * time.Microsecond,
 		MaxStream:  time.Duration(m.GetMaxStreamUs()) * time.Microsecond,
-		Callers:    slices.Clone(m.GetCallers()), Console: m.GetConsole(), Assert: m.GetAssert(),
+		Callers:    slices.Clone(m.GetCallers()), Console: m.GetConsole(), Assert: m.GetAssert(), Guard: m.GetGuard(),
 	}
 	if a.MaxStream == 0 {
 		a.MaxStream = defaultMaxStream
+		if a.Guard {
+			a.MaxStream = grant.MaxTerm
+		}
 	}
 	upstream, err := readUpstream(m.GetUpstream())
 	if err != nil {
@@ -164,6 +181,9 @@ func (a *App) readStepUp(all []*feed.StepUp) error {
 	}
 	if a.Assert && len(a.Credentials) > 0 {
 		return errors.New("an app with a credential is told of nobody")
+	}
+	if a.Guard && len(a.Credentials) > 0 {
+		return errors.New("the streams of an app with a credential are cut by the hop")
 	}
 	return nil
 }

@@ -280,11 +280,13 @@ func (c *Checker) findGrant(v *ruling) error {
 	v.action = Action{
 		ID: c.c.Minter.NewActionID(now), Grant: g.ID, App: v.app.Name, Operation: v.op, Secret: secret, Key: v.caller.kid,
 		Method: v.r.HTTP.Method, Authority: v.r.HTTP.Authority, Path: v.r.HTTP.Path, Body: body, HasBody: hasBody,
-		Hop: v.r.Hop, Decided: now, Deadline: earlier(g.NotAfter, now.Add(v.app.MaxStream)),
+		Hop: v.r.Hop, Guard: v.r.Guard && !v.r.Hop, Decided: now, principal: v.caller.principal, visit: v.caller.visit,
 	}
+	v.action.Limit = now.Add(v.app.longest(v.action.Guard))
 	if s := v.caller.session; s != nil {
-		v.action.Deadline = earlier(v.action.Deadline, s.Ends)
+		v.action.Limit = earlier(v.action.Limit, s.Ends)
 	}
+	v.action.Deadline = earlier(g.NotAfter, v.action.Limit)
 	c.beginTrace(v, false)
 	return nil
 }
@@ -346,8 +348,8 @@ func unavailable(ctx context.Context, err error, sentence string) error {
 // the hop never saw it.
 func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse {
 	bound := v.action.Deadline
-	if v.action.Hop {
-		bound = time.Time{} // the hop looks again, and cuts
+	if v.action.Hop || v.action.Guard {
+		bound = time.Time{} // the hop or the guard looks again, and cuts
 	}
 	to := tell(v)
 	tellTrace(v, &to)

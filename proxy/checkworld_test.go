@@ -154,7 +154,7 @@ func escape(text []byte) string { return strings.ReplaceAll(url.QueryEscape(stri
 type ask struct {
 	certificate, sni, app    string
 	door                     string // "" is services
-	hop                      bool
+	hop, guard               bool
 	method, authority, path  string
 	headers                  [][2]string
 	body                     string
@@ -195,7 +195,7 @@ func (a ask) message() *authv3.CheckRequest {
 			m.Headers = append(m.Headers, header(h[0], h[1]))
 		}
 	}
-	route := &structpb.Struct{Fields: map[string]*structpb.Value{"door": structpb.NewStringValue(cond(a.door == "", "services", a.door)), "app": structpb.NewStringValue(a.app), "hop": structpb.NewBoolValue(a.hop)}}
+	route := &structpb.Struct{Fields: map[string]*structpb.Value{"door": structpb.NewStringValue(cond(a.door == "", "services", a.door)), "app": structpb.NewStringValue(a.app), "hop": structpb.NewBoolValue(a.hop), "guard": structpb.NewBoolValue(a.guard)}}
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:               &authv3.AttributeContext_Peer{Principal: "spiffe://acme.example/forged", Certificate: a.certificate},
 		TlsSession:           &authv3.AttributeContext_TLSSession{Sni: a.sni},

@@ -11,7 +11,9 @@ import (
 // site, or of a sibling host, made the browser send: the cookie alone does not say
 // that the person meant it (contracts §7).
 func checkSite(r *Request) *grant.Denial {
-	if reads(r.HTTP.Method) || r.HTTP.Method == http.MethodOptions || ownPage(r) {
+	acts := !reads(r.HTTP.Method) && r.HTTP.Method != http.MethodOptions
+	// A WebSocket begins with a GET, and the page that opened it may read and write.
+	if !acts && r.HTTP.Header.Get("Upgrade") == "" || ownPage(r) {
 		return nil
 	}
 	return grant.Deny(grant.CrossSite, "a %.16s that did not come from a page of this host is not carried out", r.HTTP.Method)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"strings"
@@ -45,6 +46,9 @@ type life struct {
 
 	mu     sync.Mutex
 	passed passing
+	under  int           // requests under way that are held
+	cut    uint32        // that its end cut
+	empty  chan struct{} // closed when none is held any more; nil: nobody waits for that
 }
 
 // passing is what was let through under a grant or a session.
@@ -55,6 +59,56 @@ type passing struct {
 }
 
 func newLife() *life { return &life{gone: make(chan struct{})} }
+
+// over reports whether it is no longer held as it was.
+func (l *life) over() bool {
+	select {
+	case <-l.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *life) hold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.under++
+}
+
+func (l *life) letGo(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.under--; cut {
+		l.cut++
+	}
+	if l.under == 0 && l.empty != nil {
+		close(l.empty)
+		l.empty = nil
+	}
+}
+
+// settled waits until what was under way has ended or goes on under another grant,
+// and returns how many requests were cut. It is called once gone is closed, by one
+// goroutine.
+func (l *life) settled(ctx context.Context) uint32 {
+	l.mu.Lock()
+	empty := l.empty
+	if l.under > 0 && empty == nil {
+		empty = make(chan struct{})
+		l.empty = empty
+	}
+	l.mu.Unlock()
+	if empty != nil {
+		select {
+		case <-empty:
+		case <-ctx.Done():
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut
+}
 
 // pass notes that an action is let through: deadline is when Envoy ends it, zero if
 // it goes through the hop.

@@ -449,6 +449,10 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 		if v := d.check(signedIn().with(having("sec-fetch-site", c.site)).with(having("origin", c.origin))); !v.allowed {
 			t.Errorf("%s: a link does not work: %+v", c.name, v)
 		}
+		socket := signedIn().with(having("sec-fetch-site", c.site)).with(having("origin", c.origin)).with(having("upgrade", "websocket"))
+		if v := d.check(socket); (v.reason == grant.CrossSite) == c.allowed || v.allowed { // none is granted
+			t.Errorf("%s: a WebSocket: %+v", c.name, v)
+		}
 	}
 	d, _, _ := newFront(t)
 	port := signedIn().with(func(a *ask) { a.method, a.authority = "POST", "panel.acme.example:8443" }).with(having("sec-fetch-site", ""))

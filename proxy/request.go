@@ -21,6 +21,7 @@ type Request struct {
 	Door        string // of the route's metadata; any other word than a door's is none
 	App         string // likewise; empty: no route of an app
 	Hop         bool   // the route leads to the hop
+	Guard       bool   // the route has ext_proc hold the stream
 	HTTP        app.Request
 	GRPC        bool // wants a gRPC answer
 }
@@ -51,7 +52,7 @@ func readRequest(m *authv3.CheckRequest) (*Request, *grant.Denial) {
 	}
 	route := attrs.GetRouteMetadataContext().GetFilterMetadata()[routeNamespace].GetFields()
 	r.Door, r.App, r.Hop = route["door"].GetStringValue(), route["app"].GetStringValue(), route["hop"].GetBoolValue()
-	r.HTTP.App = r.App
+	r.Guard, r.HTTP.App = route["guard"].GetBoolValue(), r.App
 	if d := readHeaders(r, h.GetHeaderMap()); d != nil {
 		return r, d
 	}

@@ -103,6 +103,7 @@ func (d *draft) place(h *seat) {
 		d.left = append(d.left, h)
 	} else {
 		d.seated++
+		d.count(remadeSession(h.session), d.tenthOfSeat(h))
 	}
 }
 
@@ -111,6 +112,7 @@ func (d *draft) unseat(h *seat) {
 	d.seats, d.seatOf = d.seats.without(h.session.Hash), d.seatOf.without(h.session.ID)
 	if !h.past {
 		d.seated--
+		d.discount(remadeSession(h.session), d.tenthOfSeat(h))
 	}
 }
 

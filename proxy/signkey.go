@@ -66,11 +66,23 @@ func newSigner(r *feed.Resource) (signer, error) {
 
 // putSigner takes a key in, and dropSigner out.
 func (d *draft) putSigner(k signer) error {
-	return d.editSigners(func(m map[string]signer) { m[k.ID] = k })
+	old, known := d.signers.keys[k.ID]
+	if err := d.editSigners(func(m map[string]signer) { m[k.ID] = k }); err != nil {
+		return err
+	}
+	if known {
+		d.discount(remadeKey(old), tenthOf(k.ID))
+	}
+	d.count(remadeKey(k), tenthOf(k.ID))
+	return nil
 }
 
 func (d *draft) dropSigner(kid string) {
+	old, known := d.signers.keys[kid]
 	_ = d.editSigners(func(m map[string]signer) { delete(m, kid) }) // what is left was held before
+	if known {
+		d.discount(remadeKey(old), tenthOf(kid))
+	}
 }
 
 func (d *draft) editSigners(edit func(map[string]signer)) error {

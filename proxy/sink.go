@@ -21,6 +21,7 @@ func (t *Table) Position() (feed.Position, bool) {
 // Describe implements feed.Sink.
 func (t *Table) Describe(p *feed.Ping) {
 	t.describe(p)
+	t.digests(p)
 	if t.proofs == nil {
 		return
 	}
@@ -43,7 +44,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
 	}
 	d := &draft{state: newState(), now: t.clock.Now(), fresh: true, grown: true}
-	d.at, d.filled = snap.At, true
+	d.at, d.filled, d.filling = snap.At, true, old.filling+1
 	clear(t.waiting)
 	if t.proofs != nil {
 		clear(t.proofs.policies) // all that count are in the snapshot
@@ -57,6 +58,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	slices.SortFunc(d.left, func(a, b *seat) int { return a.until.Compare(b.until) })
 	t.past, t.left = nil, nil
 	r, err := t.install(ctx, d)
+	t.strayed.Store(false) // all that is held now was told just now
 	return r, nacks, err
 }
 
@@ -119,6 +121,7 @@ func (t *Table) Ponged(sent time.Duration, p *feed.Pong) error {
 func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 	var nacks []*feed.Nack
 	for _, r := range resources {
+		d.allow(feed.KindOf(r), r.GetId())
 		n := feed.Unsupported(r, Reader)
 		if n == nil {
 			n = t.putOne(d, r)
@@ -127,6 +130,7 @@ func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 			continue
 		}
 		nacks = append(nacks, n)
+		d.withhold(n)
 		switch n.GetKind() {
 		case feed.KindApp:
 			d.dropApp(r.GetId())
@@ -176,7 +180,8 @@ func (t *Table) putApp(d *draft, r *feed.Resource) *feed.Nack {
 	if err != nil {
 		return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
 	}
-	a.Here = placeOf(r.GetApp().GetPlaces(), t.sidecar)
+	a.places, a.sidecar = r.GetApp().GetPlaces(), t.sidecar
+	a.Here = placeOf(a.places, t.sidecar)
 	if err := t.admit(a); err != nil {
 		return feed.Refuse(r, grant.ReasonOf(err), err.Error())
 	}
@@ -185,6 +190,7 @@ func (t *Table) putApp(d *draft, r *feed.Resource) *feed.Nack {
 }
 
 func (d *draft) remove(m *feed.Removal) {
+	d.allow(m.GetKind(), m.GetId())
 	switch m.GetKind() {
 	case feed.KindApp:
 		d.dropApp(m.GetId())
@@ -247,7 +253,9 @@ func (t *Table) clashes(d *draft, resources []*feed.Resource) []*feed.Nack {
 	var nacks []*feed.Nack
 	for _, r := range resources {
 		if host, ok := clash[r.GetApp().GetName()]; ok {
-			nacks = append(nacks, feed.Refuse(r, grant.UnsupportedGrant, fmt.Sprintf("host %s is claimed by two apps", host)))
+			n := feed.Refuse(r, grant.UnsupportedGrant, fmt.Sprintf("host %s is claimed by two apps", host))
+			nacks = append(nacks, n)
+			d.withhold(n)
 			d.dropApp(r.GetApp().GetName())
 		}
 	}
@@ -255,8 +263,13 @@ func (t *Table) clashes(d *draft, resources []*feed.Resource) []*feed.Nack {
 	return nacks
 }
 
+// settleWithin is how long a receipt waits for the requests that a change ends. They
+// end at once; the receipt of a change does not hang on one that does not.
+const settleWithin = time.Second
+
 // install makes d visible, waits until nothing decided under the older state is
-// on its way, and then says what had been let through under what d removed.
+// on its way and what was held under it is cut, and then says what had been let
+// through under what d removed.
 func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
 	t.past, t.left = append(t.past, d.past...), append(t.left, d.left...)
 	t.forget(d)
@@ -268,10 +281,14 @@ func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
 		return feed.Receipt{}, err
 	}
 	var p passing
+	var cut uint32
+	settling, done := context.WithTimeout(ctx, settleWithin)
+	defer done()
 	for _, l := range d.removed {
+		cut += l.settled(settling)
 		p = p.merge(l.noted())
 	}
-	r := feed.Receipt{At: d.at, LastAllowed: p.last, LastAction: p.action.String()}
+	r := feed.Receipt{At: d.at, LastAllowed: p.last, LastAction: p.action.String(), StreamsCut: cut}
 	if p.bound.After(d.now) {
 		r.Bounded = p.bound
 	}

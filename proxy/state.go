@@ -18,13 +18,14 @@ const (
 // state is all that the feed told, at one position. It is never changed once it
 // is in the table; a draft makes the next one.
 type state struct {
-	at     feed.Position
-	filled bool // a complete snapshot is in
-	apps   map[string]*App
-	hosts  map[string]*App
-	byID   *shards[grant.GrantID, *held]
-	lists  *shards[holder, []*held]
-	live   int
+	at      feed.Position
+	filled  bool   // a complete snapshot is in
+	filling uint64 // how many snapshots went before
+	apps    map[string]*App
+	hosts   map[string]*App
+	byID    *shards[grant.GrantID, *held]
+	lists   *shards[holder, []*held]
+	live    int
 
 	seats  *shards[[32]byte, *seat] // by hash
 	seatOf *shards[grant.SessionID, *seat]
@@ -32,12 +33,16 @@ type state struct {
 	ends   uint64 // grows with each end of a session, held here or not
 
 	signers *signers
+
+	tallies map[string]*tally // by app
+	unheld  map[unheld]bool   // told and refused
 }
 
 func newState() *state {
 	return &state{
 		apps: map[string]*App{}, hosts: map[string]*App{}, byID: newShards[grant.GrantID, *held](), lists: newShards[holder, []*held](),
 		seats: newShards[[32]byte, *seat](), seatOf: newShards[grant.SessionID, *seat](), signers: newSigners(),
+		tallies: map[string]*tally{},
 	}
 }
 
@@ -48,8 +53,10 @@ type draft struct {
 	fresh   bool // nobody else has this state's shards: they may be changed
 	grown   bool // the apps are a copy
 	removed []*life
-	past    []*held // newly so, oldest first
-	left    []*seat // likewise
+	past    []*held           // newly so, oldest first
+	left    []*seat           // likewise
+	counted map[string]*tally // those that are the draft's own
+	denied  bool              // unheld is a copy
 }
 
 // edit returns a draft of what follows s.
@@ -84,6 +91,7 @@ func (d *draft) put(h *held) {
 		d.bound(list)
 	} else {
 		d.live++
+		d.count(remadeGrant(h.grant), d.tenthOfGrant(h))
 	}
 }
 
@@ -98,6 +106,7 @@ func (d *draft) drop(h *held) {
 	d.byID = d.byID.without(h.grant.ID)
 	if !h.past {
 		d.live--
+		d.discount(remadeGrant(h.grant), d.tenthOfGrant(h))
 	}
 }
 
@@ -153,13 +162,17 @@ func (d *draft) own() {
 }
 
 func (d *draft) putApp(a *App) {
-	d.own()
+	d.dropApp(a.Name)
 	d.apps[a.Name] = a
+	d.count(remadeApp(a), tenthOf(a.Name))
 }
 
 func (d *draft) dropApp(name string) {
 	d.own()
-	delete(d.apps, name)
+	if old, ok := d.apps[name]; ok {
+		d.discount(remadeApp(old), tenthOf(name))
+		delete(d.apps, name)
+	}
 }
 
 // keep returns until when what is past now is remembered. Before the time is

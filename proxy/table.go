@@ -61,7 +61,8 @@ type Table struct {
 	alarm       func(Alarm)
 	log         *slog.Logger
 
-	state atomic.Pointer[state]
+	state   atomic.Pointer[state]
+	strayed atomic.Bool // what is held is not what was taken in, until a snapshot
 
 	writing sync.Mutex              // held by the Sink's methods
 	past    []*held                 // in the order in which they are forgotten
@@ -216,6 +217,18 @@ func (h *held) inForce(now time.Time) error {
 // nothing else.
 func (t *Table) LastLook(id grant.GrantID, action grant.ActionID, deadline time.Time, act func() error) error {
 	return t.lastLook(id, visit{}, action, deadline, act)
+}
+
+// LastLookAt is LastLook for an action whose request the caller holds and cuts; it
+// asks for all that the action was decided by.
+func (t *Table) LastLookAt(a Action, act func() error) error {
+	a.visit.kid = a.Key
+	return t.lastLook(a.Grant, a.visit, a.ID, time.Time{}, func() error {
+		if !t.clock.Now().Before(a.Deadline) {
+			return grant.Deny(grant.Timeout, "the decision took too long")
+		}
+		return act()
+	})
 }
 
 // lastLook is LastLook, and asks for a person's session too.

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
@@ -87,6 +88,10 @@ func nodeOf(i access.InstanceView, envoy EnvoyStatus) api.Node {
 		Sidecar: i.ID.Sidecar, Instance: i.ID.String(), Environment: i.Environment, Apps: i.Apps, Version: i.Version,
 		State: "stale", Revision: i.Acked.Revision, LastPong: stamp(i.LastPong), Nack: i.Nack,
 		Envoy: "absent", EnvoyNack: envoy.Nack, Uncovered: envoy.Uncovered, Catalogues: i.Catalogues, Differs: i.Differs,
+	}
+	if !i.StrayedAt.IsZero() {
+		n.Quarantined, n.Why = stamp(i.StrayedAt), "what it holds of "+strings.Join(i.Strayed, ", ")+" is not what it was told"
+		n.Strayed = i.Strayed
 	}
 	switch {
 	case !i.Listed:

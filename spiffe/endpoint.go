@@ -23,9 +23,17 @@ func newEndpoint(c FederationConfig, r Relation) (*endpoint, error) {
 	}
 	e := &endpoint{c: c, domain: td, status: FederationStatus{TrustDomain: td}}
 	e.fetch = func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, r.URL) }
-	begin, err := first(c, td, r.Bootstrap)
+	begin, kept, err := first(c, td, r.Bootstrap)
 	if err != nil {
 		return nil, err
+	}
+	e.kept = kept
+	if kept != nil {
+		// A newer bootstrap file takes the place of what was kept for good: it may be gone
+		// at the next start.
+		if err := e.keep(begin); err != nil {
+			c.OnError(fmt.Errorf("bundle of %s in force, but not kept for a restart: %w", td.Name(), err))
+		}
 	}
 	e.enforce(begin)
 	e.status.Authorities = len(begin.certs())

@@ -1,6 +1,7 @@
 package spiffe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,7 @@ type endpoint struct {
 	domain spiffeid.TrustDomain
 	fetch  func(context.Context) ([]byte, error)
 	held   *told // nil: nothing yet; of run's goroutine once it runs
+	kept   *told // what Dir holds; nil: nothing; of the same goroutine
 	again  time.Duration
 
 	mu     sync.Mutex // guards status
@@ -127,48 +129,52 @@ func (e *endpoint) run(ctx context.Context) error {
 // refresh asks the endpoint once, and returns how long to wait for the next time.
 func (e *endpoint) refresh(ctx context.Context) time.Duration {
 	got, err := e.ask(ctx)
-	if err == nil {
-		err = e.take(got)
+	took, what := err == nil, "not renewed, the last one counts"
+	if took {
+		// In force first: what was taken out is out, whatever the disk says.
+		e.enforce(got)
+		err, what = e.keep(got), "in force, but not kept for a restart"
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if took {
+		e.status.Problem, e.status.Fetched, e.status.Authorities = "", e.c.Now(), len(got.authorities)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			e.status.Problem = err.Error()
-			e.c.OnError(fmt.Errorf("bundle of %s not renewed, the last one counts: %w", e.domain.Name(), err))
+			e.c.OnError(fmt.Errorf("bundle of %s %s: %w", e.domain.Name(), what, err))
 		}
 		e.again = min(max(2*e.again, firstAgain), maxAgain)
 		return min(e.again, e.held.every())
 	}
-	e.again, e.status.Problem, e.status.Fetched = 0, "", e.c.Now()
-	e.status.Authorities = len(e.held.authorities)
+	e.again = 0
 	return e.held.every()
 }
 
+// ask gets the bundle that the endpoint tells, unless it is older than the one in force.
 func (e *endpoint) ask(ctx context.Context) (*told, error) {
 	raw, err := e.fetch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return readTold(e.domain, raw, e.c.Dev)
+	got, err := readTold(e.domain, raw, e.c.Dev)
+	if err != nil {
+		return nil, err
+	}
+	return got, got.after(e.held)
 }
 
-// take puts a bundle into force, unless it is older than the one in force. It is
-// kept first: what counted once is not forgotten by a restart.
-func (e *endpoint) take(got *told) error {
-	if err := got.after(e.held); err != nil {
+// keep writes a bundle in force down, so that no restart forgets it. What could not
+// be written is tried again with the next answer, even if that tells nothing new.
+func (e *endpoint) keep(got *told) error {
+	if e.kept != nil && bytes.Equal(e.kept.raw, got.raw) {
+		return nil
+	}
+	if err := keep(e.c.Dir, e.domain, got.raw); err != nil {
 		return err
 	}
-	if e.held == nil || string(got.raw) != string(e.held.raw) {
-		if err := keep(e.c.Dir, e.domain, got.raw); err != nil {
-			// A domain that is revoked is revoked, whatever the disk says.
-			if !got.revoked() {
-				return err
-			}
-			e.c.OnError(err)
-		}
-	}
-	e.enforce(got)
+	e.kept = got
 	return nil
 }
 

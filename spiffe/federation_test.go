@@ -265,6 +265,63 @@ func TestTheSequenceNeverGoesBack(t *testing.T) {
 	p.must(r, ca).says("a newer bootstrap file", p.svid(), "")
 }
 
+// TestWhatIsTakenOutIsOutWhateverTheDiskSays: a full disk keeps no authority in force,
+// and once it can be written again, no restart brings one back either.
+func TestWhatIsTakenOutIsOutWhateverTheDiskSays(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		tell  func(p *partner)
+		after spiffe.Reason
+	}{
+		{"one root", func(p *partner) {
+			must(p.t, p.RotateRoot())
+			must(p.t, p.DropOldRoots())
+			p.publish(2)
+		}, spiffe.ReasonUntrusted},
+		{"all", func(p *partner) { p.Tell(http.StatusOK, []byte(`{"keys": [], "spiffe_sequence": 2}`)) }, spiffe.ReasonNoBundle},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ca, p := devtest.CA(t), newPartner(t)
+			r := p.web()
+			o := p.must(r, ca)
+			o.problem()
+			stolen := p.svid()
+			o.says("before", stolen, "")
+
+			must(t, os.Rename(p.dir, p.dir+".away"))
+			c.tell(p)
+			if got := o.problem(); !strings.Contains(got, "keep the bundle") {
+				t.Errorf("the disk: %q", got)
+			}
+			o.says("while nothing can be written", stolen, c.after)
+
+			must(t, os.Rename(p.dir+".away", p.dir))
+			if got := o.problem(); got != "" {
+				t.Errorf("the same bundle again: %q", got)
+			}
+			r.URL = "https://127.0.0.1:1"
+			p.must(r, ca).says("after a restart while the endpoint is away", stolen, c.after)
+		})
+	}
+}
+
+// TestABootstrapFileThatCountedIsNotForgotten: it got over what was kept, so what was
+// kept does not come back once the file is gone.
+func TestABootstrapFileThatCountedIsNotForgotten(t *testing.T) {
+	ca, p := devtest.CA(t), newPartner(t)
+	r := p.web()
+	p.must(r, ca).problem()
+	stolen := p.svid()
+	must(t, p.RotateRoot())
+	must(t, p.DropOldRoots())
+	r.URL, r.Bootstrap = "https://127.0.0.1:1", p.file("new.json", p.document(2))
+	p.must(r, ca).says("with the file", stolen, spiffe.ReasonUntrusted)
+	r.Bootstrap = ""
+	o := p.must(r, ca)
+	o.says("without the file", stolen, spiffe.ReasonUntrusted)
+	o.says("without the file, theirs", p.svid(), "")
+}
+
 func TestABadAnswerLeavesTheLastGoodBundle(t *testing.T) {
 	ca, p := devtest.CA(t), newPartner(t)
 	r := p.web()
@@ -428,7 +485,9 @@ func TestRelationsSayWhatTheyMean(t *testing.T) {
 		want   string
 	}{
 		{"as it should be", func(*spiffe.Relation) {}, ""},
-		{"our own", func(r *spiffe.Relation) { r.TrustDomain = devtest.Domain }, "our own"},
+		{"our own", func(r *spiffe.Relation) {
+			*r = spiffe.Relation{TrustDomain: devtest.Domain, URL: r.URL, Profile: spiffe.ProfileWeb}
+		}, "our own"},
 		{"not listed", func(r *spiffe.Relation) { r.TrustDomain = "other.example" }, "trust_domains"},
 		{"no https", func(r *spiffe.Relation) { r.URL = "http://127.0.0.1/bundle" }, "url"},
 		{"a user in it", func(r *spiffe.Relation) { r.URL = "https://a@partner.example" }, "url"},
@@ -448,6 +507,12 @@ func TestRelationsSayWhatTheyMean(t *testing.T) {
 		err := spiffe.CheckRelations([]spiffe.Relation{r}, devtest.ID(t, gateway), []string{devtest.Domain, partnerDomain})
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+	for _, name := range []string{"spiffe://" + devtest.Domain, "spiffe://" + devtest.Domain + "/a", "spiffe://" + partnerDomain, ""} {
+		r := spiffe.Relation{TrustDomain: name, URL: good.URL, Profile: spiffe.ProfileWeb}
+		if err := spiffe.CheckRelations([]spiffe.Relation{r}, devtest.ID(t, gateway), []string{devtest.Domain, partnerDomain, name}); err == nil {
+			t.Errorf("%q is taken for the name of a foreign trust domain", name)
 		}
 	}
 	if err := spiffe.CheckRelations([]spiffe.Relation{good, good}, devtest.ID(t, gateway), []string{partnerDomain}); err == nil {

@@ -48,7 +48,11 @@ func CheckRelations(list []Relation, own spiffeid.ID, trusted []string) error {
 		at := func(format string, args ...any) {
 			errs = append(errs, fmt.Errorf("federation[%d].%w", i, fmt.Errorf(format, args...)))
 		}
+		td, err := spiffeid.TrustDomainFromString(r.TrustDomain)
 		switch {
+		case err != nil || td.Name() != r.TrustDomain:
+			// "spiffe://acme.example" is acme.example too: under two names our own would have another's bundle.
+			at("trust_domain: want a name such as partner.example, not %q", r.TrustDomain)
 		case seen[r.TrustDomain]:
 			at("trust_domain: %s is our own, or there twice; a trust domain has one bundle", r.TrustDomain)
 		case !slices.Contains(trusted, r.TrustDomain):

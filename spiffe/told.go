@@ -51,9 +51,6 @@ func readTold(td spiffeid.TrustDomain, raw []byte, dev bool) (*told, error) {
 	return t, nil
 }
 
-// revoked reports whether nothing of the trust domain counts.
-func (t *told) revoked() bool { return len(t.authorities)+len(t.jwt) == 0 }
-
 func (t *told) certs() []*x509.Certificate {
 	if t == nil {
 		return nil
@@ -100,23 +97,24 @@ func keep(dir string, td spiffeid.TrustDomain, raw []byte) error {
 }
 
 // first returns the bundle to begin with: the one that was kept, unless the
-// bootstrap file has a higher sequence; nil if there is neither.
-func first(c FederationConfig, td spiffeid.TrustDomain, bootstrap string) (*told, error) {
-	kept, err := readFrom(keptPath(c.Dir, td), td, c.Dev)
+// bootstrap file has a higher sequence; nil if there is neither. It also returns the
+// one that was kept.
+func first(c FederationConfig, td spiffeid.TrustDomain, bootstrap string) (begin, kept *told, err error) {
+	kept, err = readFrom(keptPath(c.Dir, td), td, c.Dev)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
 	if bootstrap == "" {
-		return kept, nil
+		return kept, kept, nil
 	}
 	given, err := readFrom(bootstrap, td, c.Dev)
 	if err != nil {
-		return nil, fmt.Errorf("bootstrap: %w", err)
+		return nil, nil, fmt.Errorf("bootstrap: %w", err)
 	}
 	if kept == nil || given.sequence > kept.sequence {
-		return given, nil
+		return given, kept, nil
 	}
-	return kept, nil
+	return kept, kept, nil
 }
 
 func readFrom(path string, td spiffeid.TrustDomain, dev bool) (*told, error) {

@@ -8,8 +8,8 @@ import (
 
 // allowed lists, for each message that may occur in a snapshot, the fields that
 // may be set. What is not here is refused: among much else failure_mode_allow,
-// filter_enabled, shadow_mode, any per-route disabled, retry, hedge, mirror and
-// redirect policies, cluster_header, weighted clusters, upgrade_configs,
+// filter_enabled, shadow_mode, any per-route disabled of ext_authz, retry, hedge, mirror and
+// redirect policies, cluster_header, weighted clusters,
 // allow_connect, internal_address_config, default_filter_chain and inline routes.
 // To allow a field, add it here with a rule in rules.go for the values that it may
 // have. A test keeps the list free of fields that Build never sets.
@@ -69,11 +69,18 @@ func allowed() map[string]string {
 		"envoy.extensions.filters.http.ext_authz.v3.CheckSettings":                                        "disable_request_body_buffering with_request_body",
 		"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz":                                             "clear_route_cache clear_route_cache_headers decoder_header_mutation_rules encode_raw_headers grpc_service include_peer_certificate include_tls_session route_metadata_context_namespaces status_on_error transport_api_version validate_mutations with_request_body",
 		"envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute":                                     "check_settings",
+		"envoy.extensions.filters.http.ext_proc.v3.ExtProcOverrides":                                      "",
+		"envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute":                                       "overrides",
+		"envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor":                                     "grpc_service message_timeout metadata_options processing_mode status_on_error",
+		"envoy.extensions.filters.http.ext_proc.v3.MetadataOptions":                                       "forwarding_namespaces",
+		"envoy.extensions.filters.http.ext_proc.v3.MetadataOptions.MetadataNamespaces":                    "untyped",
+		"envoy.extensions.filters.http.ext_proc.v3.ProcessingMode":                                        "request_header_mode request_trailer_mode response_header_mode response_trailer_mode",
 		"envoy.extensions.filters.http.lua.v3.Lua":                                                        "default_source_code",
 		"envoy.extensions.filters.http.router.v3.Router":                                                  "suppress_envoy_headers",
 		"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":                                 "",
-		"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager":               "access_log always_set_request_id_in_response common_http_protocol_options delayed_close_timeout early_header_mutation_extensions http2_protocol_options http_filters local_reply_config merge_slashes normalize_path path_with_escaped_slashes_action rds request_headers_timeout stat_prefix use_remote_address",
-		"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                          "name typed_config",
+		"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager":               "access_log always_set_request_id_in_response common_http_protocol_options delayed_close_timeout early_header_mutation_extensions http2_protocol_options http_filters local_reply_config merge_slashes normalize_path path_with_escaped_slashes_action rds request_headers_timeout stat_prefix upgrade_configs use_remote_address",
+		"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig": "upgrade_type",
+		"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":                          "disabled name typed_config",
 		"envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig":                    "mappers",
 		"envoy.extensions.filters.network.http_connection_manager.v3.Rds":                                 "config_source route_config_name",
 		"envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper":                      "body_format_override filter",

@@ -27,8 +27,10 @@ type App struct {
 	Hosts       []string      // exact host names, lower case, each on one app only
 	Hop         bool          // goes through the sidecar's hop, which adds the credential
 	Upstream    *url.URL      // of a direct app: https, or http to a loopback address; nil with Hop
+	HTTP2       bool          // the upstream of a direct app speaks HTTP/2, not HTTP/1.1
 	BodyMethods []string      // methods whose body (at most MaxBody bytes) the decision needs
-	MaxStream   time.Duration // longest request, 0 = DefaultMaxStream
+	MaxStream   time.Duration // longest request, 0 = DefaultMaxStream, with Guard MaxStreamCap
+	Guard       bool          // the sidecar holds each stream of a direct app, and cuts it
 
 	Services bool // workloads reach it, at the services listener
 	People   bool // browsers reach it, at the people listener
@@ -176,6 +178,12 @@ func (a App) check() error {
 			return fmt.Errorf("identity header %q: want x-… in lower case, once, and none that has another meaning here", h)
 		}
 	}
+	if a.Hop && a.Guard {
+		return errors.New("the hop cuts its own requests, and needs no guard")
+	}
+	if a.Hop && a.HTTP2 {
+		return errors.New("the hop is reached by HTTP/1.1")
+	}
 	if a.Hop != (a.Upstream == nil) {
 		return errors.New("an app goes either through the hop or to an upstream")
 	}
@@ -187,7 +195,10 @@ func (a App) check() error {
 }
 
 func (a App) maxStream() time.Duration {
-	if a.MaxStream == 0 {
+	switch {
+	case a.MaxStream == 0 && a.Guard:
+		return MaxStreamCap
+	case a.MaxStream == 0:
 		return DefaultMaxStream
 	}
 	return a.MaxStream

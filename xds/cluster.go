@@ -2,6 +2,7 @@ package xds
 
 import (
 	"path/filepath"
+	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -18,7 +19,10 @@ import (
 const manyRequests = 100_000
 
 func (b *builder) clusters(g Gateway) []*clusterv3.Cluster {
-	out := []*clusterv3.Cluster{b.sidecar(g)}
+	out := []*clusterv3.Cluster{b.sidecar(g, clusterSidecar)}
+	if slices.ContainsFunc(g.Apps, func(a App) bool { return a.Guard }) {
+		out = append(out, b.sidecar(g, clusterGuard))
+	}
 	hop := false
 	for _, a := range g.Apps {
 		if a.Hop {
@@ -33,22 +37,26 @@ func (b *builder) clusters(g Gateway) []*clusterv3.Cluster {
 	return out
 }
 
-// sidecar is where ext_authz and the access logs go: HTTP/2 on a Unix socket, with
-// pings that find a hung sidecar within two seconds.
-func (b *builder) sidecar(g Gateway) *clusterv3.Cluster {
-	c := pipeCluster(clusterSidecar, g.RunDir, SocketSidecar)
+// sidecar is where ext_authz and the access logs go, or where streams are held: HTTP/2
+// on a Unix socket, with pings that find a hung sidecar within two seconds.
+func (b *builder) sidecar(g Gateway, name string) *clusterv3.Cluster {
+	c := pipeCluster(name, g.RunDir, SocketSidecar)
 	c.PerConnectionBufferLimitBytes = nil
-	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{extHTTPOptions: b.any(&httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
-				ConnectionKeepalive: &corev3.KeepaliveSettings{Interval: seconds(1), Timeout: seconds(1)},
-			}},
-		}},
-	})}
+	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{extHTTPOptions: b.any(http2(&corev3.Http2ProtocolOptions{
+		ConnectionKeepalive: &corev3.KeepaliveSettings{Interval: seconds(1), Timeout: seconds(1)},
+	}))}
 	return c
 }
 
-// upstream is a direct app over HTTP/1.1.
+func http2(o *corev3.Http2ProtocolOptions) *httpv3.HttpProtocolOptions {
+	return &httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: o},
+		}},
+	}
+}
+
+// upstream is a direct app, over HTTP/1.1 or HTTP/2 as policy says: Envoy asks nobody.
 func (b *builder) upstream(a App) *clusterv3.Cluster {
 	e, err := endpointOf(a.Upstream)
 	if err != nil && b.err == nil {
@@ -59,10 +67,13 @@ func (b *builder) upstream(a App) *clusterv3.Cluster {
 	if !e.ip {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
 	}
+	if a.HTTP2 {
+		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{extHTTPOptions: b.any(http2(&corev3.Http2ProtocolOptions{}))}
+	}
 	if e.tls {
 		c.TransportSocket = &corev3.TransportSocket{
 			Name:       extTLS,
-			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: b.any(upstreamTLS(e))},
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: b.any(upstreamTLS(e, a.HTTP2))},
 		}
 	}
 	return c
@@ -70,7 +81,7 @@ func (b *builder) upstream(a App) *clusterv3.Cluster {
 
 // upstreamTLS takes the app's own name only, under the roots that the sidecar is
 // configured with. Nothing is resumed: a changed root must count at once.
-func upstreamTLS(e endpoint) *tlsv3.UpstreamTlsContext {
+func upstreamTLS(e endpoint, h2 bool) *tlsv3.UpstreamTlsContext {
 	san := &tlsv3.SubjectAltNameMatcher{
 		SanType: tlsv3.SubjectAltNameMatcher_DNS,
 		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: e.host}},
@@ -81,12 +92,16 @@ func upstreamTLS(e endpoint) *tlsv3.UpstreamTlsContext {
 	} else {
 		out.Sni = e.host
 	}
+	protocol := "http/1.1"
+	if h2 {
+		protocol = "h2"
+	}
 	out.CommonTlsContext = &tlsv3.CommonTlsContext{
 		TlsParams: &tlsv3.TlsParameters{
 			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
 			TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
 		},
-		AlpnProtocols:         []string{"http/1.1"},
+		AlpnProtocols:         []string{protocol},
 		ValidationContextType: validation(SecretUpstreamRoots, []*tlsv3.SubjectAltNameMatcher{san}),
 	}
 	return out

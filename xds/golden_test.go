@@ -30,6 +30,8 @@ type goldenApp struct {
 	Upstream    string   `yaml:"upstream"`
 	BodyMethods []string `yaml:"body_methods"`
 	MaxStream   string   `yaml:"max_stream"`
+	Guard       bool     `yaml:"guard"`
+	HTTP2       bool     `yaml:"http2"`
 	Services    bool     `yaml:"services"`
 	People      bool     `yaml:"people"`
 	Clients     bool     `yaml:"clients"`
@@ -64,7 +66,7 @@ func readGateway(t *testing.T, file string) Gateway {
 		g.ClientsAddress = netip.MustParseAddrPort(in.ClientsAddress)
 	}
 	for _, a := range in.Apps {
-		app := App{Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: a.Hop, BodyMethods: a.BodyMethods, Services: a.Services, People: a.People, Clients: a.Clients, IdentityHeaders: a.Identity}
+		app := App{Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: a.Hop, BodyMethods: a.BodyMethods, Services: a.Services, People: a.People, Clients: a.Clients, Guard: a.Guard, HTTP2: a.HTTP2, IdentityHeaders: a.Identity}
 		if a.Upstream != "" {
 			if app.Upstream, err = url.Parse(a.Upstream); err != nil {
 				t.Fatal(err)

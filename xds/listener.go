@@ -172,9 +172,16 @@ func logConfig(name string) *alsv3.CommonGrpcAccessLogConfig {
 }
 
 func sidecarService(timeout *durationpb.Duration) *corev3.GrpcService {
+	return serviceOf(clusterSidecar, timeout)
+}
+
+// guardService has no timeout: its streams last as long as those that they hold.
+func guardService() *corev3.GrpcService { return serviceOf(clusterGuard, nil) }
+
+func serviceOf(cluster string, timeout *durationpb.Duration) *corev3.GrpcService {
 	return &corev3.GrpcService{
 		Timeout:         timeout,
-		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: clusterSidecar}},
+		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}},
 	}
 }
 

@@ -25,6 +25,10 @@ const headersFromSidecar = `authorization|cookie|dpop|grpc-timeout|traceparent|t
 // route arms its timer from it and takes it off (notes: mechanism A).
 const headerDeadline = "grpc-timeout"
 
+// upgradeWebSocket is the one upgrade that a guarded app takes, over HTTP/1.1 only: what
+// is said after it is in nobody's sight, so nothing but the guard could end it.
+const upgradeWebSocket = "websocket"
+
 // identityHeaders are what ext_authz may also set for a at a door.
 func (a App) identityHeaders(door string) []string {
 	if door != DoorPeople {
@@ -36,8 +40,13 @@ func (a App) identityHeaders(door string) []string {
 // manager is the HTTP connection manager of one app's chain at a door.
 func (b *builder) manager(a App, door string) *hcmv3.HttpConnectionManager {
 	on := wrapperspb.Bool(true)
+	var upgrades []*hcmv3.HttpConnectionManager_UpgradeConfig
+	if a.Guard {
+		upgrades = []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: upgradeWebSocket}}
+	}
 	return &hcmv3.HttpConnectionManager{
-		StatPrefix: door + "_" + a.Name,
+		UpgradeConfigs: upgrades,
+		StatPrefix:     door + "_" + a.Name,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			RouteConfigName: door,
 			ConfigSource: &corev3.ConfigSource{
@@ -70,14 +79,18 @@ func (b *builder) manager(a App, door string) *hcmv3.HttpConnectionManager {
 	}
 }
 
-// httpFilters has ext_authz last before the router, and for people and clients, whose
+// httpFilters has ext_authz last before the router, or before the guard of a guarded
+// app, which changes nothing in a request; and for people and clients, whose
 // hosts are the same to a browser, before it what takes our cookies out of apps'
 // answers: answers pass the filters backwards.
 func (b *builder) httpFilters(a App, door string) []*hcmv3.HttpFilter {
-	out := []*hcmv3.HttpFilter{
-		b.filter(extExtAuthz, extAuthz(a.identityHeaders(door))),
-		b.filter(extRouter, &routerv3.Router{SuppressEnvoyHeaders: true}),
+	out := []*hcmv3.HttpFilter{b.filter(extExtAuthz, extAuthz(a.identityHeaders(door)))}
+	if a.Guard {
+		guard := b.filter(extExtProc, extProc())
+		guard.Disabled = true // the route enables it
+		out = append(out, guard)
 	}
+	out = append(out, b.filter(extRouter, &routerv3.Router{SuppressEnvoyHeaders: true}))
 	if web(door) {
 		return append([]*hcmv3.HttpFilter{b.filter(extLua, cookieFilter())}, out...)
 	}

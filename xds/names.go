@@ -26,7 +26,8 @@ const (
 )
 
 // RouteMetadata is the namespace of the metadata that ext_authz is given with
-// each request: {app: <name>, hop: <bool>, door: <one of the doors below>}.
+// each request: {app: <name>, hop: <bool>, guard: <bool>, door: <one of the doors
+// below>}; guard only where it is true.
 const RouteMetadata = "mayfly"
 
 // The doors of a node. Each is one listener with one route configuration, both of
@@ -53,6 +54,7 @@ const (
 // Names inside the generated configuration.
 const (
 	clusterSidecar   = "sidecar"
+	clusterGuard     = "guard" // the same socket: held streams take no room from decisions
 	clusterHop       = "hop"
 	clusterAppPrefix = "app/"
 	clusterSDS       = "sidecar_sds" // static, in the bootstrap
@@ -62,6 +64,7 @@ const (
 // Names of Envoy's filters and extensions in use.
 const (
 	extExtAuthz      = "envoy.filters.http.ext_authz"
+	extExtProc       = "envoy.filters.http.ext_proc"
 	extLua           = "envoy.filters.http.lua"
 	extRouter        = "envoy.filters.http.router"
 	extHCM           = "envoy.filters.network.http_connection_manager"

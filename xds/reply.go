@@ -32,12 +32,21 @@ func refusals() []refusal {
 // sidecar's own denials come first and stay as they are: mappers would rewrite them.
 func (b *builder) localReplies(a App) *hcmv3.LocalReplyConfig {
 	out := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
-		{Filter: b.cel("response.code_details == 'ext_authz_denied'")},
+		{Filter: b.cel(a.ownReplies())},
 	}}
 	for _, r := range refusals() {
 		out.Mappers = append(out.Mappers, b.mapper(b.cel(r.when), bodyOf(a.Kind, r.reason)))
 	}
 	return out
+}
+
+// ownReplies says which answers are the sidecar's own.
+func (a App) ownReplies() string {
+	const denied = "response.code_details == 'ext_authz_denied'"
+	if a.Guard {
+		return denied + " || response.code_details.startsWith('mayfly_')"
+	}
+	return denied
 }
 
 type body struct {

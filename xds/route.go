@@ -1,9 +1,12 @@
 package xds
 
 import (
+	"maps"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -54,9 +57,10 @@ func everything() *routev3.RouteMatch {
 func (b *builder) route(a App, door, name string, match *routev3.RouteMatch) *routev3.Route {
 	limit := durationpb.New(a.maxStream())
 	return &routev3.Route{
-		Name:     name,
-		Match:    match,
-		Metadata: b.metadata(a, door),
+		Name:                 name,
+		Match:                match,
+		Metadata:             b.metadata(a, door),
+		TypedPerFilterConfig: b.guarded(a),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: a.cluster()},
 			IdleTimeout:      durationpb.New(0),
@@ -78,8 +82,18 @@ func (b *builder) bodyRoute(a App, door, method string) *routev3.Route {
 		}},
 	}}
 	r := b.route(a, door, a.Name+"/"+method, match)
-	r.TypedPerFilterConfig = b.perRoute(&authzv3.CheckSettings{WithRequestBody: &authzv3.BufferSettings{MaxRequestBytes: MaxBody, PackAsBytes: true}})
+	body := b.perRoute(&authzv3.CheckSettings{WithRequestBody: &authzv3.BufferSettings{MaxRequestBytes: MaxBody, PackAsBytes: true}})
+	maps.Copy(body, r.TypedPerFilterConfig)
+	r.TypedPerFilterConfig = body
 	return r
+}
+
+// guarded enables the guard, which is disabled in the chain, for a guarded app.
+func (b *builder) guarded(a App) map[string]*anypb.Any {
+	if !a.Guard {
+		return nil
+	}
+	return map[string]*anypb.Any{extExtProc: b.any(&extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{}}})}
 }
 
 func (b *builder) noBody() map[string]*anypb.Any {
@@ -93,9 +107,13 @@ func (b *builder) perRoute(s *authzv3.CheckSettings) map[string]*anypb.Any {
 // metadata tells ext_authz which app it is asked about and by which door the
 // request came. It comes from us alone; no header of a caller can reach it.
 func (b *builder) metadata(a App, door string) *corev3.Metadata {
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{RouteMetadata: {Fields: map[string]*structpb.Value{
+	fields := map[string]*structpb.Value{
 		"app":  structpb.NewStringValue(a.Name),
 		"hop":  structpb.NewBoolValue(a.Hop),
 		"door": structpb.NewStringValue(door),
-	}}}}
+	}
+	if a.Guard {
+		fields["guard"] = structpb.NewBoolValue(true)
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{RouteMetadata: {Fields: fields}}}
 }

@@ -11,6 +11,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -21,7 +22,7 @@ import (
 func rules(s *Snapshot) []string {
 	r := &ruling{
 		clusters: map[string]*clusterv3.Cluster{}, routes: map[string]bool{}, doors: map[string]bool{},
-		identity: map[string][]string{}, stripped: map[string]map[string]bool{},
+		identity: map[string][]string{}, stripped: map[string]map[string]bool{}, guarded: map[string]bool{},
 	}
 	for _, c := range s.Clusters {
 		r.check(r.clusters[c.GetName()] == nil, "cluster[%s]: there are two", c.GetName())
@@ -49,6 +50,7 @@ type ruling struct {
 	doors    map[string]bool            // listeners seen
 	identity map[string][]string        // by host: what ext_authz may say of people
 	stripped map[string]map[string]bool // by door and host: what callers cannot say there
+	guarded  map[string]bool            // door and host of chains whose routes may have the guard
 	sockets  string                     // folder of the sockets, once the first was seen
 	found    []string
 }
@@ -91,6 +93,7 @@ func (r *ruling) virtualHost(at, door string, vh *routev3.VirtualHost) {
 	r.check(proto.Equal(last, everything()), "%s: the last route is not a catch-all, without a route ext_authz is not asked", at)
 	for _, route := range vh.GetRoutes() {
 		r.route(at+"."+route.GetName(), door, route)
+		r.guard(at+"."+route.GetName(), door, vh.GetDomains(), route)
 	}
 }
 
@@ -105,7 +108,7 @@ func (r *ruling) route(at, door string, route *routev3.Route) {
 	}
 	name := route.GetRoute().GetCluster()
 	r.check(r.clusters[name] != nil, "%s: cluster %q is not in the snapshot", at, name)
-	r.check(name != clusterSidecar, "%s: leads callers to the sidecar's own services", at)
+	r.check(name != clusterSidecar && name != clusterGuard, "%s: leads callers to the sidecar's own services", at)
 	fields := route.GetMetadata().GetFilterMetadata()[RouteMetadata].GetFields()
 	r.check(fields["app"].GetStringValue() != "", "%s: ext_authz is not told the app", at)
 	r.check(fields["door"].GetStringValue() == door, "%s: ext_authz is told the door %q, and what proves a caller there would count here", at, fields["door"].GetStringValue())
@@ -119,9 +122,25 @@ func (r *ruling) route(at, door string, route *routev3.Route) {
 	}
 }
 
-// perFilter takes settings of ext_authz only, and of those only whether a body is shown.
+// guard wants that ext_authz is told that a stream is held where it is, and nowhere
+// else: what it believes held gets no deadline of its own grant.
+func (r *ruling) guard(at, door string, hosts []string, route *routev3.Route) {
+	_, held := route.GetTypedPerFilterConfig()[extExtProc]
+	told := route.GetMetadata().GetFilterMetadata()[RouteMetadata].GetFields()["guard"].GetBoolValue()
+	r.check(held == told, "%s: ext_authz is told guard=%v, and the stream is held: %v", at, told, held)
+	for _, h := range hosts {
+		r.check(!told || r.guarded[door+" "+h], "%s: the stream is to be held, and the chain of %s has no guard", at, h)
+	}
+}
+
+// perFilter takes settings of ext_authz, and of those only whether a body is shown, and
+// one that enables the guard and changes nothing about it.
 func (r *ruling) perFilter(at string, config map[string]*anypb.Any) {
 	for name, packed := range config {
+		var g extprocv3.ExtProcPerRoute
+		if name == extExtProc && unpack(packed, &g) && proto.Equal(g.GetOverrides(), &extprocv3.ExtProcOverrides{}) {
+			continue
+		}
 		var s authzv3.ExtAuthzPerRoute
 		ok := name == extExtAuthz && unpack(packed, &s) && s.GetCheckSettings() != nil
 		r.check(ok, "%s: per-route setting of %s", at, name)
@@ -139,7 +158,7 @@ func (r *ruling) cluster(c *clusterv3.Cluster) {
 	for _, group := range c.GetLoadAssignment().GetEndpoints() {
 		for _, e := range group.GetLbEndpoints() {
 			switch c.GetName() {
-			case clusterSidecar:
+			case clusterSidecar, clusterGuard:
 				r.socket(at, e.GetEndpoint().GetAddress(), SocketSidecar)
 			case clusterHop:
 				r.socket(at, e.GetEndpoint().GetAddress(), SocketHop)

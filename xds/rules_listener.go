@@ -8,6 +8,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -103,7 +104,13 @@ func (r *ruling) manager(at, door string, names []string, m *hcmv3.HttpConnectio
 	r.check(len(m.GetAccessLog()) > 0, "%s: outcomes are not logged", at)
 	gone := r.earlyMutation(at, m.GetEarlyHeaderMutationExtensions())
 	r.localReplies(at, m.GetLocalReplyConfig())
-	identity := r.httpFilters(at, door, m.GetHttpFilters())
+	identity := r.httpFilters(at, door, names, m.GetHttpFilters())
+	for _, u := range m.GetUpgradeConfigs() {
+		r.check(u.GetUpgradeType() == upgradeWebSocket, "%s: upgrades to %s", at, u.GetUpgradeType())
+		for _, n := range names {
+			r.check(r.guarded[door+" "+n], "%s: upgrade_configs, and no guard could end what is said then", at)
+		}
+	}
 	for _, h := range identity {
 		r.check(gone[h], "%s: a caller's own %s passes, which tells the app who calls", at, h)
 	}
@@ -129,20 +136,41 @@ func (r *ruling) forgeries() {
 	}
 }
 
-// httpFilters wants ext_authz and then the router, nothing else: a filter between
+// extProc wants the guard to the letter: it fails closed, sees no body, and holds every
+// kind of stream only as it is.
+func (r *ruling) extProc(at, door string, hosts []string, f *hcmv3.HttpFilter) {
+	var p extprocv3.ExternalProcessor
+	ours := f.GetName() == extExtProc && f.GetDisabled() && unpack(f.GetTypedConfig(), &p) && proto.Equal(&p, extProc()) && r.clusters[clusterGuard] != nil
+	r.check(ours, "%s: the filter after ext_authz is not the guard", at)
+	for _, h := range hosts {
+		r.guarded[door+" "+h] = ours
+	}
+}
+
+// httpFilters wants ext_authz and then the router, only the guard between: a filter there
 // them could change what was decided on, one before could answer unasked. For
 // people and clients, what keeps our cookies comes first; its text is ours to the letter, and
 // only sees answers. It returns the identity headers that ext_authz may set.
-func (r *ruling) httpFilters(at, door string, fs []*hcmv3.HttpFilter) []string {
+func (r *ruling) httpFilters(at, door string, hosts []string, fs []*hcmv3.HttpFilter) []string {
 	if web(door) {
 		var lua luav3.Lua
 		ours := len(fs) > 0 && fs[0].GetName() == extLua && unpack(fs[0].GetTypedConfig(), &lua) && proto.Equal(&lua, cookieFilter())
 		r.check(ours, "%s: the first filter is not the one that keeps apps from setting our cookies", at)
+		for _, f := range fs[:min(1, len(fs))] {
+			r.check(!f.GetDisabled(), "%s: %s is disabled", at, f.GetName())
+		}
 		fs = fs[min(1, len(fs)):]
+	}
+	if len(fs) == 3 && fs[1].GetName() == extExtProc {
+		r.extProc(at, door, hosts, fs[1])
+		fs = []*hcmv3.HttpFilter{fs[0], fs[2]}
 	}
 	if len(fs) != 2 {
 		r.check(false, "%s: want the filters ext_authz and router, got %d", at, len(fs))
 		return nil
+	}
+	for _, f := range fs {
+		r.check(!f.GetDisabled(), "%s: %s is disabled", at, f.GetName())
 	}
 	var a authzv3.ExtAuthz
 	r.check(fs[0].GetName() == extExtAuthz && unpack(fs[0].GetTypedConfig(), &a), "%s: ext_authz is not the last filter before the router", at)

@@ -20,6 +20,7 @@ const (
 type Kind struct {
 	catalogue *scope.Catalogue
 	byMethod  map[string]scope.Spec
+	webSocket scope.Spec
 }
 
 // New returns the kind. It fails only if its own catalogue is broken.
@@ -27,19 +28,24 @@ func New() (*Kind, error) {
 	k := &Kind{byMethod: map[string]scope.Spec{}}
 	var specs []scope.Spec
 	for method, class := range methods() {
-		spec := scope.Spec{
-			Name:  "http." + strings.ToLower(method),
-			Class: class,
-			Attributes: []scope.AttributeSpec{
-				{Name: AttributePath, Type: scope.TypePath, Required: true, Recordable: true},
-				{Name: AttributeHost, Type: scope.TypeString, Required: true, Recordable: true},
-			},
-		}
+		spec := newSpec(strings.ToLower(method), class)
 		specs, k.byMethod[method] = append(specs, spec), spec
 	}
+	k.webSocket = newSpec("websocket", scope.ClassWrite)
 	var err error
-	k.catalogue, err = scope.NewCatalogue(specs)
+	k.catalogue, err = scope.NewCatalogue(append(specs, k.webSocket))
 	return k, err
+}
+
+func newSpec(name string, class scope.Class) scope.Spec {
+	return scope.Spec{
+		Name:  "http." + name,
+		Class: class,
+		Attributes: []scope.AttributeSpec{
+			{Name: AttributePath, Type: scope.TypePath, Required: true, Recordable: true},
+			{Name: AttributeHost, Type: scope.TypeString, Required: true, Recordable: true},
+		},
+	}
 }
 
 // methods lists the known methods. Any other, CONNECT and TRACE among them, is
@@ -67,8 +73,11 @@ func (k *Kind) Classify(r *app.Request) (scope.Operation, error) {
 	if !ok {
 		return scope.Operation{}, grant.Deny(grant.UnknownOperation, "the method %.32q is not known", r.Method)
 	}
-	if len(r.Header["Upgrade"]) > 0 {
-		return scope.Operation{}, grant.Deny(grant.UnknownOperation, "the request asks to change to another protocol")
+	if upgrade := r.Header["Upgrade"]; len(upgrade) > 0 {
+		if len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket") || r.Method != http.MethodGet {
+			return scope.Operation{}, grant.Deny(grant.UnknownOperation, "the request asks to change to another protocol")
+		}
+		spec = k.webSocket
 	}
 	if err := app.CheckOverrides(r.Header); err != nil {
 		return scope.Operation{}, err

@@ -13,6 +13,7 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -21,6 +22,7 @@ import (
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/proxy"
 	"github.com/mayflyproxy/mayfly/proxy/envoy"
+	"github.com/mayflyproxy/mayfly/proxy/guard"
 	"github.com/mayflyproxy/mayfly/proxy/hop"
 	"github.com/mayflyproxy/mayfly/proxy/spool"
 	"github.com/mayflyproxy/mayfly/spiffe"
@@ -113,7 +115,7 @@ func (s *sidecar) serveSDS(ctx context.Context, g *errgroup.Group, sup *envoy.Su
 	return nil
 }
 
-// decisions serves ext_authz and takes the access log.
+// decisions serves ext_authz, holds streams, and takes the access log.
 func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.Supervisor, sp *spool.Spool) error {
 	verifier, err := spiffe.NewVerifier(spiffe.VerifierConfig{Bundles: s.listener.Bundles, TrustDomains: s.domains})
 	if err != nil {
@@ -138,7 +140,12 @@ func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.S
 		}
 		return nil
 	})
+	held, err := guard.New(guard.Config{Table: s.table, Actions: s.actions, Log: s.log})
+	if err != nil {
+		return err
+	}
 	server := grpc.NewServer(envoy.ServerOptions()...)
+	extprocv3.RegisterExternalProcessorServer(server, held)
 	authv3.RegisterAuthorizationServer(server, checker)
 	accesslogv3.RegisterAccessLogServiceServer(server, log)
 	l, err := s.listen(envoy.SocketSidecar, sup)
@@ -167,7 +174,7 @@ func (s *sidecar) hop(ctx context.Context, g *errgroup.Group, sup *envoy.Supervi
 		}
 	}
 	handler, err := hop.New(hop.Config{
-		Gate: s.table, Actions: s.actions, Kinds: kinds, Secrets: s.secrets, Journal: sp, Now: s.table.Now, Log: s.log,
+		Gate: s.table, Hold: func(a proxy.Action) hop.Hold { return s.table.Hold(a) }, Actions: s.actions, Kinds: kinds, Secrets: s.secrets, Journal: sp, Now: s.table.Now, Log: s.log,
 		Roots: roots, SendActionID: s.c.SendActionID, Dev: s.dev,
 	})
 	if err != nil {

@@ -77,6 +77,7 @@ func run(ctx context.Context, c config, web *envoy.WebCertificates, o options, l
 	defer func() { _ = conn.Close() }()
 	g.Go(func() error { return s.client.Run(ctx) })
 	g.Go(func() error { return s.clock.Run(ctx) })
+	g.Go(func() error { return s.table.Run(ctx) })
 	g.Go(func() error { return s.traces.Run(ctx) })
 	if err := s.operators(ctx, g); err != nil {
 		return stopped(g, ctx, err)

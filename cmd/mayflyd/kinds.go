@@ -70,7 +70,7 @@ func (k kinds) envoyApps(service *access.Service) func(context.Context, identity
 func (k kinds) envoyApp(a policy.App) xds.App {
 	out := xds.App{
 		Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, Hop: k.credentialed(a.Kind),
-		BodyMethods: app.BodyMethods(k[a.Kind]), MaxStream: a.MaxStream,
+		BodyMethods: app.BodyMethods(k[a.Kind]), MaxStream: a.MaxStream, Guard: a.Guard, HTTP2: a.HTTP2,
 		Services: slices.Contains(a.Callers, policy.CallersServices), People: a.TakesPeople(),
 		Clients: slices.Contains(a.Callers, policy.CallersClients),
 	}

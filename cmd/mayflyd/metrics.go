@@ -5,6 +5,12 @@ import "github.com/mayflyproxy/mayfly/metrics"
 // measure makes what /metrics on the health door tells.
 func (d *daemon) measure() {
 	d.metrics = metrics.New(version)
+	d.metrics.Gauge("mayfly_gateways_strayed", "Gateways of this process in quarantine: what they hold is not what they were told.", func() float64 {
+		if d.service == nil {
+			return 0
+		}
+		return float64(d.service.Strayed())
+	})
 	d.metrics.Traces(func() metrics.Exports {
 		s := d.traces.Stats()
 		return metrics.Exports{Exported: s.Exported, Dropped: s.Dropped, Lost: s.Lost}

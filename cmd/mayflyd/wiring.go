@@ -295,6 +295,7 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.policy.run(ctx) })
 	g.Go(func() error { return d.oauth.Run(ctx) })
 	g.Go(func() error { return d.sweep(ctx) })
+	g.Go(func() error { return d.compare(ctx) })
 	g.Go(func() error { return d.recheck(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -310,6 +311,15 @@ func (d *daemon) recheck(ctx context.Context) error {
 	return d.each(ctx, recheckEvery, func() {
 		if err := d.service.Recheck(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "people not checked at their providers, tried again", "error", err)
+		}
+	})
+}
+
+// compare keeps what the digests of gateways are compared with.
+func (d *daemon) compare(ctx context.Context) error {
+	return d.each(ctx, sweepEvery, func() {
+		if err := d.service.FillDigests(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "what gateways hold is not compared, tried again", "error", err)
 		}
 	})
 }

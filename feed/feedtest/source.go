@@ -35,6 +35,17 @@ type Source struct {
 	joins    []*feed.Subscribe
 	codes    map[string]handOver // by code
 	ended    map[string]bool     // by app and hash
+	book     *feed.Book
+	strayed  map[feed.Instance][]string // apps that differ
+	stray    []Stray
+}
+
+// Stray is what was found once of an instance: what it holds of apps is not, or no
+// apps: again is, what it was told.
+type Stray struct {
+	At       time.Time
+	Instance feed.Instance
+	Apps     []string
 }
 
 type item struct {
@@ -45,7 +56,8 @@ type item struct {
 // NewSource returns an empty control plane at revision 1 of epoch 1.
 func NewSource(now func() time.Time) *Source {
 	return &Source{Now: now, apps: map[string][]string{}, at: feed.Position{Epoch: 1, Revision: 1}, present: map[feed.Instance]int{},
-		codes: map[string]handOver{}, ended: map[string]bool{}}
+		codes: map[string]handOver{}, ended: map[string]bool{}, strayed: map[feed.Instance][]string{},
+		book: feed.NewBook(feed.Position{Epoch: 1, Revision: 1})}
 }
 
 var _ feed.Source = (*Source)(nil)
@@ -89,7 +101,9 @@ func (s *Source) commit(app string, resources []*feed.Resource, removals []*feed
 	for _, r := range resources {
 		s.items = append(s.items, item{app, r})
 	}
-	s.changes = append(s.changes, feed.Change{At: s.at, App: app, Resources: resources, Removals: removals})
+	c := feed.Change{At: s.at, App: app, Resources: resources, Removals: removals}
+	s.changes = append(s.changes, c)
+	s.book.Apply(c)
 	return s.at
 }
 
@@ -234,7 +248,36 @@ func (s *Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.beats = append(s.beats, beats)
-	return feed.Pulse{Head: s.at, Time: s.Now(), Checkpoint: []byte("checkpoint")}, nil
+	out := feed.Pulse{Head: s.at, Time: s.Now(), Checkpoint: []byte("checkpoint"), Silent: map[feed.Instance]bool{}, Resync: map[feed.Instance]string{}}
+	for _, b := range beats {
+		s.judge(b, &out)
+	}
+	return out, nil
+}
+
+// judge keeps an instance whose digests differ without Pongs until they are equal, and
+// has it take one snapshot.
+func (s *Source) judge(b feed.Beat, out *feed.Pulse) {
+	o, apps := s.book.Judge(b.Ping, s.apps[b.Instance.Sidecar])
+	_, was := s.strayed[b.Instance]
+	switch {
+	case o == feed.Different && !was:
+		s.strayed[b.Instance], out.Resync[b.Instance] = apps, "what is held is not what was told"
+		s.stray = append(s.stray, Stray{s.Now(), b.Instance, apps})
+	case o == feed.Equal && was:
+		delete(s.strayed, b.Instance)
+		s.stray = append(s.stray, Stray{s.Now(), b.Instance, nil})
+	}
+	if _, now := s.strayed[b.Instance]; now {
+		out.Silent[b.Instance] = true
+	}
+}
+
+// Strayed returns what was found of the digests of instances, in order.
+func (s *Source) Strayed() []Stray {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.stray)
 }
 
 // Acknowledge implements feed.Source.

@@ -100,6 +100,7 @@ func TestP3_AnEndCutsAnAnswerOnBothSides(t *testing.T) {
 		"revoked":              {func(r *rig) { r.world.End(r.grant, grant.Revoked) }, "grant"},
 		"its time":             {func(r *rig) { r.world.Pass(time.Hour) }, "deadline"},
 		"the action's own":     {func(r *rig) { r.world.Pass(time.Minute) }, "deadline"},
+		"the lease":            {func(r *rig) { r.world.Pass(15 * time.Second) }, "lease"},
 		"the upstream's":       {func(r *rig) { r.upstream.CloseClientConnections() }, "upstream"},
 		"the caller goes":      {nil, "caller"},
 		"time moved by a jump": {func(r *rig) { r.world.PongTelling(2 * time.Hour) }, "deadline"},

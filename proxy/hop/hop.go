@@ -31,16 +31,23 @@ type Gate interface {
 	Verifies(kid string) error
 	// Look is the look alone.
 	Look(id grant.GrantID, now time.Time) error
-	// Gone is closed when the grant ends by anything but its time.
-	Gone(id grant.GrantID) <-chan struct{}
 	// App returns an app's kind and its pinned upstream.
 	App(name string) (*proxy.App, bool)
+}
+
+// Hold is a request under way, until its access ends; *proxy.Hold is one.
+type Hold interface {
+	// Wait returns why the access ended; nil: ctx ended first.
+	Wait(ctx context.Context) *proxy.Cut
+	// LetGo says that the request is over, or was cut.
+	LetGo(cut bool)
 }
 
 // Config configures a Handler. All fields but Roots, SendActionID and Dev are
 // required.
 type Config struct {
 	Gate         Gate
+	Hold         func(proxy.Action) Hold // (*proxy.Table).Hold
 	Actions      *proxy.Actions
 	Kinds        map[string]app.Credentialed
 	Secrets      credential.Source
@@ -62,7 +69,7 @@ type Handler struct {
 
 // New checks c.
 func New(c Config) (*Handler, error) {
-	if c.Gate == nil || c.Actions == nil || c.Kinds == nil || c.Secrets == nil || c.Journal == nil || c.Now == nil || c.Log == nil {
+	if c.Gate == nil || c.Hold == nil || c.Actions == nil || c.Kinds == nil || c.Secrets == nil || c.Journal == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("hop: a required field of Config is missing")
 	}
 	return &Handler{c: c, transports: map[string]*http.Transport{}}, nil
@@ -207,7 +214,7 @@ func (h *Handler) transport(u *url.URL) (*http.Transport, error) {
 // what that then made fail.
 func (h *Handler) refuse(ctx context.Context, w http.ResponseWriter, t *try, err error) {
 	d := grant.Of(err)
-	if cut := h.cut(ctx, t.action); cut != nil {
+	if cut := cutShort(ctx); cut != nil {
 		d = cut
 	}
 	h.outcome(t, audit.Outcome{Result: audit.ResultNotSent, Reason: string(d.Reason), EndedBy: endedBy(ctx)})
@@ -230,7 +237,7 @@ func (h *Handler) failed(ctx context.Context, w http.ResponseWriter, t *try, err
 	}
 	// The upstream has bytes of it and said nothing: what it did is not known.
 	reason := grant.UpstreamUnavailable
-	if cut := h.cut(ctx, t.action); cut != nil {
+	if cut := cutShort(ctx); cut != nil {
 		reason = cut.Reason
 	}
 	h.outcome(t, audit.Outcome{Result: audit.ResultUnknown, Reason: string(reason), EndedBy: endedBy(ctx)})
@@ -249,39 +256,28 @@ func (h *Handler) say(ctx context.Context, w http.ResponseWriter, t *try, d *gra
 	write(w, t.kind.Refuse(d))
 }
 
-// cut says why the action was cut short, nil if it was not.
-func (h *Handler) cut(ctx context.Context, a proxy.Action) *grant.Denial {
-	switch cause := context.Cause(ctx); {
+// cutShort says why the action was cut short, nil if it was not.
+func cutShort(ctx context.Context) *grant.Denial {
+	cause := context.Cause(ctx)
+	var cut *proxy.Cut
+	switch {
 	case cause == nil:
 		return nil
-	case errors.Is(cause, errEnded):
-		return h.ended(a)
-	case errors.Is(cause, context.DeadlineExceeded):
-		if err := h.c.Gate.Look(a.Grant, h.c.Now()); grant.ReasonOf(err) == grant.Ended {
-			return grant.Of(err)
-		}
-		return grant.Deny(grant.Timeout, "the app took too long")
+	case errors.As(cause, &cut):
+		return cut.Denial
 	default:
 		return grant.Deny(grant.Timeout, "the caller did not wait for the answer")
 	}
 }
 
-// ended says why the grant of an action is no longer in force.
-func (h *Handler) ended(a proxy.Action) *grant.Denial {
-	if err := h.c.Gate.Look(a.Grant, h.c.Now()); err != nil {
-		return grant.Of(err)
-	}
-	return grant.Deny(grant.Ended, "the access has ended")
-}
-
 func endedBy(ctx context.Context) string {
-	switch cause := context.Cause(ctx); {
+	cause := context.Cause(ctx)
+	var cut *proxy.Cut
+	switch {
 	case cause == nil:
 		return ""
-	case errors.Is(cause, errEnded):
-		return "grant"
-	case errors.Is(cause, context.DeadlineExceeded):
-		return "deadline"
+	case errors.As(cause, &cut):
+		return cut.By
 	default:
 		return "caller"
 	}

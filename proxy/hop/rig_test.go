@@ -2,6 +2,7 @@ package hop
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -97,8 +98,10 @@ func newRig(t *testing.T, answer http.HandlerFunc, b bend) *rig {
 	r.grant, resource = r.world.Refunds(time.Hour)
 	r.world.Add(resource)
 	var gate Gate = r.world.Table
+	hold := func(a proxy.Action) Hold { return r.world.Hold(a) }
 	if b.gate != nil {
 		gate = b.gate(r.world)
+		hold = func(proxy.Action) Hold { return deafHold{} }
 	}
 	kind, err := stripe.New()
 	if err != nil {
@@ -107,7 +110,7 @@ func newRig(t *testing.T, answer http.HandlerFunc, b bend) *rig {
 	roots := x509.NewCertPool()
 	roots.AddCert(r.upstream.Certificate())
 	c := Config{
-		Gate: gate, Actions: r.actions, Kinds: map[string]app.Credentialed{"stripe": kind}, Secrets: r.secrets(url, b.secret),
+		Gate: gate, Hold: hold, Actions: r.actions, Kinds: map[string]app.Credentialed{"stripe": kind}, Secrets: r.secrets(url, b.secret),
 		Journal: r.journal, Now: r.world.Now, Log: slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), Roots: roots,
 	}
 	if b.config != nil {
@@ -336,10 +339,14 @@ func ok(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, `{"id":"re_1"}`)
 }
 
-// deaf is a gate that hears no revocation: only its last look refuses.
+// deaf is a gate, and deafHold a hold, that hears no revocation: only its last look refuses.
 type deaf struct{ *proxy.Table }
 
-func (deaf) Gone(grant.GrantID) <-chan struct{} { return nil }
+type deafHold struct{}
+
+func (deafHold) Wait(ctx context.Context) *proxy.Cut { <-ctx.Done(); return nil }
+
+func (deafHold) LetGo(bool) {}
 
 // duringHandshake runs f in the upstream's part of each TLS handshake: the hop
 // has decided to dial, and has not yet looked a last time.

@@ -94,6 +94,11 @@ func (w *World) End(id grant.GrantID, why grant.Reason) {
 	w.apply(&feed.Delta{Removals: []*feed.Removal{{Kind: feed.KindGrant, Id: id.String(), Reason: string(why), AtUs: w.Now().UnixMicro()}}})
 }
 
+// Receipt is End, and returns what the table answers.
+func (w *World) Receipt(id grant.GrantID, why grant.Reason) feed.Receipt {
+	return w.apply(&feed.Delta{Removals: []*feed.Removal{{Kind: feed.KindGrant, Id: id.String(), Reason: string(why), AtUs: w.Now().UnixMicro()}}})
+}
+
 // Remove takes something off the table, likewise.
 func (w *World) Remove(removals ...*feed.Removal) { w.apply(&feed.Delta{Removals: removals}) }
 
@@ -113,13 +118,15 @@ func (w *World) Anew(resources ...*feed.Resource) {
 	}
 }
 
-func (w *World) apply(d *feed.Delta) {
+func (w *World) apply(d *feed.Delta) feed.Receipt {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.at.Revision += 2
 	d.Epoch, d.Revision = w.at.Epoch, w.at.Revision
-	if _, nacks, err := w.Apply(w.t.Context(), d); err != nil || len(nacks) > 0 {
+	r, nacks, err := w.Apply(w.t.Context(), d)
+	if err != nil || len(nacks) > 0 {
 		w.t.Error(err, nacks)
 	}
+	return r
 }

@@ -79,6 +79,10 @@ func grantsOf(f access.GrantFilter) (query string, args []any) {
 		from += `INDEXED BY grants_live `
 		w.and("revoked = 0 AND finished = 0 AND not_after > ?", micros(f.LiveAt))
 	}
+	if f.Fed {
+		from += `INDEXED BY grants_fed `
+		w.and("revoked = 0 AND finished = 0 AND swept = 0")
+	}
 	return from + w.page(f.Limit), w.args
 }
 

@@ -12,7 +12,7 @@ type instances struct{ t *tx }
 
 const (
 	instanceColumns = `id, sidecar, run, apps, environment, version, catalogues, joined_at, last_pong, stale_after,
-		acked_epoch, acked_revision, last_allowed, last_action, bounded, nack, nack_at, gone_at`
+		acked_epoch, acked_revision, last_allowed, last_action, bounded, nack, nack_at, gone_at, strayed_at, strayed`
 	selectInstance = `SELECT ` + instanceColumns + ` FROM instances `
 )
 
@@ -21,13 +21,13 @@ func readInstance(r row) (i access.Instance, err error) {
 	return i, r.Scan(&id, &i.ID.Sidecar, &i.ID.Run, asObject(&i.Apps), &i.Environment, &i.Version, asObject(&i.Catalogues),
 		asTime(&i.JoinedAt), asTime(&i.LastPong), asDuration(&i.StaleAfter),
 		&i.Acked.Epoch, &i.Acked.Revision, asTime(&i.LastAllowed), &i.LastAction, asTime(&i.Bounded),
-		&i.Nack, asTime(&i.NackAt), asTime(&i.GoneAt))
+		&i.Nack, asTime(&i.NackAt), asTime(&i.GoneAt), asTime(&i.StrayedAt), asObject(&i.Strayed))
 }
 
 // Join keeps the later last_pong too: what a revoke waits for is the lease that
 // the instance may still hold, whatever stream it came by.
 func (s instances) Join(ctx context.Context, i access.Instance) error {
-	_, err := s.t.exec(ctx, `INSERT INTO instances (`+instanceColumns+`, acked_at) VALUES (`+marks(18)+`, 0)
+	_, err := s.t.exec(ctx, `INSERT INTO instances (`+instanceColumns+`, acked_at) VALUES (`+marks(20)+`, 0)
 		ON CONFLICT (id) DO UPDATE SET apps = excluded.apps, environment = excluded.environment,
 		version = excluded.version, catalogues = excluded.catalogues, joined_at = excluded.joined_at,
 		last_pong = max(last_pong, excluded.last_pong), stale_after = excluded.stale_after,
@@ -35,7 +35,7 @@ func (s instances) Join(ctx context.Context, i access.Instance) error {
 		i.ID.String(), i.ID.Sidecar, i.ID.Run, object{i.Apps}, i.Environment, i.Version, object{i.Catalogues},
 		micros(i.JoinedAt), micros(i.LastPong), i.StaleAfter.Microseconds(),
 		i.Acked.Epoch, i.Acked.Revision, micros(i.LastAllowed), i.LastAction, micros(i.Bounded),
-		i.Nack, micros(i.NackAt), micros(i.GoneAt))
+		i.Nack, micros(i.NackAt), micros(i.GoneAt), micros(i.StrayedAt), object{i.Strayed})
 	return about(err, "join instance %s", i.ID)
 }
 
@@ -106,3 +106,15 @@ func (s instances) MarkGone(ctx context.Context, id feed.Instance, at time.Time)
 	err := s.t.change(ctx, `UPDATE instances SET gone_at = ? WHERE id = ?`, micros(at), id.String())
 	return about(err, "mark instance %s gone", id)
 }
+
+func (s instances) SetStrayed(ctx context.Context, id feed.Instance, since time.Time, apps []string) error {
+	err := s.t.change(ctx, `UPDATE instances SET strayed_at = ?, strayed = ? WHERE id = ?`, micros(since), object{apps}, id.String())
+	return about(err, "quarantine of instance %s", id)
+}
+
+func (s instances) Strayed(ctx context.Context) ([]feed.Instance, error) {
+	out, err := list(ctx, s.t, readInstanceID, `SELECT sidecar, run FROM instances WHERE strayed_at > 0 ORDER BY id`)
+	return out, about(err, "list strayed instances")
+}
+
+func readInstanceID(r row) (i feed.Instance, err error) { return i, r.Scan(&i.Sidecar, &i.Run) }

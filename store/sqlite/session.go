@@ -76,6 +76,10 @@ func (s sessions) List(ctx context.Context, f access.SessionFilter) ([]access.Se
 			w.and("kind = 'app' AND swept = 0")
 		}
 	}
+	if f.Fed {
+		from += `INDEXED BY sessions_fed `
+		w.and("kind = 'app' AND ended_at = 0 AND swept = 0")
+	}
 	out, err := list(ctx, s.t, readSession, from+w.page(f.Limit), w.args...)
 	return out, about(err, "list sessions")
 }

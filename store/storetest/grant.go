@@ -125,6 +125,8 @@ func testGrantLists(t *testing.T, store access.Store) {
 		"live":           {access.GrantFilter{LiveAt: epoch().Add(time.Minute)}, []int{6, 2, 1, 0}},
 		"live earlier":   {access.GrantFilter{LiveAt: epoch().Add(time.Minute - time.Microsecond)}, []int{6, 3, 2, 1, 0}},
 		"live of an app": {access.GrantFilter{LiveAt: epoch(), App: "wiki"}, []int{1}},
+		"fed":            {access.GrantFilter{Fed: true}, []int{6, 3, 2, 1, 0}},
+		"fed, next page": {access.GrantFilter{Fed: true, App: all[0].Scope.App, Limit: 2, Before: all[6].ID}, []int{3, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := get(t, store, func(ctx context.Context, tx access.Tx) ([]grant.Grant, error) { return tx.Grants().List(ctx, c.filter) })
@@ -135,6 +137,11 @@ func testGrantLists(t *testing.T, store access.Store) {
 			same(t, "grants", got, want)
 		})
 	}
+	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Grants().MarkSwept(ctx, all[3].ID) })
+	fed := get(t, store, func(ctx context.Context, tx access.Tx) ([]grant.Grant, error) {
+		return tx.Grants().List(ctx, access.GrantFilter{Fed: true})
+	})
+	same(t, "fed, once one was swept", fed, []grant.Grant{all[6], all[2], all[1], all[0]})
 }
 
 func testSweep(t *testing.T, store access.Store) {

@@ -53,6 +53,27 @@ func testInstances(t *testing.T, store access.Store) {
 	})
 	want.Nack, want.NackAt = "constraint", at
 	same(t, "one gone", list(), []access.Instance{want})
+	strayed := func() []feed.Instance {
+		return get(t, store, func(ctx context.Context, tx access.Tx) ([]feed.Instance, error) { return tx.Instances().Strayed(ctx) })
+	}
+	same(t, "strayed", strayed(), nil)
+	stray := func(since time.Time, apps ...string) {
+		update(t, store, func(ctx context.Context, tx access.Tx) error {
+			return tx.Instances().SetStrayed(ctx, a.ID, since, apps)
+		})
+	}
+	stray(at, "stripe", "*")
+	join(again)
+	want.Nack, want.NackAt, want.StrayedAt, want.Strayed = "", time.Time{}, at, []string{"stripe", "*"}
+	same(t, "strayed, and joined again", list(), []access.Instance{want})
+	same(t, "strayed", strayed(), []feed.Instance{a.ID})
+	stray(time.Time{})
+	want.StrayedAt, want.Strayed = time.Time{}, nil
+	same(t, "found again", list(), []access.Instance{want})
+	same(t, "strayed", strayed(), nil)
+	refused(t, store, access.ErrNotFound, func(ctx context.Context, tx access.Tx) error {
+		return tx.Instances().SetStrayed(ctx, s.instance(9).ID, at, nil)
+	})
 	update(t, store, pong(at.Add(time.Second), b.ID))
 	if got := list(); len(got) != 2 {
 		t.Errorf("an instance that beats again is not listed: %v", got)

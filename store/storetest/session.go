@@ -51,6 +51,7 @@ func testSessionLists(t *testing.T, store access.Store) {
 		{"of another provider's session", access.SessionFilter{Provider: "sid-2"}, nil},
 		{"of an app", access.SessionFilter{App: "wiki"}, []access.Session{second, ended, over, wiki}},
 		{"of an app, live", access.SessionFilter{App: "wiki", LiveAt: now}, []access.Session{second, wiki}},
+		{"fed", access.SessionFilter{App: "wiki", Fed: true}, []access.Session{second, over, wiki}},
 		{"the first page", access.SessionFilter{App: "wiki", LiveAt: now, Limit: 1}, []access.Session{second}},
 		{"the next page", access.SessionFilter{App: "wiki", LiveAt: now, Limit: 1, Before: second.ID}, []access.Session{wiki}},
 		{"after the last page", access.SessionFilter{App: "wiki", LiveAt: now, Before: wiki.ID}, nil},

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,12 +25,18 @@ import (
 type Caller struct {
 	*http.Client
 	transport *http.Transport
+	dial      func(ctx context.Context, network, address string) (net.Conn, error)
 	stop      context.CancelFunc
 }
 
 // Caller returns a client of the workload whose Workload API socket has that
 // name, such as refunder, through a gateway.
 func (e *Env) Caller(ctx context.Context, name string, g *Gateway) (*Caller, error) {
+	return e.CallerOver(ctx, name, g, "http/1.1")
+}
+
+// CallerOver is Caller with another protocol than HTTP/1.1: h2.
+func (e *Env) CallerOver(ctx context.Context, name string, g *Gateway, protocol string) (*Caller, error) {
 	source, err := spiffe.NewWorkloadSource(spiffe.WorkloadConfig{Address: dev.Address(e.path(name + ".sock"))})
 	if err != nil {
 		return nil, err
@@ -50,7 +57,7 @@ func (e *Env) Caller(ctx context.Context, name string, g *Gateway) (*Caller, err
 		stop()
 		return nil, err
 	}
-	config, err := spiffe.ClientTLS(spiffe.TLSConfig{Source: source, Verifier: verifier, Authorize: spiffe.Only(listener), NextProtos: []string{"http/1.1"}})
+	config, err := spiffe.ClientTLS(spiffe.TLSConfig{Source: source, Verifier: verifier, Authorize: spiffe.Only(listener), NextProtos: []string{protocol}})
 	if err != nil {
 		stop()
 		return nil, err
@@ -81,19 +88,22 @@ func (e *Env) CallerShowing(g *Gateway, cert tls.Certificate) (*Caller, error) {
 }
 
 func newCaller(config *tls.Config, g *Gateway, stop context.CancelFunc) *Caller {
-	transport := &http.Transport{
-		MaxIdleConnsPerHost: 64,
-		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			host, _, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			own := config.Clone()
-			own.ServerName = host
-			return (&tls.Dialer{Config: own}).DialContext(ctx, network, g.Address)
-		},
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		own := config.Clone()
+		own.ServerName = host
+		return (&tls.Dialer{Config: own}).DialContext(ctx, network, g.Address)
 	}
-	return &Caller{Client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, transport: transport, stop: stop}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DialTLSContext: dial, ForceAttemptHTTP2: slices.Contains(config.NextProtos, "h2")}
+	return &Caller{Client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, transport: transport, dial: dial, stop: stop}
+}
+
+// Dial opens a connection to the gateway for a host: for what net/http does not speak.
+func (c *Caller) Dial(ctx context.Context, host string) (net.Conn, error) {
+	return c.dial(ctx, "tcp", net.JoinHostPort(host, "443"))
 }
 
 // Close lets connections and SVID go.

@@ -81,6 +81,10 @@ type Env struct {
 	Wiki     *Recorder // of people; says in JSON what headers it was given
 	Gateways []*Gateway
 
+	// Via is where gateways that are added from now on reach mayflyd: a relay of the
+	// test's. Empty: at Nodes.
+	Via string
+
 	Public     string // https URL of mayflyd
 	public     string // host:port behind Public
 	health     string // host:port
@@ -160,6 +164,9 @@ func (e *Env) atClose(f func()) {
 	defer e.mu.Unlock()
 	e.closes = append(e.closes, f)
 }
+
+// Nodes is host:port of mayflyd's door for nodes.
+func (e *Env) Nodes() string { return e.nodes }
 
 func (e *Env) path(name string) string { return filepath.Join(e.Dir, name) }
 

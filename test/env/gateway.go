@@ -1,6 +1,7 @@
 package env
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -90,7 +91,7 @@ secrets:
   stripe-read: {file: stripe-read.key, apps: [stripe], hosts: [%q]}
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
-`, e.nodes, ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, address, health, people, clients, WikiHost, BoardHost, ReportsHost, StripeHost, e.Envoy, upstream, upstream)
+`, cmp.Or(e.Via, e.nodes), ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, address, health, people, clients, WikiHost, BoardHost, ReportsHost, StripeHost, e.Envoy, upstream, upstream)
 	for _, line := range append(slices.Clone(e.GatewayLines), more...) {
 		text += line + "\n"
 	}

@@ -22,6 +22,8 @@ type fleet struct {
 	sync    time.Duration
 	stalled int
 	reached map[string]time.Duration // when a change was everywhere
+	shown   map[string]seen          // by grant
+	rate    *float64                 // records a second
 }
 
 // startFleet starts n instances and waits until each holds a whole snapshot.
@@ -30,7 +32,7 @@ func startFleet(ctx context.Context, e *env.Env, o options, n int) (*fleet, erro
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{player: p, done: make(chan struct{}), changed: make(chan struct{}), reached: map[string]time.Duration{}}
+	f := &fleet{player: p, done: make(chan struct{}), changed: make(chan struct{}), reached: map[string]time.Duration{}, shown: map[string]seen{}}
 	go f.listen()
 	err = f.order(fleetPlan{
 		Nodes: e.NodesAddress(), WorkloadAPI: dev.Address(e.Dir + "/gw.sock"), Control: env.ControlID, Sidecar: env.SidecarID, Dir: e.Dir, Count: n,
@@ -65,6 +67,12 @@ func (f *fleet) hear(n news) {
 		f.reached[n.Change] = n.At
 	}
 	f.stalled += n.Stalled
+	if n.Seen != nil {
+		f.shown[n.Seen.Grant] = *n.Seen
+	}
+	if n.Written != nil {
+		f.rate = n.Written
+	}
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
@@ -104,6 +112,30 @@ func (f *fleet) stall(ctx context.Context, n int) error {
 		return err
 	}
 	return f.await(ctx, "instances stop reading", func() bool { return f.stalled == n })
+}
+
+// seen ends the probing of a grant and returns what was seen of it.
+func (f *fleet) seen(ctx context.Context, id string) (seen, error) {
+	if err := f.order(order{Seen: id}); err != nil {
+		return seen{}, err
+	}
+	err := f.await(ctx, "what was seen of "+id, func() bool { _, ok := f.shown[id]; return ok })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.shown[id], err
+}
+
+// written ends the shipping of records and returns how many a second were taken.
+func (f *fleet) written(ctx context.Context) (float64, error) {
+	if err := f.order(order{Written: true}); err != nil {
+		return 0, err
+	}
+	if err := f.await(ctx, "how much was written", func() bool { return f.rate != nil }); err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return *f.rate, nil
 }
 
 func (f *fleet) close() error {

@@ -28,9 +28,15 @@ type fleetPlan struct {
 	Count       int
 }
 
-// order is a later one; one field is set.
+// order is a later one; what is set is done.
 type order struct {
-	Stall int // so many of the last instances stop reading
+	Stall   int      // so many of the last instances stop reading
+	Probed  int      // so many of the first are probed from now on,
+	Records int      // and so many records a second are shipped,
+	Grants  []string // of requests under these grants
+	Probe   string   // probe this grant
+	Seen    string   // stop, and tell what was seen
+	Written bool     // ship no more, and tell how much it was
 }
 
 // news is what a fleet tells.
@@ -40,6 +46,15 @@ type news struct {
 	Change  string        `json:",omitempty"` // this reached every instance that reads
 	At      time.Duration `json:",omitempty"` // the boot clock then
 	Stalled int           `json:",omitempty"`
+	Seen    *seen         `json:",omitempty"`
+	Written *float64      `json:",omitempty"` // records a second
+}
+
+// seen is what was seen of one grant by all probes.
+type seen struct {
+	Grant     string
+	Last, Cut time.Duration // boot clock; 0: never
+	Allowed   int
 }
 
 // instances are simulated sidecars: everything of one but Envoy, spool and secrets.
@@ -48,6 +63,10 @@ type instances struct {
 	plan  fleetPlan
 	own   *spiffe.Source
 	all   []*instance
+
+	probing *probing
+	probed  []*instance
+	writing *writing
 
 	mu      sync.Mutex
 	reading int
@@ -81,10 +100,48 @@ func playFleet(ctx context.Context, s *stage) error {
 		if err := s.next(&o); err != nil {
 			return err
 		}
-		if o.Stall > 0 {
-			f.stall(o.Stall)
+		if err := f.obey(ctx, o, &running); err != nil {
+			return err
 		}
 	}
+}
+
+func (f *instances) obey(ctx context.Context, o order, running *sync.WaitGroup) error {
+	if o.Stall > 0 {
+		f.stall(o.Stall)
+	}
+	if o.Probed > 0 {
+		f.probing, f.probed = newProbing(), f.all[:min(o.Probed, len(f.all))]
+		for _, i := range f.probed {
+			running.Go(func() { f.probing.run(ctx, i) })
+		}
+	}
+	if o.Records > 0 {
+		f.writing = f.write(ctx, o.Records, o.Grants)
+	}
+	if o.Probe != "" {
+		id, err := parseGrant(o.Probe)
+		if err != nil {
+			return err
+		}
+		f.probing.begin(ctx, f.probed, id, running)
+	}
+	if o.Seen != "" {
+		id, err := parseGrant(o.Seen)
+		if err != nil {
+			return err
+		}
+		p := f.probing.end(id)
+		return f.stage.tell(news{Seen: &seen{Grant: o.Seen, Last: p.last, Cut: p.cut, Allowed: p.allowed}})
+	}
+	if o.Written {
+		rate := 0.0
+		if f.writing != nil {
+			rate = f.writing.end()
+		}
+		return f.stage.tell(news{Written: &rate})
+	}
+	return nil
 }
 
 // identify gets the SVID that all instances share.
@@ -158,6 +215,8 @@ type instance struct {
 	fleet  *instances
 	client *feed.Client
 	line   *line
+	name   string // instance id
+	log    *slog.Logger
 	began  time.Duration
 	synced func() // once, after the first snapshot
 	once   sync.Once
@@ -181,9 +240,11 @@ func (f *instances) newInstance(n int) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	i.name = id.String()
+	i.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("instance", n)
 	i.client, err = feed.NewClient(feed.ClientConfig{
 		Conn: conn, Instance: id, Version: "load", Reader: proxy.Reader, Sink: i, BootNow: proxy.BootNow,
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("instance", n),
+		Log: i.log,
 	})
 	return i, err
 }

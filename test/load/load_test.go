@@ -13,6 +13,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/proxy/envoy"
+	"github.com/mayflyproxy/mayfly/test/env"
+	"github.com/mayflyproxy/mayfly/test/need"
 )
 
 func TestMain(m *testing.M) {
@@ -83,6 +87,22 @@ func TestFeedScenario(t *testing.T) {
 	drawn(t, plot, 10)
 }
 
+func TestRevokeScenario(t *testing.T) {
+	found, err := envoy.Find(t.Context(), envoy.FindConfig{Named: os.Getenv("MAYFLY_ENVOY"), Fallback: env.Tool("envoy", "envoy")})
+	if err != nil {
+		need.Missing(t, err)
+	}
+	t.Logf("Envoy is %s", found.Path)
+	plot := filepath.Join(t.TempDir(), "revoke.svg")
+	got := shown(t, "-scenario", "revoke", "-nodes", "5", "-probed", "2", "-grants", "8", "-changes", "5", "-rate", "5",
+		"-records", "400", "-plot", plot, "-report")
+	positive(t, got, "p50_ms", "p99_ms", "max_ms", "streams_cut_p99_ms", "envoy_probes", "records_per_second")
+	if got["receipts_missing"] != 0.0 {
+		t.Errorf("%v receipts are missing", got["receipts_missing"])
+	}
+	drawn(t, plot, 5)
+}
+
 func TestMissedBoundsAreAnError(t *testing.T) {
 	bad := &feedResult{P50MS: feedP50MS + 1, PerGrant: bytesPerGrant + 1}
 	if got := bad.missed(); len(got) != 2 || !strings.HasPrefix(got[0], "p50_ms") || !strings.HasPrefix(got[1], "bytes_per_grant") {
@@ -90,6 +110,9 @@ func TestMissedBoundsAreAnError(t *testing.T) {
 	}
 	if got := (&feedResult{P50MS: feedP50MS}).missed(); len(got) != 0 {
 		t.Errorf("missed though held: %q", got)
+	}
+	if got := (&revokeResult{Missing: 1, Records: 100, Wanted: 200}).missed(); len(got) != 2 {
+		t.Errorf("missed: %q", got)
 	}
 }
 

@@ -54,7 +54,8 @@ type result interface {
 
 // scenarios by name; each returns its points for the plot too.
 var scenarios = map[string]func(context.Context, options) (result, chart, error){
-	"feed": feedScenario,
+	"feed":   feedScenario,
+	"revoke": revokeScenario,
 }
 
 func run(ctx context.Context, args []string, out, log io.Writer) error {

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/proxy"
+)
+
+// probeEvery is how often an instance is asked about each grant that is probed.
+const probeEvery = 5 * time.Millisecond
+
+// probing asks instances again and again whether they would still let a request
+// through, with the last look that is the last word at a gateway.
+type probing struct {
+	mu     sync.Mutex
+	probed map[grant.GrantID]*probe
+}
+
+// probe is what was seen of one grant on all probed instances.
+type probe struct {
+	last    time.Duration // boot clock at the last request that was let through; 0: none
+	cut     time.Duration // when the last instance told the holders of streams
+	allowed int
+}
+
+func newProbing() *probing { return &probing{probed: map[grant.GrantID]*probe{}} }
+
+func (p *probing) begin(ctx context.Context, some []*instance, id grant.GrantID, running *sync.WaitGroup) {
+	seen := &probe{}
+	p.mu.Lock()
+	p.probed[id] = seen
+	p.mu.Unlock()
+	for _, i := range some {
+		gone := i.Gone(id)
+		running.Go(func() {
+			select {
+			case <-gone:
+			case <-ctx.Done():
+				return
+			}
+			at := proxy.BootNow()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			seen.cut = max(seen.cut, at)
+		})
+	}
+}
+
+func (p *probing) end(id grant.GrantID) probe {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := *p.probed[id]
+	delete(p.probed, id)
+	return out
+}
+
+// run probes one instance until ctx ends.
+func (p *probing) run(ctx context.Context, i *instance) {
+	minter := grant.NewMinter()
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, id := range p.current() {
+			var at time.Duration
+			err := i.LastLook(id, minter.NewActionID(time.Now()), time.Time{}, func() error { at = proxy.BootNow(); return nil })
+			p.note(id, at, err == nil)
+		}
+	}
+}
+
+func (p *probing) current() []grant.GrantID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]grant.GrantID, 0, len(p.probed))
+	for id := range p.probed {
+		out = append(out, id)
+	}
+	return out
+}
+
+func (p *probing) note(id grant.GrantID, at time.Duration, allowed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if seen := p.probed[id]; seen != nil && allowed {
+		seen.allowed++
+		seen.last = max(seen.last, at)
+	}
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/proxy"
+)
+
+// writers is how many instances ship action records.
+const writers = 10
+
+// writing ships action records as spools do: half intents, half outcomes, each
+// instance a segment at a time. What falls behind is shipped as fast as it goes.
+type writing struct {
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+	accepted atomic.Int64
+	began    time.Duration
+}
+
+func (f *instances) write(ctx context.Context, rate int, grants []string) *writing {
+	ctx, stop := context.WithCancel(ctx)
+	w := &writing{stop: stop, began: proxy.BootNow()}
+	some := f.all[:min(writers, len(f.all))]
+	for n, i := range some {
+		w.running.Go(func() { w.ship(ctx, i, rate/len(some), grants[n%len(grants):]) })
+	}
+	return w
+}
+
+// end stops and returns how many records a second were accepted.
+func (w *writing) end() float64 {
+	took := proxy.BootNow() - w.began
+	w.stop()
+	w.running.Wait()
+	return float64(w.accepted.Load()) / took.Seconds()
+}
+
+func (w *writing) ship(ctx context.Context, i *instance, rate int, grants []string) {
+	minter := grant.NewMinter()
+	now := time.Now()
+	s := &spooled{id: minter.NewSpoolID(now).String(), minter: minter, grants: grants, next: 1, node: i.name}
+	size := max(2, min(rate/4, audit.MaxSegmentRecords)) &^ 1
+	for sent := 0; ctx.Err() == nil; sent += size {
+		at := w.began + time.Duration(float64(sent)/float64(max(rate, 1))*float64(time.Second))
+		if until(ctx, at) != nil {
+			return
+		}
+		seg, err := s.segment(size)
+		if err != nil {
+			i.log.Error("no segment is made", "error", err)
+			return
+		}
+		if err := w.deliver(ctx, i, seg); err != nil {
+			return
+		}
+		w.accepted.Add(int64(size))
+	}
+}
+
+// deliver tries until the segment is accepted.
+func (w *writing) deliver(ctx context.Context, i *instance, seg audit.Segment) error {
+	for {
+		limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+		out, err := i.client.Ingest(limited, &feed.IngestRequest{
+			Spool: seg.Spool, First: seg.First, Last: seg.Last, Frames: seg.Frames, Root: seg.Root[:], ChainHead: seg.ChainHead[:],
+		})
+		cancel()
+		if err == nil && out.GetNextSeq() == seg.Last+1 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		i.log.Warn("segment not taken", "error", err)
+	}
+}
+
+// spooled makes the records of one spool.
+type spooled struct {
+	id, node string
+	minter   *grant.Minter
+	grants   []string
+	next     uint64
+	head     audit.Hash
+}
+
+func (s *spooled) segment(records int) (audit.Segment, error) {
+	prev, first := s.head, s.next
+	var frames []byte
+	for range records / 2 {
+		now := time.Now()
+		action := s.minter.NewActionID(now).String()
+		for _, body := range []any{s.intent(action), audit.Outcome{Action: action, Result: audit.ResultSent, Status: 200, Bytes: 512}} {
+			kind := audit.TypeActionIntent
+			if _, ok := body.(audit.Outcome); ok {
+				kind = audit.TypeActionOutcome
+			}
+			record, err := audit.Encode(audit.Record{ID: s.minter.NewRecordID(now).String(), Type: kind, Time: now, Node: s.node, Seq: s.next, Subject: action, Body: body})
+			if err != nil {
+				return audit.Segment{}, err
+			}
+			if frames, s.head, err = audit.AppendFrame(frames, s.head, record); err != nil {
+				return audit.Segment{}, err
+			}
+			s.next++
+		}
+	}
+	return audit.NewSegment(s.id, prev, first, frames)
+}
+
+func (s *spooled) intent(action string) audit.Intent {
+	return audit.Intent{Grant: s.grants[int(s.next)%len(s.grants)], Try: audit.Try{
+		Action: action, App: "reports", Operation: "http.get", Class: "read", FreshnessMS: 400, Epoch: 1, Revision: s.next,
+		Ask:        audit.Ask{Method: "GET", Authority: "reports.acme.example", Path: audit.SHA256([]byte(action))},
+		Attributes: map[string]audit.Attr{"path": {Value: fmt.Sprintf("/daily/%d", s.next)}},
+	}}
+}

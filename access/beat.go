@@ -77,6 +77,10 @@ func (s Source) Acknowledge(ctx context.Context, receipts []feed.Receipt) error 
 		return nil
 	}
 	return s.update(ctx, func(w *work) error {
+		receipts, err := w.receivable(ctx, receipts)
+		if err != nil {
+			return err
+		}
 		if err := w.tx.Instances().SetAcked(ctx, receipts, w.now); err != nil {
 			return fmt.Errorf("receipts of %d instances: %w", len(receipts), err)
 		}
@@ -85,6 +89,29 @@ func (s Source) Acknowledge(ctx context.Context, receipts []feed.Receipt) error 
 		}
 		return w.settle(ctx)
 	})
+}
+
+// receivable leaves out the receipts for what was never told: of another epoch, or
+// further than the feed has gone. One that was taken would count for every end that
+// is still to come.
+func (w *work) receivable(ctx context.Context, receipts []feed.Receipt) ([]feed.Receipt, error) {
+	head, err := w.tx.Head().Feed(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("head: %w", err)
+	}
+	var out []feed.Receipt
+	for _, r := range receipts {
+		if r.At.Epoch == head.Epoch && !head.Before(r.At) {
+			out = append(out, r)
+			continue
+		}
+		text := fmt.Sprintf("its receipt for revision %d of epoch %d, which was never told", r.At.Revision, r.At.Epoch)
+		w.log.ErrorContext(ctx, "alarm: a receipt is refused", "instance", r.Instance.String(), "receipt", text)
+		if err := w.tx.Instances().SetNack(ctx, r.Instance, text, w.now); err != nil {
+			return nil, fmt.Errorf("receipt of %s: %w", r.Instance, err)
+		}
+	}
+	return out, nil
 }
 
 // Refused notes a NACK: mayfly nodes shows the newest of each instance.

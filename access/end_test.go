@@ -168,6 +168,30 @@ func TestP4_TheLastAcknowledgementWritesTheReceipts(t *testing.T) {
 	}
 }
 
+// A receipt for what was never told would count for every end that is still to come.
+func TestP4_AReceiptForWhatWasNeverToldIsRefused(t *testing.T) {
+	w := newWorld(t)
+	r := w.granted()
+	i := w.join("1")
+	w.beat(i)
+	head, before := w.head(), len(w.leaves())
+	for _, at := range []feed.Position{{Epoch: head.Epoch, Revision: head.Revision + 1}, {Epoch: head.Epoch + 1, Revision: 1}, {Epoch: head.Epoch - 1, Revision: head.Revision}} {
+		if err := w.Source().Acknowledge(t.Context(), []feed.Receipt{{Instance: i, At: at}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.running(i); got.Acked != (feed.Position{}) || !strings.Contains(got.Nack, "never told") || len(w.leaves()) != before {
+			t.Errorf("a receipt for %v: %+v", at, got)
+		}
+	}
+	if _, err := w.Revoke(t.Context(), w.as(dave), r.Grant, ""); err != nil {
+		t.Fatal(err)
+	}
+	view, err := w.Revocation(t.Context(), w.as(dave), r.Grant)
+	if err != nil || view.Done || !view.Waits[0].AckedAt.IsZero() {
+		t.Errorf("%+v, %v", view, err)
+	}
+}
+
 func TestSweepWritesWhatTimeBrought(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()

@@ -18,17 +18,30 @@ import (
 // a gap is answered with the seq that is expected; another history, another owner
 // or damaged frames are refused for good.
 func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestRequest) (*feed.IngestResponse, error) {
+	if err := s.listed(ctx, i); err != nil {
+		return nil, err // before anything of it is read
+	}
+	in, err := openSegment(r)
+	if err != nil {
+		return nil, err
+	}
 	var out *feed.IngestResponse
-	err := s.update(ctx, func(w *work) error {
+	err = s.update(ctx, func(w *work) error {
 		if _, err := w.peerOnly(ctx, i); err != nil {
 			return err
 		}
 		var err error
-		out, err = w.ingest(ctx, i, r)
+		out, err = w.ingest(ctx, i, in)
 		return err
 	})
 	if err != nil {
+		if status.Code(err) == codes.InvalidArgument {
+			s.log.ErrorContext(ctx, "alarm: a segment is refused", "instance", i.String(), "spool", clip(r.GetSpool()), "error", err)
+		}
 		return nil, err
+	}
+	if !out.GetAccepted() {
+		s.log.ErrorContext(ctx, "alarm: a segment leaves a gap", "instance", i.String(), "spool", clip(r.GetSpool()), "first", r.GetFirst(), "expected", out.GetNextSeq())
 	}
 	if out.GetAccepted() {
 		s.ingested.ring()
@@ -36,11 +49,52 @@ func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestReque
 	return out, nil
 }
 
-func (w *work) ingest(ctx context.Context, i feed.Instance, r *feed.IngestRequest) (*feed.IngestResponse, error) {
+// listed refuses an instance that policy does not list, outside of a change.
+func (s Source) listed(ctx context.Context, i feed.Instance) error {
+	return s.store.View(ctx, func(tx Tx) error {
+		set, err := s.inForce(ctx, tx)
+		if err != nil {
+			return err
+		}
+		_, err = nodeOf(set, i)
+		return err
+	})
+}
+
+// opened is a segment that was read before the change that stores it: reading
+// thousands of records takes longer than storing them, and meanwhile nobody else
+// could write, a revoke neither.
+type opened struct {
+	audit.Segment
+	entries []audit.Entry
+	named   []Named
+	err     error // what is wrong with it, if it is new
+}
+
+func openSegment(r *feed.IngestRequest) (opened, error) {
 	seg, err := segmentOf(r)
 	if err != nil {
-		return nil, err
+		return opened{}, err
 	}
+	in := opened{Segment: seg}
+	if in.entries, in.err = seg.Open(); in.err != nil {
+		return in, nil
+	}
+	for _, e := range in.entries {
+		ids, err := idsOf(e.Record)
+		if err != nil {
+			in.err = err
+			return in, nil
+		}
+		for _, id := range ids {
+			in.named = append(in.named, Named{ID: id, Seq: e.Seq})
+		}
+	}
+	return in, nil
+}
+
+func (w *work) ingest(ctx context.Context, i feed.Instance, in opened) (*feed.IngestResponse, error) {
+	seg := in.Segment
 	next, chain, owner, err := w.tx.Spools().Head(ctx, seg.Spool)
 	if err != nil {
 		return nil, fmt.Errorf("spool %s: %w", seg.Spool, err)
@@ -48,7 +102,9 @@ func (w *work) ingest(ctx context.Context, i feed.Instance, r *feed.IngestReques
 	if owner != "" && owner != i.Sidecar {
 		return nil, status.Errorf(codes.PermissionDenied, "spool %s belongs to another sidecar", seg.Spool)
 	}
-	entries, err := audit.CheckSegment(chain, next, seg)
+	if err = seg.Follows(chain, next); err == nil {
+		err = in.err
+	}
 	var gap *audit.GapError
 	switch {
 	case errors.Is(err, audit.ErrDuplicate):
@@ -61,7 +117,7 @@ func (w *work) ingest(ctx context.Context, i feed.Instance, r *feed.IngestReques
 	case err != nil:
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if err := w.anchor(ctx, i, seg, entries); err != nil {
+	if err := w.anchor(ctx, i, in); err != nil {
 		return nil, err
 	}
 	return &feed.IngestResponse{Accepted: true, NextSeq: seg.Last + 1, ChainHead: seg.ChainHead[:]}, nil
@@ -103,7 +159,8 @@ func segmentOf(r *feed.IngestRequest) (audit.Segment, error) {
 
 // anchor appends the segment's leaf, stores it, and indexes the ids that its
 // records name.
-func (w *work) anchor(ctx context.Context, i feed.Instance, seg audit.Segment, entries []audit.Entry) error {
+func (w *work) anchor(ctx context.Context, i feed.Instance, in opened) error {
+	seg := in.Segment
 	leaf, err := w.leaf(ctx, audit.TypeSegmentAnchored, seg.Spool, seg.Anchor())
 	if err != nil {
 		return err
@@ -115,24 +172,18 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, seg audit.Segment, e
 	if err != nil {
 		return fmt.Errorf("segment: %w", err)
 	}
-	if err := w.used(ctx, entries); err != nil {
+	if err := w.used(ctx, in.entries); err != nil {
 		return err
 	}
-	for _, e := range entries {
-		ids, err := idsOf(e.Record)
-		if err != nil {
-			return status.Error(codes.InvalidArgument, err.Error())
-		}
-		for _, id := range ids {
-			if strings.HasPrefix(id, "grt_") {
-				w.touch(id)
-			}
-			if err := w.tx.Spools().Index(ctx, id, Place{Spool: seg.Spool, Seq: e.Seq}); err != nil {
-				return fmt.Errorf("index %s: %w", id, err)
-			}
+	for _, n := range in.named {
+		if strings.HasPrefix(n.ID, "grt_") {
+			w.touch(n.ID)
 		}
 	}
-	return w.seen(ctx, i, entries)
+	if err := w.tx.Spools().IndexAll(ctx, seg.Spool, in.named); err != nil {
+		return fmt.Errorf("index segment: %w", err)
+	}
+	return w.seen(ctx, i, in.entries)
 }
 
 // idsOf returns the ids under which a spool's record is found again.

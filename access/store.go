@@ -268,6 +268,12 @@ type StoredSegment struct {
 	Leaf        int64 // index of its anchor in the control log
 }
 
+// Named is an id and the seq of a frame that names it.
+type Named struct {
+	ID  string
+	Seq uint64
+}
+
 // SpoolStore keeps segments and where each spool stands.
 type SpoolStore interface {
 	// Head returns the next seq and the chain head: 1 and zero for a new spool.
@@ -281,6 +287,8 @@ type SpoolStore interface {
 	// IndexAction notes where an action, and the ids that it names, stand; Find
 	// returns the places that name an id (act_, den_, grt_ …), in order.
 	Index(ctx context.Context, id string, p Place) error
+	// IndexAll is Index of many frames of one spool at once.
+	IndexAll(ctx context.Context, spool string, named []Named) error
 	Find(ctx context.Context, id string) ([]Place, error)
 }
 

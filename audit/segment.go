@@ -88,15 +88,40 @@ func NewSegment(spool string, prev Hash, first uint64, frames []byte) (Segment, 
 // nextSeq. It fails with ErrDuplicate, *GapError, *ForkError, *CorruptError or,
 // where s tells something else than its frames, a plain error.
 func CheckSegment(prevHead Hash, nextSeq uint64, s Segment) ([]Entry, error) {
+	if err := s.Follows(prevHead, nextSeq); err != nil {
+		return nil, err
+	}
+	return s.Open()
+}
+
+// Follows is the part of CheckSegment that asks where s stands: it reads no frame.
+func (s Segment) Follows(prevHead Hash, nextSeq uint64) error {
 	switch {
-	case !validID("spl_", s.Spool) || s.First == 0 || s.Last < s.First || s.Last-s.First >= MaxSegmentRecords:
-		return nil, fmt.Errorf("segment of spool %.40q, seq %d to %d: not a segment", s.Spool, s.First, s.Last)
+	case !s.bounded():
+		return s.noSegment()
 	case s.Last < nextSeq:
-		return nil, fmt.Errorf("spool %s, seq %d to %d: %w", s.Spool, s.First, s.Last, ErrDuplicate)
+		return fmt.Errorf("spool %s, seq %d to %d: %w", s.Spool, s.First, s.Last, ErrDuplicate)
 	case s.First != nextSeq:
-		return nil, &GapError{Spool: s.Spool, Expected: nextSeq, Got: s.First}
+		return &GapError{Spool: s.Spool, Expected: nextSeq, Got: s.First}
 	case s.Prev != prevHead:
-		return nil, &ForkError{Spool: s.Spool, Seq: s.First, Want: prevHead, Got: s.Prev}
+		return &ForkError{Spool: s.Spool, Seq: s.First, Want: prevHead, Got: s.Prev}
+	}
+	return nil
+}
+
+func (s Segment) bounded() bool {
+	return validID("spl_", s.Spool) && s.First > 0 && s.Last >= s.First && s.Last-s.First < MaxSegmentRecords
+}
+
+func (s Segment) noSegment() error {
+	return fmt.Errorf("segment of spool %.40q, seq %d to %d: not a segment", s.Spool, s.First, s.Last)
+}
+
+// Open is the part of CheckSegment that needs nothing but s: it computes s again
+// from its frames, as a continuation of Prev, and returns them.
+func (s Segment) Open() ([]Entry, error) {
+	if !s.bounded() {
+		return nil, s.noSegment()
 	}
 	var entries []Entry
 	var leaves []Hash

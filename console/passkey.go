@@ -119,9 +119,9 @@ func registered(f form, origin string) (line, why string) {
 	if err != nil {
 		return "", "the browser's answer cannot be read"
 	}
-	data, party := parsed.AttestationObject.AuthData, sha256.Sum256([]byte(site.Host()))
+	said, data, party := parsed.CollectedClientData, parsed.AttestationObject.AuthData, sha256.Sum256([]byte(site.Host()))
 	switch {
-	case parsed.CollectedClientData.Type != protocol.CreateCeremony, parsed.CollectedClientData.Origin != origin, !bytes.Equal(data.RPIDHash, party[:]):
+	case said.Type != protocol.CreateCeremony, said.Origin != origin, said.CrossOrigin, said.TopOrigin != "", !bytes.Equal(data.RPIDHash, party[:]):
 		return "", "it was made at another site"
 	case !data.Flags.UserPresent() || !data.Flags.UserVerified():
 		return "", "it did not verify its user, and would never be taken: choose one with a PIN, a fingerprint or the like"

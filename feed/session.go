@@ -182,6 +182,9 @@ func (s *session) take(ctx context.Context, m *SyncResponse) error {
 // part collects a snapshot; it is swapped in whole at its last part.
 func (s *session) part(ctx context.Context, p *SnapshotPart) error {
 	switch {
+	case unknownAround(p):
+		s.alarm("a snapshot has a field that this binary does not know; it is refused", "revision", p.GetRevision())
+		return fmt.Errorf("%w: a snapshot has a field that is not known", errResync)
 	case s.synced && !s.first, s.deltas > 0:
 		return fmt.Errorf("%w: a snapshot in the middle of a stream", errResync)
 	case s.parts == nil:
@@ -213,7 +216,12 @@ func (s *session) part(ctx context.Context, p *SnapshotPart) error {
 func (s *session) delta(ctx context.Context, d *Delta) error {
 	held, _ := s.c.Sink.Position()
 	if at := (Position{d.GetEpoch(), d.GetRevision()}); !s.synced || at.Epoch != held.Epoch || !held.Before(at) {
+		s.alarm("a change does not follow what is held; it is refused", "epoch", at.Epoch, "revision", at.Revision, "held", held.Revision)
 		return fmt.Errorf("%w: delta %d.%d after %d.%d", errResync, at.Epoch, at.Revision, held.Epoch, held.Revision)
+	}
+	if unknownAround(d) {
+		s.alarm("a change has a field that this binary does not know; it is refused", "revision", d.GetRevision())
+		return fmt.Errorf("%w: delta %d has a field that is not known", errResync, d.GetRevision())
 	}
 	s.first = false
 	s.deltas++
@@ -284,6 +292,7 @@ func (s *session) pong(p *Pong) error {
 		s.alarm("the control plane's head is before what it told; the pong is ignored", "head", head.Revision, "applied", ping.at.Revision)
 		return nil
 	case head.Epoch != held.Epoch:
+		s.alarm("the control plane is in another epoch; the pong is ignored", "epoch", head.Epoch, "held", held.Epoch)
 		return fmt.Errorf("%w: epoch %d after %d", errResync, head.Epoch, held.Epoch)
 	case p.GetCompleteTo() < head.Revision:
 		return nil

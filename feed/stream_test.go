@@ -226,7 +226,8 @@ func TestP4_OnlyAPongThatFitsRenews(t *testing.T) {
 		{"a head that is not complete", func(p *feed.Pong) { p.Head += 5 }, false, false},
 		{"a head before what was told", func(p *feed.Pong) { p.Head, p.CompleteTo = 3, 3 }, true, false},
 		{"a delta that never came", func(p *feed.Pong) { p.Deltas = 1 }, false, false},
-		{"another epoch", func(p *feed.Pong) { p.Epoch = 2 }, false, false},
+		{"a later epoch", func(p *feed.Pong) { p.Epoch = 2 }, true, false},
+		{"an older epoch", func(p *feed.Pong) { p.Epoch = 0 }, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -288,6 +289,55 @@ func TestWhatDoesNotFollowMakesAnInstanceResync(t *testing.T) {
 				settle(2 * time.Second)
 				if at, _ := r.sink.Position(); at.Revision != 20 || r.sink.renewals() == 0 {
 					t.Fatalf("at %v with %d renewals after the resync", at, r.sink.renewals())
+				}
+			})
+		})
+	}
+}
+
+// Bad input: what an instance cannot read whole, or what does not follow, changes
+// nothing and raises an alarm.
+func TestP2_WhatCannotBeReadWholeIsRefusedWithAnAlarm(t *testing.T) {
+	odd := []byte{0xc0, 0x0c, 0x01} // a field that nobody knows
+	spoil := func(m *feed.SyncResponse) *feed.SyncResponse {
+		switch {
+		case m.GetSnapshot() != nil:
+			m.GetSnapshot().ProtoReflect().SetUnknown(odd)
+		case len(m.GetDelta().GetRemovals()) > 0:
+			m.GetDelta().GetRemovals()[0].ProtoReflect().SetUnknown(odd)
+		default:
+			m.GetDelta().ProtoReflect().SetUnknown(odd)
+		}
+		return m
+	}
+	removal := deltaAt(12)
+	removal.GetDelta().Removals = []*feed.Removal{{Kind: feed.KindGrant, Id: "g"}}
+	for _, c := range []struct {
+		name string
+		wire []*feed.SyncResponse
+		at   int64 // that stays
+	}{
+		{"a snapshot with an unknown field", []*feed.SyncResponse{spoil(snapshotAt(10))}, 0},
+		{"a delta with an unknown field", []*feed.SyncResponse{snapshotAt(10), spoil(deltaAt(12))}, 10},
+		{"a removal with an unknown field", []*feed.SyncResponse{snapshotAt(10), spoil(removal)}, 10},
+		{"a delta of an older epoch", []*feed.SyncResponse{snapshotAt(10), {Message: &feed.SyncResponse_Delta{Delta: &feed.Delta{Revision: 12}}}}, 10},
+		{"a delta of an older revision", []*feed.SyncResponse{snapshotAt(10), deltaAt(8)}, 10},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{subs: make(chan *feed.Subscribe, 100), play: func(_ int, _ *feed.Subscribe, s feed.Feed_SyncServer) error {
+					for _, m := range c.wire {
+						if err := s.Send(m); err != nil {
+							return err
+						}
+					}
+					<-s.Context().Done()
+					return nil
+				}}
+				r := run(t, fixed(feedtest.ServeRaw(t, s)), &memory{})
+				settle(3 * time.Second)
+				if at, _ := r.sink.Position(); at.Revision != c.at || len(r.sink.applied) != 0 || r.sink.renewals() != 0 || len(r.alarms()) == 0 {
+					t.Errorf("at %v, applied %v, %d renewals, alarms %v", at, r.sink.applied, r.sink.renewals(), r.alarms())
 				}
 			})
 		})

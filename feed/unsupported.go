@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -53,6 +54,19 @@ func Unsupported(r *Resource, reader uint32) *Nack {
 // Refuse returns the Nack of r with a reason and words for operators.
 func Refuse(r *Resource, reason grant.Reason, detail string) *Nack {
 	return &Nack{Kind: KindOf(r), Id: r.GetId(), Reason: string(reason), Detail: detail}
+}
+
+// unknownAround reports whether a message that carries resources has, outside of
+// them, a field that this binary does not have. What is inside is refused one by one.
+func unknownAround(m interface {
+	ProtoReflect() protoreflect.Message
+	GetResources() []*Resource
+}) bool {
+	if len(m.ProtoReflect().GetUnknown()) > 0 {
+		return true
+	}
+	d, ok := m.(*Delta)
+	return ok && slices.ContainsFunc(d.GetRemovals(), func(r *Removal) bool { return unknown(r.ProtoReflect()) })
 }
 
 // unknown reports whether m, or any message in it, has a field that this

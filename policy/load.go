@@ -20,9 +20,9 @@ type Options struct {
 	Credentialed func(kind string) bool
 	// GroupSources are the names that group:<source>/… may begin with. Nil: not checked.
 	GroupSources []string
-	// ApproverKey reports what is wrong with a key of people:, by its sort and text.
-	// Nil: not checked.
-	ApproverKey func(sort, text string) error
+	// ApproverKey names a key of people:, by its sort and text, the same however the
+	// same key is written; an error says what is wrong with it. Nil: not checked.
+	ApproverKey func(sort, text string) (name string, err error)
 	// Commit is where the files are from, for Set.Commit.
 	Commit string
 	// Dev accepts plain http upstreams on a loopback address.
@@ -42,7 +42,7 @@ func Load(files map[string][]byte, o Options) (*Set, error) {
 	if o.Catalogue == nil {
 		return nil, errors.New("policy: Options.Catalogue is required")
 	}
-	l := &loader{o: o, set: newSet(files, o.Commit), nodeIDs: map[identity.Principal]bool{}, seenApps: map[string]*node{}, persons: map[string]bool{}}
+	l := &loader{o: o, set: newSet(files, o.Commit), nodeIDs: map[identity.Principal]bool{}, seenApps: map[string]*node{}, persons: map[string]bool{}, keyOf: map[string]identity.Person{}}
 	l.addOwnApp()
 	l.read(files)
 	l.crossCheck()

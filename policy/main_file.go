@@ -117,17 +117,18 @@ func (l *loader) readApproverKeys(n *node, person identity.Person) {
 		if k.Text == "" {
 			continue
 		}
+		name := k.Sort + " " + k.Text
 		if l.o.ApproverKey != nil {
-			if err := l.o.ApproverKey(k.Sort, k.Text); err != nil {
+			var err error
+			if name, err = l.o.ApproverKey(k.Sort, k.Text); err != nil {
 				l.fail(item, CodeValue, "keys: %v", err)
 				continue
 			}
 		}
-		for other, list := range l.set.keys {
-			if slices.Contains(list, k) {
-				l.fail(item, CodeDuplicate, "keys: the same key is there for %s", other)
-			}
+		if other, taken := l.keyOf[name]; taken {
+			l.fail(item, CodeDuplicate, "keys: the same key is there for %s", other)
 		}
+		l.keyOf[name] = person
 		l.set.keys[person.String()] = append(l.set.keys[person.String()], k)
 	}
 }

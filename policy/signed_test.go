@@ -26,6 +26,8 @@ func TestSignedApprovalsNeedPersonsWithKeys(t *testing.T) {
 		"no steps":             {file, "  steps:\n    - {any: [bob, erin, alice], count: 2, within: 20m}\n", "", "neither auto nor steps"},
 		"neither true nor not": {file, "signed: true", "signed: yes", "want true or false"},
 		"a key of two":         {"mayfly.yaml", w.PublicKey(t, prooftest.Stranger), w.PublicKey(t, prooftest.Approver), "the same key is there"},
+		"a key in other words": {"mayfly.yaml", w.PublicKey(t, prooftest.Stranger), strings.Replace(w.PublicKey(t, prooftest.Approver), " ", "  ", 1), "the same key is there"},
+		"a passkey of two ids": {"mayfly.yaml", `{ssh: "` + w.PublicKey(t, prooftest.Stranger) + `"}`, `{passkey: "AAAA` + w.PasskeyText(t) + `"}`, "the same key is there"},
 		"a key that is none":   {"mayfly.yaml", "passkey: ", "passkey: x", "passkey"},
 		"a key of another":     {"mayfly.yaml", "ssh-ed25519", "ssh-dss", "SSH key"},
 		"two keys in one":      {"mayfly.yaml", "{passkey: ", "{ssh: a, passkey: ", "either ssh or passkey"},
@@ -40,7 +42,7 @@ func TestSignedApprovalsNeedPersonsWithKeys(t *testing.T) {
 			}
 			set, err := policy.Load(files, policy.Options{
 				Catalogue:   func(string) (*scope.Catalogue, bool) { return prooftest.Catalogue(), true },
-				ApproverKey: proof.CheckKey,
+				ApproverKey: proof.KeyName,
 			})
 			if c.want == "" {
 				if err != nil {

@@ -20,7 +20,7 @@ func load(files map[string]string) (*policy.Set, error) {
 	}
 	return policy.Load(raw, policy.Options{
 		Catalogue:   func(string) (*scope.Catalogue, bool) { return prooftest.Catalogue(), true },
-		ApproverKey: proof.CheckKey,
+		ApproverKey: proof.KeyName,
 	})
 }
 

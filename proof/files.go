@@ -37,7 +37,7 @@ func readPeople(file []byte) (map[string]person, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, owner := map[string]person{}, map[identity.Principal]string{}
+	out, owner, holder := map[string]person{}, map[identity.Principal]string{}, map[string]string{}
 	for _, one := range all.list {
 		name, p, err := readPerson(one)
 		if err != nil {
@@ -51,6 +51,16 @@ func readPeople(file []byte) (map[string]person, error) {
 				return nil, fmt.Errorf("people: an account of %s and %s", other, name)
 			}
 			owner[a] = name
+		}
+		for _, k := range p.keys { // one key of two persons is one person who approves twice
+			key, err := k.name()
+			if err != nil {
+				return nil, fmt.Errorf("people: keys of %s: %w", name, err)
+			}
+			if other, taken := holder[key]; taken {
+				return nil, fmt.Errorf("people: a key of %s and %s", other, name)
+			}
+			holder[key] = name
 		}
 		out[name] = p
 	}
@@ -136,10 +146,26 @@ func ParseKey(sort, text string) (Key, error) {
 	}
 }
 
-// CheckKey reports what is wrong with a key of a person, by its sort and text.
-func CheckKey(sort, text string) error {
-	_, err := ParseKey(sort, text)
-	return err
+// KeyName names a key of a person, by its sort and text: the same key has the same
+// name however it is written. An error says what is wrong with it.
+func KeyName(sort, text string) (string, error) {
+	k, err := ParseKey(sort, text)
+	if err != nil {
+		return "", err
+	}
+	return k.name()
+}
+
+// name is of the public key alone: one passkey can be listed under many ids.
+func (k Key) name() (string, error) {
+	if k.SSH != nil {
+		return ssh.FingerprintSHA256(k.SSH), nil
+	}
+	key, err := ssh.NewPublicKey(k.Passkey.key)
+	if err != nil {
+		return "", err
+	}
+	return ssh.FingerprintSHA256(key), nil
 }
 
 // step is one round of approvals.

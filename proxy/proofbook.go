@@ -32,11 +32,13 @@ type seenPolicy struct {
 
 func (p seenPolicy) at() feed.Position { return feed.Position{Epoch: p.Epoch, Revision: p.Revision} }
 
-// offerUse is an Offer that a grant was made on. Spent says that the grant has ended:
-// not even the same one comes back.
+// offerUse is an Offer that a grant was made on. Leaf is the SHA-256 of the record of
+// it: the same grant with other times would be another one. Spent says that the grant
+// has ended: not even the same one comes back.
 type offerUse struct {
 	Offer string    `json:"offer"`
 	Grant string    `json:"grant"`
+	Leaf  string    `json:"leaf"`
 	App   string    `json:"app"`
 	Until time.Time `json:"until"` // any grant on this Offer has ended then
 	Spent bool      `json:"spent"`
@@ -94,6 +96,8 @@ func (b *proofBook) use(u offerUse, now time.Time) error {
 		switch {
 		case b.Offers[i].Grant != u.Grant:
 			return fmt.Errorf("its offer was used by %s", b.Offers[i].Grant)
+		case b.Offers[i].Leaf != u.Leaf:
+			return errors.New("its offer was used, with other times")
 		case b.Offers[i].Spent:
 			return errors.New("it has ended before")
 		}
@@ -106,6 +110,11 @@ func (b *proofBook) use(u offerUse, now time.Time) error {
 		return err
 	}
 	return nil
+}
+
+// used reports whether a grant was made on an Offer that this gateway saw.
+func (b *proofBook) used(offer string) bool {
+	return slices.ContainsFunc(b.Offers, func(o offerUse) bool { return o.Offer == offer })
 }
 
 // kept are the Offers on which a grant could still run. Before the time is known, all.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 
 	"github.com/mayflyproxy/mayfly/audit"
@@ -39,6 +40,7 @@ type Proofs struct {
 	c        ProofConfig
 	book     *proofBook
 	policies map[string]*proof.Policy // by resource id: <commit>/<app>
+	news     map[string]bool          // commits that the message under way is the first to show
 	newest   checkpointHeld
 }
 
@@ -69,7 +71,19 @@ func OpenProofs(c ProofConfig) (*Proofs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proofs{c: c, book: book, policies: map[string]*proof.Policy{}}, nil
+	return &Proofs{c: c, book: book, policies: map[string]*proof.Policy{}, news: map[string]bool{}}, nil
+}
+
+// begin is called before what one message tells is taken in. A snapshot has all
+// policies that count; those from before it are forgotten.
+func (p *Proofs) begin(snapshot bool) {
+	if p == nil {
+		return
+	}
+	clear(p.news)
+	if snapshot {
+		clear(p.policies)
+	}
 }
 
 // wants reports whether only proven grants count on an app. A nil Proofs wants none.
@@ -82,9 +96,6 @@ func (p *Proofs) learn(r *feed.Resource, at feed.Position) error {
 	if r.GetId() != m.GetCommit()+"/"+m.GetApp() {
 		return fmt.Errorf("the proof of %.64q under another id", m.GetCommit())
 	}
-	if len(p.policies) >= maxPolicies {
-		return errors.New("too many policies")
-	}
 	policy, err := p.c.Trust.Read(m.GetCommit(), proof.Objects{Commits: m.GetCommits(), Trees: m.GetTrees(), Blobs: m.GetBlobs()})
 	if err != nil {
 		return err
@@ -95,8 +106,24 @@ func (p *Proofs) learn(r *feed.Resource, at feed.Position) error {
 	if err := p.place(policy, at); err != nil {
 		return err
 	}
+	if len(p.policies) >= maxPolicies {
+		p.forget()
+	}
+	if len(p.policies) >= maxPolicies {
+		return errors.New("too many policies")
+	}
 	p.policies[r.GetId()] = policy
 	return nil
+}
+
+// forget drops the policies that newer ones replaced in an earlier message: no grant
+// that was not seen already counts under them.
+func (p *Proofs) forget() {
+	newest, _ := p.book.newest()
+	maps.DeleteFunc(p.policies, func(_ string, policy *proof.Policy) bool {
+		replaced, by, _ := p.until(policy.Commit())
+		return policy.Commit() != newest.Commit && replaced != (feed.Position{}) && !p.news[by]
+	})
 }
 
 // place notes a policy that comes after all that were shown before. An older one is
@@ -105,35 +132,58 @@ func (p *Proofs) place(policy *proof.Policy, at feed.Position) error {
 	newest, ok := p.book.newest()
 	switch {
 	case !ok || newest.Commit != policy.Commit() && policy.Descends(newest.Commit):
-		return p.book.add(policy.Commit(), at)
+		if err := p.book.add(policy.Commit(), at); err != nil {
+			return err
+		}
+		p.news[policy.Commit()] = true
+		return nil
 	case newest.Commit == policy.Commit() || p.book.has(policy.Commit()):
 		return nil
 	}
-	if _, known := p.until(policy.Commit()); !known {
+	if _, _, known := p.until(policy.Commit()); !known {
 		return fmt.Errorf("commit %.12s is not shown to come after %.12s, which was shown before", policy.Commit(), newest.Commit)
 	}
 	return nil
 }
 
-// until returns the position at which a policy was no longer the newest, as far as
-// this gateway knows: no grant that was recorded then or later is of it. The zero
-// position is that of the newest one, which has no such end. known is false for a
-// policy that stands in no order with those that were shown.
-func (p *Proofs) until(commit string) (end feed.Position, known bool) {
+// until returns the position at which a policy was no longer the newest, and the
+// commit that took its place, as far as this gateway knows: no grant that was
+// recorded then or later is of it. The zero position is that of the newest one, which
+// has no such end. known is false for a policy that stands in no order with those
+// that were shown.
+func (p *Proofs) until(commit string) (end feed.Position, by string, known bool) {
 	if newest, ok := p.book.newest(); ok && newest.Commit == commit {
-		return feed.Position{}, true
+		return feed.Position{}, "", true
 	}
 	for i, e := range p.book.Policies {
 		if e.Commit == commit {
-			return p.book.Policies[i+1].at(), true
+			next := p.book.Policies[i+1]
+			return next.at(), next.Commit, true
 		}
 	}
 	for _, e := range p.book.Policies {
 		if p.descends(e.Commit, commit) {
-			return e.at(), true
+			return e.at(), e.Commit, true
 		}
 	}
-	return feed.Position{}, false
+	return feed.Position{}, "", false
+}
+
+// timely reports, as nil, that a grant was made while its policy was the newest. The
+// leaf's place in the record says so, and is the word of whoever keeps the record:
+// what such a policy is to have allowed must besides have been told before the newer
+// one was, or together with it.
+func (p *Proofs) timely(leaf feed.Position, commit, offer string) error {
+	end, by, known := p.until(commit)
+	switch {
+	case known && end == feed.Position{}:
+		return nil
+	case !known || !leaf.Before(end):
+		return fmt.Errorf("it was recorded when a newer policy than commit %.12s was in force", commit)
+	case !p.news[by] && !p.book.used(offer):
+		return fmt.Errorf("this gateway was told of a newer policy than commit %.12s before it was told of this grant", commit)
+	}
+	return nil
 }
 
 // descends reports whether a commit whose proof is held is shown to come after another.
@@ -158,8 +208,8 @@ func (p *Proofs) judge(d *draft, g grant.Grant, m *feed.Grant) error {
 		return fmt.Errorf("the policy of commit %.12s is not proven here", recorded.GetCommit())
 	}
 	leaf := feed.Position{Epoch: d.at.Epoch, Revision: recorded.GetIndex()}
-	if end, known := p.until(policy.Commit()); !known || end != (feed.Position{}) && !leaf.Before(end) {
-		return fmt.Errorf("it was recorded when a newer policy than commit %.12s was in force", policy.Commit())
+	if err := p.timely(leaf, policy.Commit(), audit.SHA256(m.GetOffer()).String()); err != nil {
+		return err
 	}
 	app, ok := d.apps[g.Scope.App]
 	if !ok {
@@ -180,7 +230,9 @@ func (p *Proofs) judge(d *draft, g grant.Grant, m *feed.Grant) error {
 	if err != nil {
 		return err
 	}
-	return p.book.use(offerUse{Offer: audit.Hash(proven.Offer).String(), Grant: g.ID.String(), App: g.Scope.App, Until: proven.Until}, d.now)
+	return p.book.use(offerUse{
+		Offer: audit.Hash(proven.Offer).String(), Grant: g.ID.String(), Leaf: audit.SHA256(recorded.GetLeaf()).String(), App: g.Scope.App, Until: proven.Until,
+	}, d.now)
 }
 
 // show opens the checkpoint of a Pong, which becomes the one that is held. One that

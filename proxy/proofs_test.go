@@ -3,6 +3,7 @@ package proxy
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -293,6 +294,24 @@ func TestAnOfferCountsOnce(t *testing.T) {
 	p.refusedAs(nacks, twin.ID, "was used by "+g.ID.String())
 }
 
+// TestAGrantIsNotMadeLonger: its row gets later times before it ends, with a leaf for
+// them, as often as the offer's start_by allows; and after a restart.
+func TestAGrantIsNotMadeLonger(t *testing.T) {
+	p := newProving(t)
+	policy := p.policy(p.git.Tip(t))
+	p.swap(reportsApp(), policy)
+	g, first := p.good()
+	p.add(first)
+	p.beat()
+	g.NotBefore, g.NotAfter = g.NotBefore.Add(10*time.Minute), g.NotAfter.Add(10*time.Minute)
+	longer := p.grantOf(g, first.GetGrant().GetOffer(), p.git.Tip(t))
+	p.refusedAs(p.add(longer), g.ID, "with other times")
+
+	p.restart()
+	_, nacks := p.swap(reportsApp(), policy, longer)
+	p.refusedAs(nacks, g.ID, "with other times")
+}
+
 // TestTheRevokedGrantStaysRevoked: the mark of its revocation is taken out of the
 // database, while the gateway runs and while it does not.
 func TestTheRevokedGrantStaysRevoked(t *testing.T) {
@@ -375,6 +394,80 @@ func TestARemovedKeyApprovesNothingMore(t *testing.T) {
 	p.refusedAs(nacks, forged.ID, "a newer policy")
 	if got := p.reason(kept.ID); got != "" {
 		t.Errorf("the grant from before gets %q", got)
+	}
+}
+
+// TestAGrantFromAfterThePolicyThatCameWithIt: what is told in one message with the
+// newer policy still was recorded before that policy, or it is not of the older one.
+func TestAGrantFromAfterThePolicyThatCameWithIt(t *testing.T) {
+	p := newProving(t)
+	old := p.git.Tip(t)
+	p.swap(reportsApp(), p.policy(old))
+	newer := p.policy(p.git.Commit(t, map[string]string{"README.md": "prose\n"}))
+	for p.size <= p.at.Revision+1 {
+		p.leaf([]byte("more"))
+	}
+	forged := p.git.Grant(t)
+	offer := p.git.Offer(t, forged)
+	offer["policy"].(map[string]any)["commit"] = old
+	r := p.grantOf(forged, prooftest.Encode(t, offer), old)
+	p.refusedAs(p.add(newer, r), forged.ID, "a newer policy")
+}
+
+// TestAnOldPolicyAllowsNothingNew: whoever owns the record's key, too, cannot say that
+// a grant was recorded before a newer policy came: this gateway was not told of it then.
+func TestAnOldPolicyAllowsNothingNew(t *testing.T) {
+	p := newProving(t)
+	old := p.git.Tip(t)
+	oldPolicy := p.policy(old)
+	p.swap(reportsApp(), oldPolicy)
+	forged, r := p.good() // its leaf is in the record, before the newer policy
+	newer := p.policy(p.git.Commit(t, map[string]string{"README.md": "prose\n"}))
+	p.at.Revision = 1 << 40
+	if nacks := p.add(newer); len(nacks) > 0 {
+		t.Fatal(nacks)
+	}
+	p.refusedAs(p.add(r), forged.ID, "before it was told of this grant")
+	_, nacks := p.swap(reportsApp(), newer, oldPolicy, r)
+	p.refusedAs(nacks, forged.ID, "before it was told of this grant")
+
+	third := p.policy(p.git.Commit(t, map[string]string{"README.md": "more prose\n"}))
+	_, nacks = p.swap(reportsApp(), third, newer, oldPolicy, r)
+	p.refusedAs(nacks, forged.ID, "before it was told of this grant")
+	p.restart()
+	_, nacks = p.swap(reportsApp(), third, newer, oldPolicy, r)
+	p.refusedAs(nacks, forged.ID, "before it was told of this grant")
+
+	p.config.File += "-of-a-new-gateway" // which is told of all at once
+	p.restart()
+	if _, nacks = p.swap(reportsApp(), oldPolicy, newer, third, r); len(nacks) > 0 {
+		t.Errorf("a new gateway refuses %v", nacks)
+	}
+}
+
+// TestManyPolicies: a gateway that hears of one commit after the other, for months and
+// without a snapshot, goes on taking them.
+func TestManyPolicies(t *testing.T) {
+	p := newProving(t)
+	p.swap(reportsApp(), p.policy(p.git.Tip(t)))
+	for range 3 {
+		old := p.git.Tip(t)
+		next := p.policy(p.git.Commit(t, map[string]string{"README.md": old + "\n"}))
+		if nacks := p.add(next); len(nacks) > 0 {
+			t.Fatal(nacks)
+		}
+		held := p.proofs.policies
+		for i := 0; len(held) < maxPolicies; i++ {
+			held[old+"/"+strconv.Itoa(i)] = held[old+"/reports"]
+		}
+	}
+	g, r := p.good()
+	if nacks := p.add(r); len(nacks) > 0 {
+		t.Fatal(nacks)
+	}
+	p.beat()
+	if got := p.reason(g.ID); got != "" {
+		t.Errorf("requests get %q", got)
 	}
 }
 

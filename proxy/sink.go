@@ -46,9 +46,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	d := &draft{state: newState(), now: t.clock.Now(), fresh: true, grown: true}
 	d.at, d.filled, d.filling = snap.At, true, old.filling+1
 	clear(t.waiting)
-	if t.proofs != nil {
-		clear(t.proofs.policies) // all that count are in the snapshot
-	}
+	t.proofs.begin(true)
 	nacks := t.putAll(d, snap.Resources)
 	t.settle(snap.Resources)
 	d.inherit(old)
@@ -77,6 +75,7 @@ func (t *Table) Apply(ctx context.Context, m *feed.Delta) (feed.Receipt, []*feed
 		d.remove(r)
 	}
 	t.spend(m.GetRemovals())
+	t.proofs.begin(false)
 	nacks := t.putAll(d, m.GetResources())
 	nacks = append(nacks, t.clashes(d, m.GetResources())...)
 	r, err := t.install(ctx, d)

@@ -9,24 +9,25 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// Settings are the part of a configuration file that says where traces go. The zero
-// value is off.
+// Settings are the key traces of a configuration file, the same in each: where traces
+// go. The zero value is off.
 type Settings struct {
 	// Endpoint is the collector's URL: https, or http to a loopback address with
 	// Insecure. With the protocol http it may have a path; left out it is /v1/traces.
-	Endpoint    string
-	Protocol    string        // grpc or http (protobuf); empty: grpc
-	CA          string        // file of PEM roots; empty: the system's
-	Insecure    bool          // plain http, to a loopback address only
-	HeadersFile string        // file of "name: value" lines sent with each export; mode 0600 or 0400
-	Sample      float64       // the share of traces that is exported, above 0 and at most 1; 0: 1
-	Timeout     time.Duration // of one export with its retries, at most 1m; 0: 10s
-	Queue       int           // spans that wait, at most 1048576; 0: 4096
+	Endpoint    string        `yaml:"endpoint"`
+	Protocol    string        `yaml:"protocol"`     // grpc or http (protobuf); empty: grpc
+	CA          string        `yaml:"ca"`           // file of PEM roots; empty: the system's
+	Insecure    bool          `yaml:"insecure"`     // plain http, to a loopback address only
+	HeadersFile string        `yaml:"headers_file"` // file of "name: value" lines sent with each export; mode 0600 or 0400
+	Sample      float64       `yaml:"sample"`       // the share of traces that is exported, above 0 and at most 1; 0: 1
+	Timeout     time.Duration `yaml:"timeout"`      // of one export with its retries, at most 1m; 0: 10s
+	Queue       int           `yaml:"queue"`        // spans that wait, at most 1048576; 0: 4096
 }
 
 const (
@@ -160,13 +161,19 @@ func (headers) MarshalText() ([]byte, error) { return []byte("redacted"), nil }
 // reveal returns the headers themselves, for the exporter.
 func (h headers) reveal() map[string]string { return h.values }
 
-// hide takes the values out of a text, such as an error that a collector wrote.
+// hide takes the values out of a text, such as an error that a collector wrote: the
+// longest first, since one may be the beginning of another.
 func (h headers) hide(text string) string {
+	var secrets []string
 	for _, v := range h.values {
-		text = strings.ReplaceAll(text, v, "redacted")
+		secrets = append(secrets, v)
 		if _, token, ok := strings.Cut(v, " "); ok && len(token) > 3 { // Bearer …
-			text = strings.ReplaceAll(text, token, "redacted")
+			secrets = append(secrets, token)
 		}
+	}
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range secrets {
+		text = strings.ReplaceAll(text, secret, "redacted")
 	}
 	return text
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/proxy/envoy"
 	"github.com/mayflyproxy/mayfly/spiffe"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // config is the one YAML file of the sidecar. Unknown keys are errors. Each
@@ -43,7 +44,7 @@ type config struct {
 	SpoolBytes    int64                   `yaml:"spool_bytes"`
 	Proof         proofConfig             `yaml:"proof"`
 	SendActionID  bool                    `yaml:"send_action_id"`
-	Traces        tracesConfig            `yaml:"traces"`
+	Traces        trace.Settings          `yaml:"traces"`
 }
 
 type controlPlane struct {
@@ -222,7 +223,7 @@ func (c *config) check(dev bool) error {
 	need(!c.Clients.IsValid() || c.Clients.Port() != 0, "clients: want IP:port of the listener for clients without a certificate")
 	need(!collide(c.Clients, c.Services) && !collide(c.Clients, c.People), "clients: others come in at %s already; want another port, or another address", c.Clients)
 	need(!c.Clients.IsValid() || !dev || c.Clients.Addr().IsLoopback(), "clients: --dev listens on loopback only")
-	errs = append(errs, c.checkCertificates(), c.Proof.check(), c.Traces.settings().Check())
+	errs = append(errs, c.checkCertificates(), c.Proof.check(), c.Traces.Check())
 	for name, s := range c.Secrets {
 		need(s.File != "" && len(s.Apps) > 0 && len(s.Hosts) > 0, "secrets.%s: want file, apps and hosts: a secret goes only where this file says", name)
 	}

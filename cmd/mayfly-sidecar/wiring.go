@@ -197,7 +197,7 @@ func (s *sidecar) memory() error {
 		return err
 	}
 	if s.traces, err = trace.New(trace.Config{
-		Settings: s.c.Traces.settings(), Service: "mayfly-sidecar", Version: version, Instance: s.instance.String(), Log: s.log,
+		Settings: s.c.Traces, Service: "mayfly-sidecar", Version: version, Instance: s.instance.String(), Log: s.log,
 	}); err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func policyOptions() (policy.Options, error) {
 			_, ok := known[kind].(app.Credentialed)
 			return ok
 		},
-		ApproverKey: proof.CheckKey,
+		ApproverKey: proof.KeyName,
 		Dev:         true,
 	}, nil
 }

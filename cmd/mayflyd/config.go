@@ -21,6 +21,7 @@ import (
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/tokens"
+	"github.com/mayflyproxy/mayfly/trace"
 )
 
 // config is the one YAML file of mayflyd. Unknown keys are errors. Each field is
@@ -42,7 +43,7 @@ type config struct {
 	IdentityAge  time.Duration  `yaml:"identity_max_age"`
 	Tokens       tokensConfig   `yaml:"tokens"`
 	Pin          string         `yaml:"pin"`
-	Traces       tracesConfig   `yaml:"traces"`
+	Traces       trace.Settings `yaml:"traces"`
 
 	FirstAdministrator string `yaml:"first_administrator"` // a file
 
@@ -242,7 +243,7 @@ func (c *config) check(dev bool) error {
 		need(err != nil || slices.ContainsFunc(c.OIDC, func(o oidcConfig) bool { return strings.HasPrefix(a.who.String(), "user:"+o.Name+":") }),
 			"first_administrator: %s is of no provider under oidc", a.who)
 	}
-	return errors.Join(append(append(errs, c.checkOIDC(dev)...), c.Traces.settings().Check())...)
+	return errors.Join(append(append(errs, c.checkOIDC(dev)...), c.Traces.Check())...)
 }
 
 // bareHTTPS reports whether text is https://host[:port] and nothing more.

@@ -175,7 +175,7 @@ func (d *daemon) buildService(ctx context.Context) error {
 	if d.providers, err = newProviders(d.c, d.dev); err != nil {
 		return err
 	}
-	if d.traces, err = trace.New(trace.Config{Settings: d.c.Traces.settings(), Service: "mayflyd", Version: version, Log: d.log}); err != nil {
+	if d.traces, err = trace.New(trace.Config{Settings: d.c.Traces, Service: "mayflyd", Version: version, Log: d.log}); err != nil {
 		return err
 	}
 	d.key = key
@@ -183,7 +183,7 @@ func (d *daemon) buildService(ctx context.Context) error {
 	d.service, err = access.New(access.Config{
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Revoked: d.metrics.Revocations(), Log: d.log,
 		Seal: seal, Tokens: d.c.Tokens.keys(), IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
-		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.CheckKey, Dev: d.dev},
+		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.KeyName, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
 		Wake:      func() { d.feed.Wake() },
 		Bundles:   d.bundles,

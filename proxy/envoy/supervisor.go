@@ -32,13 +32,17 @@ const stopTimeout = 2 * time.Second
 
 const bootstrapFile = "envoy.json"
 
-// SupervisorConfig is what a Supervisor needs. All but Concurrency and Log are required.
+// SupervisorConfig is what a Supervisor needs. All but Concurrency, Log and Slept are
+// required.
 type SupervisorConfig struct {
 	Binary      Binary // from Find
 	Bootstrap   []byte // from Bootstrap
 	RunDir      string // the folder of Bootstrap's Config, made with RunDir
 	Concurrency int    // worker threads, 0 = one per CPU
 	Log         *slog.Logger
+	// Slept is how long the machine was suspended since some moment; nil: the kernel's
+	// word.
+	Slept func() time.Duration
 }
 
 // Supervisor keeps one Envoy running as a child that cannot outlive this process.
@@ -64,6 +68,9 @@ func NewSupervisor(cfg SupervisorConfig) (*Supervisor, error) {
 	}
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = runtime.NumCPU()
+	}
+	if cfg.Slept == nil {
+		cfg.Slept = slept
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -143,7 +150,15 @@ func (s *Supervisor) once(ctx context.Context, file string) error {
 		return fmt.Errorf("starting: %w", err)
 	}
 	s.cfg.Log.InfoContext(ctx, "envoy started", "pid", cmd.Process.Pid, "version", s.cfg.Binary.Version.String())
+	watching, end := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.watch(watching, cmd)
+	}()
 	err := cmd.Wait()
+	end()
+	<-watched
 	s.mu.Lock()
 	s.pid = 0
 	s.mu.Unlock()

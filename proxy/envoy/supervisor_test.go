@@ -26,6 +26,11 @@ while :; do sleep 0.05; done
 
 func supervise(t *testing.T, extra string) (s *Supervisor, lines <-chan string, stop func() error) {
 	t.Helper()
+	return superviseWith(t, extra, func(*SupervisorConfig) {})
+}
+
+func superviseWith(t *testing.T, extra string, change func(*SupervisorConfig)) (s *Supervisor, lines <-chan string, stop func() error) {
+	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "envoy")
 	if err := os.WriteFile(program, fmt.Appendf(nil, child, extra), 0o755); err != nil {
@@ -33,10 +38,12 @@ func supervise(t *testing.T, extra string) (s *Supervisor, lines <-chan string, 
 	}
 	t.Setenv("MAYFLY_SECRET", "for nobody else")
 	out := make(chan string, 100)
-	s, err := NewSupervisor(SupervisorConfig{
+	config := SupervisorConfig{
 		Binary: Binary{program, Floor()}, Bootstrap: []byte("{}"), RunDir: dir, Concurrency: 3,
 		Log: slog.New(slog.NewTextHandler(lineWriter(out), &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	}
+	change(&config)
+	s, err := NewSupervisor(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,6 +64,18 @@ func (s spools) Index(ctx context.Context, id string, p access.Place) error {
 	return about(err, "index %s", id)
 }
 
+// IndexAll is one statement: a segment names thousands of ids while the one writer
+// is held.
+func (s spools) IndexAll(ctx context.Context, spool string, named []access.Named) error {
+	rows := make([][2]any, len(named))
+	for i, n := range named {
+		rows[i] = [2]any{n.ID, seq(n.Seq)}
+	}
+	_, err := s.t.exec(ctx, `INSERT INTO places (id, spool, seq) SELECT value ->> 0, ?1, value ->> 1 FROM json_each(?2)
+		WHERE true ON CONFLICT DO NOTHING`, spool, object{rows})
+	return about(err, "index %d ids of spool %s", len(named), spool)
+}
+
 // Find returns the places in the order in which they were noted.
 func (s spools) Find(ctx context.Context, id string) ([]access.Place, error) {
 	read := func(r row) (p access.Place, err error) { return p, r.Scan(&p.Spool, asSeq(&p.Seq)) }

@@ -160,6 +160,12 @@ func testIndex(t *testing.T, store access.Store) {
 		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Place, error) { return tx.Spools().Find(ctx, id) })
 	}
 	same(t, "places", find("act_1"), places)
+	update(t, store, func(ctx context.Context, tx access.Tx) error {
+		return tx.Spools().IndexAll(ctx, "spl_A", []access.Named{{ID: "act_1", Seq: 5}, {ID: "act_1", Seq: 3}, {ID: "grt_1", Seq: 3}, {ID: "act_1", Seq: 8}})
+	})
+	same(t, "places of a whole segment", find("act_1"), append(places, access.Place{Spool: "spl_A", Seq: 3}, access.Place{Spool: "spl_A", Seq: 8}))
+	same(t, "places of another id", find("grt_1"), []access.Place{{Spool: "spl_A", Seq: 3}})
+	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Spools().IndexAll(ctx, "spl_A", nil) })
 	if got := find("act_"); len(got) != 0 {
 		t.Errorf("places of an id that nobody named: %v", got)
 	}

@@ -29,8 +29,8 @@ func TestMetricsTellOfARevoke(t *testing.T) {
 		t.Fatalf("%v\n%s", err, gateway)
 	}
 	control, err := p.Metrics(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || !strings.Contains(control, "\nmayfly_gateways_strayed 0\n") {
+		t.Fatalf("%v\n%s", err, control)
 	}
 	for _, name := range []string{"grt_", "spiffe://", "user:", "acme.example"} {
 		if strings.Contains(control+gateway, name) {

@@ -172,6 +172,16 @@ func consolePages() []shownPage {
 			s.bob.Open(s.Public + "/nodes")
 			return s.bob.Tab
 		}},
+		{name: "passkey", dark: true, says: []string{"Make a passkey"}, open: func(s *stage) *browser.Tab {
+			s.bob.Authenticator(true)
+			s.bob.Open(s.Public + "/")
+			s.bob.Follow("A passkey for approvals")
+			return s.bob.Tab
+		}},
+		{name: "passkey-made", says: []string{"Put this line into policy", "passkey:"}, open: func(s *stage) *browser.Tab {
+			s.bob.Follow("Make a passkey")
+			return s.bob.Tab
+		}},
 		{name: "workloads", says: []string{"Workloads", "unknown", "Of team-data", "no_grant", "never at a gateway"}, open: func(s *stage) *browser.Tab {
 			s.called()
 			s.bob.Open(s.Public + "/workloads")

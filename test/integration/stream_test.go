@@ -365,9 +365,10 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 	}{
 		{"sidecar SIGKILL", func(g *env.Gateway) error { return g.Process.Signal(syscall.SIGKILL) }, time.Second},
 		{"sidecar SIGSTOP", func(g *env.Gateway) error { return g.Process.Signal(syscall.SIGSTOP) }, 3 * time.Second},
+		{"Envoy SIGSTOP", stopEnvoy, time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			gw, err := p.StartGateway(t.Context(), "gw-"+strings.ToLower(c.name[8:]))
+			gw, err := p.StartGateway(t.Context(), strings.ReplaceAll(c.name, " ", "-"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -385,6 +386,15 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 			s.ended(t, c.name, began, c.late)
 		})
 	}
+}
+
+// stopEnvoy stops Envoy alone: its sidecar kills it, so that it passes nothing on later.
+func stopEnvoy(g *env.Gateway) error {
+	pid, err := g.Envoy()
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, syscall.SIGSTOP)
 }
 
 // anew forgets the streams that were.

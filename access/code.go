@@ -103,6 +103,9 @@ func (w *work) endReused(ctx context.Context, code string) error {
 		return err
 	}
 	got, err := w.tx.Sessions().ByID(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil // there is nothing left to end
+	}
 	if err != nil {
 		return fmt.Errorf("session of a code: %w", err)
 	}

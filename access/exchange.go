@@ -70,6 +70,8 @@ func (a TokenAsk) check() error {
 		return fmt.Errorf("proof %q of a token's subject is not whole", a.Proof)
 	case a.Proof == ProofToken && (a.Actor.IsZero() || a.Token.Subject != a.Subject || a.Until.IsZero()):
 		return errors.New("whoever exchanges a token acts for its subject")
+	case (a.Proof == ProofIDToken) != (a.Once != "" && !a.OnceEnds.IsZero()):
+		return errors.New("an ID token counts once, and says until when")
 	case a.Actor == a.Subject:
 		return fault(CodeInvalid, "", "nobody acts for themselves")
 	}
@@ -112,6 +114,11 @@ func (w *work) issue(ctx context.Context, a TokenAsk) (IssuedToken, error) {
 		row := OnwardToken{ID: c.ID, Grant: g.ID, Onward: both(onward, onwardOf(set, g)), Ends: c.Expires}
 		if err := w.tx.Tokens().Insert(ctx, row); err != nil {
 			return IssuedToken{}, fmt.Errorf("token: %w", err)
+		}
+	}
+	if a.Once != "" { // last: what is refused for another reason uses nothing up
+		if err := w.useUp(ctx, a.Once, a.OnceEnds); err != nil {
+			return IssuedToken{}, err
 		}
 	}
 	return IssuedToken{Text: text, Claims: c}, w.recordToken(ctx, a, app, c)

@@ -12,18 +12,27 @@ import (
 // those of today's policy and profiles, and those that a lock has met before.
 // Every verb that grants, decides or opens something asks it in its transaction.
 func (w *work) notLocked(ctx context.Context, set *policy.Set, p identity.Principal) error {
-	accounts, err := accountsOf(ctx, w.tx, set, p)
+	held, err := isLocked(ctx, w.tx, set, p)
 	if err != nil {
 		return err
 	}
-	held, err := w.tx.Locks().Holding(ctx, texts(accounts))
-	if err != nil {
-		return fmt.Errorf("locks: %w", err)
-	}
-	if len(held) > 0 {
+	if held {
 		return fault(CodeLocked, "", "%s is locked: nothing is granted to it, and it decides nothing", clip(p.String()))
 	}
 	return nil
+}
+
+// isLocked reports whether a principal is locked, by any account of the same human.
+func isLocked(ctx context.Context, tx Tx, set *policy.Set, p identity.Principal) (bool, error) {
+	accounts, err := accountsOf(ctx, tx, set, p)
+	if err != nil {
+		return false, err
+	}
+	held, err := tx.Locks().Holding(ctx, texts(accounts))
+	if err != nil {
+		return false, fmt.Errorf("locks: %w", err)
+	}
+	return len(held) > 0, nil
 }
 
 // mayLogIn is notLocked for a login, which may come before the first policy; no

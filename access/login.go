@@ -207,15 +207,14 @@ func hashKey(key string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// Once reports whether a key is used for the first time within life, at most ten
-// minutes, and remembers it: what proves something by being shown counts once, at
-// any mayflyd and after a restart too.
-func (s *Service) Once(ctx context.Context, key string, life time.Duration) (bool, error) {
-	err := s.PutLogin(ctx, oncePrefix+key, nil, life)
+// useUp remembers, until ends and for ten minutes at most, what proves something by
+// being shown and so counts once: at any mayflyd, and after a restart too.
+func (w *work) useUp(ctx context.Context, key string, ends time.Time) error {
+	err := w.tx.Sessions().PutLogin(ctx, hashKey(oncePrefix+key), nil, earlier(ends, w.now.Add(maxLogin)))
 	if errors.Is(err, ErrExists) {
-		return false, nil
+		return fault(CodeInvalid, "", "what proves the subject counts once, and was shown before")
 	}
-	return err == nil, err
+	return err
 }
 
 const oncePrefix = "once:" // keeps such keys apart from logins under way

@@ -32,6 +32,8 @@ type TokenAsk struct {
 	ClientID string
 	Confirm  tokens.Confirmation // whose hands it is for
 	Until    time.Time           // when the proofs end; zero: they do not
+	Once     string              // names the subject's proof, if it counts once
+	OnceEnds time.Time           // when that proof counts for nothing by itself
 	AuthTime time.Time           // of a person, as the provider said
 	ACR      string
 	AMR      []string

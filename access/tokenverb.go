@@ -46,7 +46,7 @@ func (s *Service) RevokeToken(ctx context.Context, holder identity.Principal, t 
 }
 
 // TokenLive reports whether the grant of a verified token is in force and nobody in
-// the token is locked, and names the app that the token is for.
+// the token, its subject or whoever acts for it, is locked, and names the app that the token is for.
 func (s *Service) TokenLive(ctx context.Context, t tokens.Claims) (live bool, app policy.App, err error) {
 	err = s.store.View(ctx, func(tx Tx) error {
 		set, err := s.inForce(ctx, tx)
@@ -63,10 +63,23 @@ func (s *Service) TokenLive(ctx context.Context, t tokens.Claims) (live bool, ap
 		if err != nil {
 			return fmt.Errorf("grant of a token: %w", err)
 		}
-		live = g.Principal == t.Subject && g.InForce(tx.Now()) == nil
-		return nil
+		if g.Principal != t.Subject || g.InForce(tx.Now()) != nil {
+			return nil
+		}
+		held, err := anyLocked(ctx, tx, set, append([]identity.Principal{t.Subject}, t.Actor...))
+		live = err == nil && !held
+		return err
 	})
 	return live, app, err
+}
+
+func anyLocked(ctx context.Context, tx Tx, set *policy.Set, all []identity.Principal) (bool, error) {
+	for _, p := range all {
+		if held, err := isLocked(ctx, tx, set, p); held || err != nil {
+			return held, err
+		}
+	}
+	return false, nil
 }
 
 // TokenRefusal is a token that somebody did not get, or several.

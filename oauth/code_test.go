@@ -54,6 +54,14 @@ func TestCodeForTheCommand(t *testing.T) {
 	}
 }
 
+// A code whose session the database has forgotten is refused like any used one.
+func TestCodeOfAForgottenSession(t *testing.T) {
+	w := newWorld(t)
+	code := strings.Repeat("A", 43)
+	check(t, w.PutLogin(t.Context(), "spent:"+code, []byte("ses_01JZZZZZZZZZZZZZZZZZZZZZZZ"), time.Minute))
+	want(t, "a used code without a session", w.do(call{form: w.codeForm(code)}), 400, oauth.InvalidGrant)
+}
+
 func TestCodeIsBound(t *testing.T) {
 	w := newWorld(t)
 	other, err := tokens.NewProver()

@@ -106,14 +106,10 @@ func (s *Server) personSubject(r *http.Request, c client, in exchanged) (access.
 	if err != nil {
 		return access.TokenAsk{}, badSubject("it is no ID token that an identity provider issued to us minutes ago").because(err)
 	}
-	first, err := s.service.Once(r.Context(), "id_token:"+thumbprint(id.Digest), id.Ends.Sub(s.c.Now()))
-	if err != nil {
-		return access.TokenAsk{}, err
+	out := access.TokenAsk{
+		Subject: id.Principal, Proof: access.ProofIDToken, ClientID: CommandClient, Until: id.Ends, AuthTime: id.AuthTime, ACR: id.ACR,
+		Once: "id_token:" + thumbprint(id.Digest), OnceEnds: id.Ends,
 	}
-	if !first {
-		return access.TokenAsk{}, badSubject("this ID token was shown before")
-	}
-	out := access.TokenAsk{Subject: id.Principal, Proof: access.ProofIDToken, ClientID: CommandClient, Until: id.Ends, AuthTime: id.AuthTime, ACR: id.ACR}
 	if !c.principal.IsZero() {
 		out.ClientID = c.principal.String()
 	}

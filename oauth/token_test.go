@@ -95,6 +95,29 @@ func TestExchange(t *testing.T) {
 	want(t, "the ID token again", w.do(call{form: exchanged("i.d.t", typeID)}), 400, oauth.InvalidRequest)
 }
 
+// An ID token that bought nothing is not used up by that; one that did is.
+func TestARefusalDoesNotUseUpAnIDToken(t *testing.T) {
+	w := newWorld(t)
+	w.idTokens["i.d.t"] = oauth.IDToken{Digest: [32]byte{1}, Principal: principal(t, "user:idp:alice"), Ends: w.clock().Add(5 * time.Minute)}
+	agent := svidToken("/ns/a/sa/agent")
+	shown := func(more ...string) call { return call{form: exchanged("i.d.t", typeID, more...)} }
+	want(t, "no grant", w.do(shown()), 400, oauth.InvalidTarget)
+	w.grantOf("user:idp:alice", "shop/read", time.Hour, nil)
+	for name, c := range map[string]call{
+		"a bad actor":       shown("actor_token", "a.b.c", "actor_token_type", typeJWT),
+		"nobody's actor":    {form: exchanged("i.d.t", typeID), cert: w.svid(client)},
+		"another's actor":   {form: exchanged("i.d.t", typeID, "actor_token", agent, "actor_token_type", typeJWT), cert: w.svid(client)},
+		"an unknown domain": shown("actor_token", "svid./x/../y.z", "actor_token_type", typeJWT),
+	} {
+		want(t, name, w.do(c), 400, oauth.InvalidRequest)
+	}
+	want(t, "too many rights", w.do(shown("authorization_details", `[{"type":"urn:mayfly:web","operations":[{"name":"http.post"}]}]`)), 400, oauth.InvalidAuthorizationDetails)
+	w.issued("a good one, by an actor", w.do(shown("actor_token", agent, "actor_token_type", typeJWT)))
+	want(t, "again", w.do(shown()), 400, oauth.InvalidRequest)
+	w.pass(3 * time.Minute) // the actor's SVID ended before the ID token does
+	want(t, "again, later", w.do(shown()), 400, oauth.InvalidRequest)
+}
+
 func TestExchangeRefuses(t *testing.T) {
 	w := newWorld(t)
 	w.grantOf(me, "shop/read", time.Hour, map[string]string{"folder": "/pub"})

@@ -53,7 +53,7 @@ func (s *Server) client(w http.ResponseWriter, r *http.Request, d door, f form, 
 		return client{}, refuse(InvalidClient, "client_id is not that of whoever sent this")
 	}
 	if !c.principal.IsZero() {
-		err = s.callers.take(c.principal.String())
+		err = take(s.callers, c.principal.String())
 	}
 	return c, err
 }

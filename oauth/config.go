@@ -13,6 +13,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/identity"
+	"github.com/mayflyproxy/mayfly/limit"
 	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/tokens"
@@ -80,8 +81,8 @@ type Server struct {
 	c         Config
 	service   *access.Service
 	verifier  *tokens.Verifier
-	addresses *limiter
-	callers   *limiter
+	addresses *limit.Limiter
+	callers   *limit.Limiter
 	refused   *refusals
 	schemas   map[string][]byte
 }
@@ -114,7 +115,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c, service: c.Service, schemas: map[string][]byte{},
-		addresses: newLimiter(c.Now, addressBurst, addressEvery), callers: newLimiter(c.Now, callerBurst, callerEvery),
+		addresses: limit.New(c.Now, addressBurst, addressEvery), callers: limit.New(c.Now, callerBurst, callerEvery),
 		refused: newRefusals(c.Now),
 	}
 	for kind, catalogue := range c.Kinds {

@@ -69,7 +69,7 @@ func (s *Server) reader(w http.ResponseWriter, r *http.Request, d door, f form) 
 		return identity.Principal{}, s.unknownReader(w)
 	}
 	note(r, got.Principal)
-	return got.Principal, s.callers.take(got.Principal.String())
+	return got.Principal, take(s.callers, got.Principal.String())
 }
 
 func (s *Server) unknownReader(w http.ResponseWriter) error {

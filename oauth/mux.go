@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/limit"
 )
 
 // The paths of the endpoints.
@@ -66,7 +68,7 @@ func (s *Server) endpoints(d door) *http.ServeMux {
 func (s *Server) answer(d door, h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r = withNote(r)
-		err := s.addresses.take(addressOf(r))
+		err := take(s.addresses, limit.Peer(r))
 		if err == nil {
 			err = h(w, r, d)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/tokens"
 )
 
 // AssertionHeader carries the token that tells an app who calls it. A caller's own
@@ -64,7 +65,8 @@ type assertions struct {
 
 type assertion struct {
 	token string
-	until time.Time // it is not given again from then on
+	keys  *tokens.KeySet // as they were when it was asked for: one of them signed it
+	until time.Time      // it is not given again from then on
 }
 
 func newAssertions() (*assertions, error) {
@@ -86,7 +88,8 @@ func (c *Checker) assert(ctx context.Context, v *ruling) error {
 		r.Act = append(r.Act, actor.String())
 	}
 	key := strings.Join(append([]string{r.Grant, v.caller.principal.String(), r.Session}, r.Act...), "\x00")
-	if held, ok := c.assertions.held.Get(key); ok && v.now.Before(held.until) {
+	keys, _ := c.c.Table.Keys() // with any change of them it is asked for again: an app would refuse that of a removed one
+	if held, ok := c.assertions.held.Get(key); ok && v.now.Before(held.until) && held.keys == keys {
 		v.assertion = held.token
 		return nil
 	}
@@ -95,11 +98,12 @@ func (c *Checker) assert(ctx context.Context, v *ruling) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askWithin)
 		defer cancel()
 		now := c.c.Table.Now()
+		keys, _ := c.c.Table.Keys()
 		token, ends, err := c.c.Asserter.Assert(ctx, r)
 		if err != nil {
 			return assertion{}, err
 		}
-		out := assertion{token, earlier(now.Add(assertionFor), ends)}
+		out := assertion{token, keys, earlier(now.Add(assertionFor), ends)}
 		c.assertions.held.Add(key, out)
 		return out, nil
 	})

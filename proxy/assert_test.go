@@ -71,3 +71,19 @@ func TestAnAssertionIsOfOneSession(t *testing.T) {
 		t.Errorf("two sessions are told as one: %q and %q", first, second)
 	}
 }
+
+// An app would refuse an assertion that a removed key signed, for as long as it is given.
+func TestAnAssertionEndsWithTheKeys(t *testing.T) {
+	d, asked := told(t)
+	issuer := proxytest.NewIssuer(t)
+	d.world.Add(issuer.Key())
+	for range 2 {
+		if v := d.check(visit("__Host-mayfly=" + secretA)); !v.allowed || len(*asked) != 1 {
+			t.Fatalf("%+v, asked %d times", v, len(*asked))
+		}
+	}
+	d.world.Remove(&feed.Removal{Kind: feed.KindKey, Id: issuer.Key().Id, Reason: "revoked"})
+	if v := d.check(visit("__Host-mayfly=" + secretA)); !v.allowed || len(*asked) != 2 {
+		t.Errorf("asked %d times: what a removed key signed is given again", len(*asked))
+	}
+}

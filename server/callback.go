@@ -25,7 +25,7 @@ func (s *Server) loginOf(f oidc.Facts, kind access.SessionKind) access.Login {
 // oidcCallback takes a provider's answer and sends the browser on: to whoever
 // waits for a code, or into a new session.
 func (s *Server) oidcCallback(w http.ResponseWriter, r *http.Request) error {
-	if err := s.logins.allow(r); err != nil {
+	if err := allow(s.logins, r); err != nil {
 		return err
 	}
 	provider := s.provider(r.PathValue("idp"))

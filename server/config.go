@@ -14,6 +14,7 @@ import (
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
+	"github.com/mayflyproxy/mayfly/limit"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/tokens"
 )
@@ -115,9 +116,9 @@ type Server struct {
 	c       Config
 	service *access.Service
 	record  record
-	origin  string   // of URL, as browsers write it
-	logins  *limiter // of login pages and codes, by peer address
-	logouts *limiter // of what is no logout token, by peer address
+	origin  string         // of URL, as browsers write it
+	logins  *limit.Limiter // of login pages and codes, by peer address
+	logouts *limit.Limiter // of what is no logout token, by peer address
 	exports chan struct{}
 }
 
@@ -164,7 +165,7 @@ func New(c Config) (*Server, error) {
 	}
 	return &Server{
 		c: c, service: c.Service, record: record{store: c.Store, service: c.Service, verifier: verifier},
-		origin: origin, logins: newLimiter(c.Now), logouts: newLimiter(c.Now), exports: make(chan struct{}, maxExports),
+		origin: origin, logins: limit.New(c.Now, limitBurst, limitEvery), logouts: limit.New(c.Now, limitBurst, limitEvery), exports: make(chan struct{}, maxExports),
 	}, nil
 }
 

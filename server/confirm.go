@@ -47,7 +47,7 @@ func (s *Server) confirm(w http.ResponseWriter, r *http.Request) error {
 	if err := s.ownPage(r); err != nil {
 		return err
 	}
-	if err := s.logins.allow(r); err != nil {
+	if err := allow(s.logins, r); err != nil {
 		return err
 	}
 	token, yes, err := readAnswer(w, r)

@@ -69,7 +69,7 @@ func (s *Server) Login(w http.ResponseWriter, r *http.Request, idp string, kept 
 		m.refuse(w, r, errors.New("a login for a code that nobody gives"))
 		return
 	}
-	err := s.logins.allow(r)
+	err := allow(s.logins, r)
 	if err == nil {
 		err = s.start(w, r, idp, purpose{Code: kept}, loginAsked{})
 	}
@@ -89,7 +89,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if q.values.Has("app") || q.values.Has("host") || q.values.Has("state") {
 		return s.appLogin(w, r, q)
 	}
-	if err := s.logins.allow(r); err != nil {
+	if err := allow(s.logins, r); err != nil {
 		return err
 	}
 	return s.start(w, r, q.text("idp"), purpose{Return: returnPath(q.text("return"))}, loginAsked{})
@@ -109,7 +109,7 @@ func (s *Server) appLogin(w http.ResponseWriter, r *http.Request, q *query) erro
 		return err
 	}
 	if session.ID.IsZero() || !asked.met(session, s.c.Now()) {
-		if err := s.logins.allow(r); err != nil {
+		if err := allow(s.logins, r); err != nil {
 			return err
 		}
 		if err := s.takesPeople(r.Context(), h); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/identity/oidc"
+	"github.com/mayflyproxy/mayfly/limit"
 )
 
 // logout ends the session that the caller speaks with.
@@ -63,7 +64,7 @@ func (s *Server) providerLogout(w http.ResponseWriter, r *http.Request) error {
 	if provider == nil {
 		return noRoute()
 	}
-	if s.logouts.spent(r) {
+	if s.logouts.Spent(limit.Peer(r)) {
 		return tooMany()
 	}
 	token, ok := logoutToken(w, r)
@@ -91,7 +92,7 @@ func (s *Server) providerLogout(w http.ResponseWriter, r *http.Request) error {
 
 // badLogout answers what is no logout token, and counts it against its peer.
 func (s *Server) badLogout(w http.ResponseWriter, r *http.Request, why string) error {
-	if err := s.logouts.allow(r); err != nil {
+	if err := allow(s.logouts, r); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusBadRequest, api.LogoutError{Error: invalidRequest, Description: why})

@@ -20,7 +20,7 @@ const (
 
 // recordKeys reads the keys that init made.
 func recordKeys(dir, origin string) (*audit.Signer, *audit.Verifier, error) {
-	text, err := os.ReadFile(filepath.Join(dir, signingKeyName))
+	text, err := readPrivate(filepath.Join(dir, signingKeyName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%s has no %s: run mayflyd init first", dir, signingKeyName)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -18,7 +17,7 @@ const sealKeyName = "seal.key"
 
 // sealKey reads the key that init made.
 func sealKey(dir string) (access.SealKey, error) {
-	text, err := os.ReadFile(filepath.Join(dir, sealKeyName))
+	text, err := readPrivate(filepath.Join(dir, sealKeyName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return access.SealKey{}, fmt.Errorf("%s has no %s: run mayflyd init, which makes only what is missing", dir, sealKeyName)
 	}

@@ -83,6 +83,7 @@ type Server struct {
 	addresses *limiter
 	callers   *limiter
 	refused   *refusals
+	holders   *holders
 	schemas   map[string][]byte
 }
 
@@ -115,7 +116,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		c: c, service: c.Service, schemas: map[string][]byte{},
 		addresses: newLimiter(c.Now, addressBurst, addressEvery), callers: newLimiter(c.Now, callerBurst, callerEvery),
-		refused: newRefusals(c.Now),
+		refused: newRefusals(c.Now), holders: newHolders(maxHeld),
 	}
 	for kind, catalogue := range c.Kinds {
 		s.schemas[kind] = Schema(kind, catalogue)

@@ -180,13 +180,15 @@ func newWorld(t testing.TB, edit ...string) *world {
 	return w
 }
 
-// jwtSVID stands for package spiffe: svid.<path>.<nonce> is a JWT-SVID of a workload.
+// jwtSVID stands for package spiffe: svid.<path>.x is a JWT-SVID of a workload, and
+// svid.<path>~2.x another one.
 func (w *world) jwtSVID(_ context.Context, token, audience string, now time.Time) (oauth.Workload, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 || parts[0] != "svid" || audience != issuer {
 		return oauth.Workload{}, errors.New("not a JWT-SVID")
 	}
-	p, err := identity.ParsePrincipal("spiffe://acme.example" + parts[1])
+	path, _, _ := strings.Cut(parts[1], "~")
+	p, err := identity.ParsePrincipal("spiffe://acme.example" + path)
 	return oauth.Workload{Principal: p, Ends: now.Add(2 * time.Minute)}, err
 }
 

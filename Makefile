@@ -28,13 +28,15 @@ build: ## mayfly, mayflyd, mayfly-sidecar, mayfly-dev into bin/
 	@mkdir -p $(BIN)
 	go build -o $(BIN)/ ./cmd/...
 
-test: tools envoy ## every test, with the race detector; prints its minutes
+test: tools envoy ## every test, with the race detector, and 1,000 histories without; prints its minutes
 	@began=$$(date +%s); \
 	go test -race -timeout 20m ./...; \
+	go test -v ./test/history; \
 	echo "make test took $$(( ($$(date +%s) - began + 30) / 60 )) minutes ($$(( $$(date +%s) - began )) s)"
 
 test-long: tools envoy ## the longer proofs: kill tests at full size, fuzzing, histories
 	MAYFLY_LONG=1 go test -race -timeout 60m ./test/...
+	MAYFLY_LONG=1 go test -count=1 -v -timeout 5h ./test/history
 	MAYFLY_LONG=1 go test -count=1 -v -run VerifyCosts ./tokens
 	$(MAKE) fuzz FUZZTIME=20s
 

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +21,24 @@ const (
 	TokenPath     = "/oauth/token"
 	ClientID      = "mayfly-cli"
 )
+
+// CommandLogin is what a person is asked before the command gets a code for their login.
+type CommandLogin struct {
+	Name      string `json:"name"` // of the person
+	Principal string `json:"principal"`
+	Address   string `json:"address"` // host:port on the person's machine where the code would go
+	Code      string `json:"code"`    // LoginCode of the request
+	Token     string `json:"token"`   // secret: goes back with the person's answer, which counts once
+}
+
+// LoginCode is the short text by which people see that the page in their browser is
+// about the command in their terminal. It is made of the request's state,
+// code_challenge and dpop_jkt: the request of any other program shows another one.
+func LoginCode(state, challenge, key string) string {
+	sum := sha256.Sum256([]byte(challenge + "." + key + "." + state)) // neither of the first two has a dot
+	text := base32.StdEncoding.EncodeToString(sum[:])
+	return text[:5] + "-" + text[5:10]
+}
 
 // Prover proves possession of a key (RFC 9449); tokens.Prover is one.
 type Prover interface {

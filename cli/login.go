@@ -26,8 +26,10 @@ func (a *app) loginCommand() *cobra.Command {
 	idp := ""
 	c := &cobra.Command{
 		Use: "login", Short: "Log in through the browser",
-		Long: `Log in through the browser: prints the address to open, and waits for the browser
-to come back to a port on 127.0.0.1. The session is kept in a file that only you
+		Long: `Log in through the browser: prints a code and the address to open, and waits for
+the browser to come back to a port on 127.0.0.1. Before it does, a page of the server
+asks whether the command may act as you. Continue only if it shows the same code:
+another one means that another program on your machine asks. The session is kept in a file that only you
 can read, for at most eight hours. Logging in again also refreshes your groups.
 Where there are several identity providers, the browser asks for one, or --idp
 names it.`,
@@ -66,10 +68,13 @@ func (a *app) login(ctx context.Context, idp string) error {
 	}
 	defer listener.Close()
 	w := newWait(listener, server)
-	address, err := w.address(idp, key)
+	thumbprint, err := key.Thumbprint()
 	if err != nil {
 		return err
 	}
+	print := base64.RawURLEncoding.EncodeToString(thumbprint[:])
+	address := w.address(idp, print)
+	fmt.Fprintf(a.c.Stdout, "The page in your browser must show the code %s: press Continue there only then.\n", w.shown(print))
 	fmt.Fprintf(a.c.Stdout, "Open this address in your browser:\n\n  %s\n\n", address)
 	ctx, cancel := context.WithTimeoutCause(ctx, loginTime, fmt.Errorf("no browser came back within %s", loginTime))
 	defer cancel()
@@ -131,23 +136,26 @@ func newWait(l net.Listener, server string) *wait {
 // redirect is where the browser comes back to.
 func (w *wait) redirect() string { return "http://" + w.listener.Addr().String() + "/callback" }
 
-// address is what the person opens. idp may be empty. The code is bound to key (RFC
-// 9449 §10): whoever else catches it cannot redeem it.
-func (w *wait) address(idp string, key tokens.Prover) (string, error) {
-	print, err := key.Thumbprint()
-	if err != nil {
-		return "", err
-	}
+func (w *wait) challenge() string {
 	sum := sha256.Sum256([]byte(w.verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// shown is the text that the server's page must show: a page about another program's
+// login shows another one.
+func (w *wait) shown(print string) string { return api.LoginCode(w.state, w.challenge(), print) }
+
+// address is what the person opens. idp may be empty. The code is bound to the key
+// with that thumbprint (RFC 9449 §10): whoever else catches it cannot redeem it.
+func (w *wait) address(idp, print string) string {
 	q := url.Values{
 		"response_type": {"code"}, "client_id": {api.ClientID}, "redirect_uri": {w.redirect()}, "state": {w.state},
-		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
-		"dpop_jkt": {base64.RawURLEncoding.EncodeToString(print[:])},
+		"code_challenge": {w.challenge()}, "code_challenge_method": {"S256"}, "dpop_jkt": {print},
 	}
 	if idp != "" {
 		q.Set("idp", idp)
 	}
-	return w.server + api.AuthorizePath + "?" + q.Encode(), nil
+	return w.server + api.AuthorizePath + "?" + q.Encode()
 }
 
 // code serves the loopback port until the browser brought the code of this login.
@@ -191,6 +199,8 @@ func (w *wait) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	switch iss := q.Get("iss"); {
 	case iss != w.server: // RFC 9207 §2.4: another server answers in its place
 		got.err = hinted{fmt.Errorf("%s answered instead of %s", orDash(iss), w.server), "mayfly login --server with the address of the server itself"}
+	case q.Get("error") == "invalid_request": // what was typed, such as --idp
+		got.err = usage{orDash(q.Get("error_description")), "mayfly login --help"}
 	case q.Get("error") != "" || got.code == "":
 		got.err = hinted{fmt.Errorf("%s (%s)", orDash(q.Get("error_description")), orDash(q.Get("error"))), "mayfly login"}
 	}

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/mayflyproxy/mayfly/test/dev"
 )
 
 // TestScripts runs testdata/*.txt, each in a world of its own. Beside testscript's
@@ -100,14 +98,7 @@ func (s *script) login(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	errs, browsed := &pipe{}, make(chan error, 1)
-	out := &pipe{to: func(text string) {
-		if address := regexp.MustCompile(`https://\S+/oauth/authorize\S+`).FindString(text); address != "" {
-			go func() {
-				_, err := dev.LoginAndFollow(ctx, s.browser, address, args[0])
-				browsed <- err
-			}()
-		}
-	}}
+	out := s.atBrowser(ctx, args[0], browsed)
 	if code := s.cli(ctx, &pipe{}, out, errs, false, ts.Getenv, append([]string{"login"}, args[1:]...)...); (code == 0) == neg {
 		ts.Fatalf("mayfly login exits with %d: %s %s", code, out, errs)
 	}

@@ -32,14 +32,7 @@ func (w *world) person(name string) person {
 		"MAYFLY_CA": w.roots, "MAYFLY_SERVER": w.public, "MAYFLY_CONFIG_DIR": filepath.Join(w.t.TempDir(), name),
 	}}
 	done := make(chan error, 1)
-	out := &pipe{to: func(text string) {
-		if at := strings.Index(text, "https://"); at >= 0 {
-			go func() {
-				_, err := dev.LoginAndFollow(w.t.Context(), w.browser, strings.Fields(text[at:])[0], name)
-				done <- err
-			}()
-		}
-	}}
+	out := w.atBrowser(w.t.Context(), name, done)
 	if code := p.run(w.t.Context(), out, &pipe{}, "login"); code != 0 {
 		w.t.Fatalf("login of %s: exit %d", name, code)
 	}
@@ -233,13 +226,7 @@ func TestP9_TheCommandRemembersCheckpoints(t *testing.T) {
 	// Another record, under the same name, in the place of the first.
 	other := newWorld(t)
 	dave.env["MAYFLY_SERVER"], dave.env["MAYFLY_CA"] = other.public, other.roots
-	out := &pipe{to: func(text string) {
-		if at := strings.Index(text, "https://"); at >= 0 {
-			go func() {
-				_, _ = dev.LoginAndFollow(t.Context(), other.browser, strings.Fields(text[at:])[0], "dave")
-			}()
-		}
-	}}
+	out := other.atBrowser(t.Context(), "dave", make(chan error, 1))
 	errs := &pipe{}
 	if code := dave.run(t.Context(), out, errs, "login"); code != 1 || !strings.Contains(errs.String(), "somebody signs another record") {
 		t.Errorf("another record's key: exit %d: %s", code, errs)
@@ -276,6 +263,39 @@ func principalOf(t testing.TB, s string) identity.Principal {
 	p, err := identity.ParsePrincipal(s)
 	check(t, err)
 	return p
+}
+
+// A login that cannot be ends at once, and says what would be right.
+func TestLoginAtNoProvider(t *testing.T) {
+	w := newWorld(t)
+	p := person{w: w, env: map[string]string{"MAYFLY_CA": w.roots, "MAYFLY_SERVER": w.public, "MAYFLY_CONFIG_DIR": t.TempDir()}}
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	done, errs := make(chan error, 1), &pipe{}
+	code := p.run(ctx, w.atBrowser(ctx, "alice", done), errs, "login", "--idp", "wrong")
+	<-done
+	if code != 2 || !strings.Contains(errs.String(), "choose one of idp") || strings.Contains(errs.String(), "no browser") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
+// Cancel in the browser ends the command.
+func TestLoginCancelled(t *testing.T) {
+	w := newWorld(t)
+	p := person{w: w, env: map[string]string{"MAYFLY_CA": w.roots, "MAYFLY_SERVER": w.public, "MAYFLY_CONFIG_DIR": t.TempDir()}}
+	done, out, errs := make(chan error, 1), &pipe{}, &pipe{}
+	out.to = func(text string) {
+		if strings.Contains(text, "/oauth/authorize?") {
+			go func() { done <- dev.CancelCommand(t.Context(), w.browser, out.String(), "alice") }()
+		}
+	}
+	if code := p.run(t.Context(), out, errs, "login"); code != 1 || !strings.Contains(errs.String(), "cancelled in the browser (access_denied)") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	check(t, <-done)
+	if code := p.run(t.Context(), &pipe{}, errs, "whoami"); code != 1 {
+		t.Errorf("whoami: exit %d", code)
+	}
 }
 
 // The loopback port of a login answers nobody but the browser of that login.

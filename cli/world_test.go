@@ -23,6 +23,7 @@ import (
 	"github.com/mayflyproxy/mayfly/app/web"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/cli"
+	"github.com/mayflyproxy/mayfly/console"
 	"github.com/mayflyproxy/mayfly/egress"
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
@@ -155,8 +156,10 @@ func (w *world) openDoors() {
 		Login: func(out http.ResponseWriter, r *http.Request, idp string, kept []byte) { s.Login(out, r, idp, kept) },
 	})
 	check(w.t, err)
+	pages, err := console.New(console.Config{Service: w.Service, Origin: w.public, Now: w.clock})
+	check(w.t, err)
 	s, err = server.New(server.Config{
-		Authorization: o, Proofs: proofs, Nonce: nonces.Current,
+		Authorization: o, Pages: pages, Proofs: proofs, Nonce: nonces.Current,
 		Service: w.Service, Store: w.db, Providers: []server.Provider{rp}, URL: w.public, Peers: devtest.Verifier(w.t, w.ca), RecordKey: w.recordKey, Now: w.clock,
 		EnvoyStatus: func() map[string]server.EnvoyStatus {
 			return map[string]server.EnvoyStatus{instance("a").String(): {Connected: true, Nack: "listener: no such cluster"}}
@@ -242,6 +245,17 @@ type pipe struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 	to  func(string) // sees each write, may be nil
+}
+
+// atBrowser is the output of mayfly login: who does at the browser what it says.
+func (w *world) atBrowser(ctx context.Context, who string, done chan<- error) *pipe {
+	out := &pipe{}
+	out.to = func(text string) {
+		if strings.Contains(text, "/oauth/authorize?") {
+			go func() { done <- dev.LoginCommand(ctx, w.browser, out.String(), who) }()
+		}
+	}
+	return out
 }
 
 func (p *pipe) Write(b []byte) (int, error) {

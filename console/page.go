@@ -37,6 +37,8 @@ type page struct {
 	// Continue is the address where the browser goes by itself after a moment.
 	Continue string
 	Dev      bool
+	// FormTo is an origin where the answer to the page's form may lead, beside our own.
+	FormTo   string
 	Passkeys bool // its script asks the browser for a passkey
 	Body     any
 }
@@ -100,6 +102,9 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, nam
 	}
 	body := visible(b.Bytes())
 	secure(w.Header())
+	if p.FormTo != "" {
+		w.Header().Set("Content-Security-Policy", contentPolicy(p.FormTo))
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
@@ -136,14 +141,20 @@ func visible(page []byte) []byte {
 // referrer is kept on this origin.
 func secure(h http.Header) {
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "+
-		"form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+	h.Set("Content-Security-Policy", contentPolicy(""))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Strict-Transport-Security", "max-age=31536000")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
+}
+
+// contentPolicy is the Content-Security-Policy of a page. Browsers hold the redirects
+// after a form to form-action too.
+func contentPolicy(formTo string) string {
+	return "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+		"form-action " + strings.TrimSpace("'self' "+formTo) + "; frame-ancestors 'none'; base-uri 'none'"
 }
 
 // guard sets the headers, and answers a panic with a page if it still can.
@@ -232,6 +243,17 @@ func (c *Console) Choose(w http.ResponseWriter, r *http.Request, names []string,
 		list[i] = choice{name, next(name)}
 	}
 	if err := c.render(w, r, http.StatusOK, "choose", page{Title: "Log in", Body: list}); err != nil {
+		c.refuse(w, r, nil, err)
+	}
+}
+
+// Confirm asks whether the command may act as the person who has logged in.
+func (c *Console) Confirm(w http.ResponseWriter, r *http.Request, ask api.CommandLogin) {
+	formTo := "http://" + ask.Address
+	if strings.HasPrefix(ask.Address, "[") {
+		formTo = "http:" // no Content-Security-Policy can name an IPv6 address
+	}
+	if err := c.render(w, r, http.StatusOK, "confirm", page{Title: "Log in to the command", FormTo: formTo, Body: ask}); err != nil {
 		c.refuse(w, r, nil, err)
 	}
 }

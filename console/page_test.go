@@ -234,6 +234,27 @@ func TestProblemsArePages(t *testing.T) {
 	}
 }
 
+func TestConfirmPage(t *testing.T) {
+	w := newWorld(t)
+	c, err := console.New(console.Config{Service: w.Service, Origin: origin})
+	check(t, err)
+	for address, formTo := range map[string]string{"127.0.0.1:40000": "http://127.0.0.1:40000", "[::1]:40000": "http:"} {
+		out := httptest.NewRecorder()
+		c.Confirm(out, httptest.NewRequest("GET", "/oidc/idp/callback", nil), api.CommandLogin{
+			Name: "<b>Alice", Principal: "user:idp:alice", Address: address, Code: "ABCDE-FGHIJ", Token: "token-of-the-page",
+		})
+		wants(t, out.Body.String(), "<b>Alice", "user:idp:alice", address, "ABCDE-FGHIJ")
+		if page := out.Body.String(); strings.Contains(page, "<b>Alice") || !strings.Contains(page, `method="post" action="/login/confirm"`) || !strings.Contains(page, `value="token-of-the-page"`) {
+			t.Error(page)
+		}
+		h := out.Header()
+		policy := h.Get("Content-Security-Policy")
+		if !strings.Contains(policy, "form-action 'self' "+formTo+";") || !strings.Contains(policy, "frame-ancestors 'none'") || !strings.Contains(policy, "default-src 'none'") || h.Get("X-Frame-Options") != "DENY" || h.Get("Cache-Control") != "no-store" {
+			t.Errorf("headers %v", h)
+		}
+	}
+}
+
 func TestOldGroupsAskForALogin(t *testing.T) {
 	w := newWorld(t)
 	bob := w.bob()

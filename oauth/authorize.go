@@ -111,8 +111,23 @@ func (s *Server) goBack(w http.ResponseWriter, a authorization, q url.Values) {
 	w.WriteHeader(http.StatusSeeOther) // RFC 9700 §4.12
 }
 
+// Asks says where the code of a login that Config.Login began would go, and by which
+// text its person knows the command that began it.
+func (s *Server) Asks(kept []byte) (api.CommandLogin, error) {
+	a, err := readAuthorization(kept)
+	if err != nil {
+		return api.CommandLogin{}, err
+	}
+	u, err := url.Parse(a.Redirect)
+	if err != nil {
+		return api.CommandLogin{}, err
+	}
+	return api.CommandLogin{Address: u.Host, Code: api.LoginCode(a.State, a.Challenge, a.Key)}, nil
+}
+
 // LoggedIn sends the browser of a login that Config.Login began back to the command,
-// with a code for it.
+// with a code for it. The person has said yes to what Asks tells: whoever listens at a
+// loopback address need not be theirs (RFC 8252 §8.6).
 func (s *Server) LoggedIn(w http.ResponseWriter, r *http.Request, kept []byte, l access.Login) {
 	a, err := readAuthorization(kept)
 	if err != nil {
@@ -141,10 +156,31 @@ func (s *Server) LoginFailed(w http.ResponseWriter, r *http.Request, kept []byte
 		return
 	}
 	code := AccessDenied
-	if p.Status >= http.StatusInternalServerError {
+	switch {
+	case p.Status == http.StatusBadRequest:
+		code = InvalidRequest
+	case p.Status == http.StatusTooManyRequests || p.Status >= http.StatusInternalServerError:
 		code = TemporarilyUnavailable
 	}
-	s.goBack(w, a, url.Values{"error": {string(code)}, "error_description": {p.Detail}})
+	text := p.Detail
+	if len(p.Allowed) > 0 {
+		text += ": choose one of " + strings.Join(p.Allowed, ", ")
+	}
+	s.goBack(w, a, url.Values{"error": {string(code)}, "error_description": {described(text)}})
+}
+
+// described puts a sentence into the characters of an error_description (RFC 6749
+// §4.1.2.1).
+func described(text string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '"' || c == '\\':
+			return '\''
+		case c < ' ' || c > '~':
+			return '?'
+		}
+		return c
+	}, text)
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -2,12 +2,14 @@ package oauth_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/oauth"
 	"github.com/mayflyproxy/mayfly/tokens"
@@ -163,6 +165,36 @@ func TestAuthorizeRefuses(t *testing.T) {
 	} {
 		if code := w.code(good); len(code) != 43 {
 			t.Errorf("%v: no code", good)
+		}
+	}
+}
+
+// The person is asked with what their own command printed, and with the port that the
+// code would go to.
+func TestAsks(t *testing.T) {
+	w := newWorld(t)
+	w.code(url.Values{"dpop_jkt": {thumb(t, w.key)}, "redirect_uri": {"http://[::1]:40001/callback"}})
+	ask, err := w.server.Asks(w.kept)
+	if want := (api.CommandLogin{Address: "[::1]:40001", Code: api.LoginCode("of-the-command", challenge(), thumb(t, w.key))}); err != nil || ask != want {
+		t.Errorf("asks %+v, want %+v: %v", ask, want, err)
+	}
+	if _, err := w.server.Asks([]byte(`{"redirect":"https://evil.example/","challenge":"` + challenge() + `"}`)); err == nil {
+		t.Error("asks about what is no request")
+	}
+}
+
+// A login that fails sends the command an error that it can read.
+func TestLoginFailed(t *testing.T) {
+	w := newWorld(t)
+	w.code(nil)
+	for status, code := range map[int]oauth.Code{400: oauth.InvalidRequest, 403: oauth.AccessDenied, 429: oauth.TemporarilyUnavailable, 503: oauth.TemporarilyUnavailable} {
+		out := httptest.NewRecorder()
+		w.server.LoginFailed(out, httptest.NewRequest("GET", "/oidc/idp/callback", nil), w.kept, &api.Problem{Status: status, Detail: "nobody has \"ü\\\" here", Allowed: []string{"idp", "partner"}})
+		to, err := out.Result().Location()
+		check(t, err)
+		q := to.Query()
+		if !strings.HasPrefix(to.String(), redir+"?") || q.Get("error") != string(code) || q.Get("error_description") != "nobody has '?'' here: choose one of idp, partner" || q.Get("state") != "of-the-command" || q.Get("iss") != issuer || q.Has("code") {
+			t.Errorf("%d: sent to %s", status, to)
 		}
 	}
 }

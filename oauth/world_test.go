@@ -60,6 +60,7 @@ type world struct {
 	verifier          *tokens.Verifier
 	db                *sqlite.Store
 	idTokens          map[string]oauth.IDToken
+	kept              []byte // of the newest login
 
 	mu    sync.Mutex
 	ahead time.Duration
@@ -166,6 +167,7 @@ func newWorld(t testing.TB, edit ...string) *world {
 		Service: w.Service, Issuer: issuer, MTLS: mutual, Kinds: known, Peers: devtest.Verifier(t, w.ca), JWTSVID: w.jwtSVID, IDToken: w.idToken,
 		Proofs: proofs, Nonce: nonces.Current, Now: w.clock, Log: slog.New(slog.NewJSONHandler(w.log, nil)),
 		Login: func(out http.ResponseWriter, r *http.Request, idp string, kept []byte) {
+			w.kept = kept
 			p := principal(t, "user:idp:"+max(idp, "alice"))
 			w.server.LoggedIn(out, r, kept, access.Login{Kind: access.SessionAPI, Principal: p, Name: "Alice", Refresh: []byte("refresh-token"), AuthTime: w.clock(), ACR: "urn:mfa"})
 		},

@@ -62,6 +62,27 @@ func TestP4_BufferedHeartbeatsRenewNothing(t *testing.T) {
 	}
 }
 
+// A Pong that took more than a second says that the control plane lives, as of its
+// Ping; what time it is now, it does not say any more.
+func TestP4_ASlowPongRenewsTheLeaseAndDoesNotMoveTheClock(t *testing.T) {
+	for took, moves := range map[time.Duration]bool{time.Second: true, time.Second + 1: false, 10 * time.Second: false} {
+		m, _ := granted(t)
+		m.machine.pass(20 * time.Second)
+		sent, ahead := m.machine.now(), m.Now().Sub(m.machine.plane())
+		m.machine.pass(took)
+		m.pongAfter(sent, m.machine.plane().Add(time.Minute))
+		if age, ok := m.Freshness(); !ok || age != took {
+			t.Errorf("%s: renewed %s ago (%v)", took, age, ok)
+		}
+		if r := m.reason(); r != "" {
+			t.Errorf("%s: refused with %q", took, r)
+		}
+		if moved := m.Now().Sub(m.machine.plane()) > ahead; moved != moves {
+			t.Errorf("%s: moved %v, want %v", took, moved, moves)
+		}
+	}
+}
+
 func TestP4_APongWhoseHeadIsNotAppliedRenewsNothing(t *testing.T) {
 	m, _ := granted(t)
 	m.machine.pass(20 * time.Second)

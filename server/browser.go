@@ -75,6 +75,19 @@ func (s *Server) sameOrigin(r *http.Request) error {
 	case len(site) == 0 && len(origin) == 1 && origin[0] == s.origin:
 		return nil
 	}
+	return crossSite()
+}
+
+// ownPage is sameOrigin that takes a form of our own pages only, not what a browser
+// sends for no page.
+func (s *Server) ownPage(r *http.Request) error {
+	if site := r.Header.Values("Sec-Fetch-Site"); len(site) == 1 && site[0] == "none" {
+		return crossSite()
+	}
+	return s.sameOrigin(r)
+}
+
+func crossSite() error {
 	return problem(http.StatusForbidden, codeCrossSite, "Not from another site", "this can only be sent from a page of Mayfly's own")
 }
 
@@ -122,7 +135,7 @@ func hasDots(path string) bool {
 // console's.
 func Owns(path string) bool {
 	switch path {
-	case "/login", "/logout", "/checkpoint":
+	case "/login", confirmPath, "/logout", "/checkpoint":
 		return true
 	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")

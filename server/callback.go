@@ -51,8 +51,7 @@ func (s *Server) oidcCallback(w http.ResponseWriter, r *http.Request) error {
 		return s.failed(w, r, in.Purpose, err)
 	}
 	if in.Purpose.Code != nil {
-		s.c.Authorization.LoggedIn(w, r, in.Purpose.Code, s.loginOf(facts, access.SessionAPI))
-		return nil
+		return s.askToConfirm(w, r, confirmation{in.Purpose.Code, s.loginOf(facts, access.SessionAPI)})
 	}
 	return s.enter(w, r, in.Purpose, facts)
 }

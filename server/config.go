@@ -39,6 +39,9 @@ type Provider interface {
 type Pages interface {
 	// Choose asks with which provider a person logs in; next is the link to one.
 	Choose(w http.ResponseWriter, r *http.Request, names []string, next func(name string) string)
+	// Confirm asks whether the command may act as the person who has logged in. Its
+	// form goes to /login/confirm with the token, and answer=continue or cancel.
+	Confirm(w http.ResponseWriter, r *http.Request, ask api.CommandLogin)
 	// LoggedOut says that the login has ended, and leads to a new one.
 	LoggedOut(w http.ResponseWriter, r *http.Request)
 	// Problem shows a problem, with its status.
@@ -48,6 +51,8 @@ type Pages interface {
 // Authorization is what a login for an authorization code goes on with; the
 // *oauth.Server is one. Each answers whole.
 type Authorization interface {
+	// Asks says what the person is to be asked before LoggedIn: its Address and Code.
+	Asks(kept []byte) (api.CommandLogin, error)
 	// LoggedIn sends the browser on with what the login proved; kept is what
 	// Server.Login was given.
 	LoggedIn(w http.ResponseWriter, r *http.Request, kept []byte, l access.Login)
@@ -170,6 +175,7 @@ func (s *Server) Public() http.Handler { return s.public().handler() }
 func (s *Server) public() *mux {
 	m := newMux(s.c.Log, s.c.Pages)
 	m.handle("GET /login", s.login)
+	m.handle("POST "+confirmPath, s.confirm)
 	m.handle("POST /logout", s.consoleLogout)
 	m.handle("GET /oidc/{idp}/callback", s.oidcCallback)
 	m.handle("POST /oidc/{idp}/logout", s.providerLogout)

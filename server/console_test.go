@@ -33,6 +33,11 @@ func (drawn) Choose(w http.ResponseWriter, _ *http.Request, names []string, next
 	}
 }
 
+func (drawn) Confirm(w http.ResponseWriter, _ *http.Request, ask api.CommandLogin) {
+	w.Header().Set("Content-Type", "text/html")
+	fmt.Fprintln(w, ask.Name, ask.Principal, ask.Address, ask.Code, ask.Token)
+}
+
 func (drawn) LoggedOut(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html")
 	fmt.Fprintln(w, "logged out")
@@ -167,7 +172,7 @@ func TestStolenState(t *testing.T) {
 		if thief.cookies[api.ConsoleCookie] != "" {
 			t.Fatal("the thief is logged in")
 		}
-		victim.to(answer)
+		victim.end(answer)
 		want(t, "once more", victim.get(answer), 401, "no_session")
 		w.pass(time.Minute) // for the limit of tries
 	}
@@ -185,7 +190,7 @@ func TestTabs(t *testing.T) {
 	if to := b.to(two); to != "/two" {
 		t.Errorf("sent to %s", to)
 	}
-	if to := b.to(three); !strings.HasPrefix(to, "http://127.0.0.1:40000/callback?code=") {
+	if to := b.end(three); !strings.HasPrefix(to, "http://127.0.0.1:40000/callback?code=") {
 		t.Errorf("sent to %s", to)
 	}
 	if to := b.to(one); to != "/one" {
@@ -537,22 +542,30 @@ func TestLoginsUnderWayAreSealed(t *testing.T) {
 	b := w.browser()
 	answer := b.answer(commandLogin, "alice")
 	b.answer("/login?return=/ask-for-something", "alice")
-	to, err := url.Parse(b.to(answer))
+	ask := b.asked(b.get(answer)) // what the provider proved waits for the person now
+	waiting := w.stored()
+	to, err := url.Parse(b.confirm(ask.Token, "continue", ownPage()).Header().Get("Location"))
 	check(t, err)
-	files, err := filepath.Glob(filepath.Join(w.dir, "mayfly.db*"))
-	check(t, err)
-	var all []byte
-	for _, f := range files {
-		raw, err := os.ReadFile(f)
-		check(t, err)
-		all = append(all, raw...)
-	}
+	all := append(waiting, w.stored()...)
 	if !bytes.Contains(all, []byte("stripe/refunds")) {
 		t.Fatal("this is not the database")
 	}
-	for _, text := range []string{"refresh-token-of-alice", base64.StdEncoding.EncodeToString([]byte("refresh-token-of-alice")), kept, "ask-for-something", b.cookies["__Host-mayfly-oidc"], to.Query().Get("code"), "verifier"} {
+	for _, text := range []string{"refresh-token-of-alice", base64.StdEncoding.EncodeToString([]byte("refresh-token-of-alice")), kept, "ask-for-something", b.cookies["__Host-mayfly-oidc"], to.Query().Get("code"), ask.Token, "verifier"} {
 		if bytes.Contains(all, []byte(text)) {
 			t.Errorf("the database tells %q", text)
 		}
 	}
+}
+
+// stored returns everything that lies in the files of the database.
+func (w *world) stored() (all []byte) {
+	w.t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.dir, "mayfly.db*"))
+	check(w.t, err)
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		check(w.t, err)
+		all = append(all, raw...)
+	}
+	return all
 }

@@ -65,15 +65,17 @@ func badLogin(title, detail, next string) *api.Problem {
 // no browser sees. It answers whole.
 func (s *Server) Login(w http.ResponseWriter, r *http.Request, idp string, kept []byte) {
 	m := newMux(s.c.Log, s.c.Pages)
-	err := s.logins.allow(r)
-	if err == nil && (s.c.Authorization == nil || len(kept) == 0) {
-		err = errors.New("a login for a code that nobody gives")
+	if s.c.Authorization == nil || len(kept) == 0 {
+		m.refuse(w, r, errors.New("a login for a code that nobody gives"))
+		return
 	}
+	err := s.logins.allow(r)
 	if err == nil {
 		err = s.start(w, r, idp, purpose{Code: kept}, loginAsked{})
 	}
-	if err != nil {
-		m.refuse(w, r, err)
+	if err != nil { // the command waits, and would not see a page
+		m.note(r, err)
+		s.c.Authorization.LoginFailed(w, r, kept, problemOf(err))
 	}
 }
 

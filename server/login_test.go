@@ -110,7 +110,7 @@ func TestCallbackRefuses(t *testing.T) {
 func TestProviderDown(t *testing.T) {
 	w := newWorld(t)
 	w.idp.SetDown(true)
-	want(t, "down at the start", w.do(ask{method: "GET", path: commandLogin}), 503, "provider_unavailable")
+	want(t, "down at the start", w.do(ask{method: "GET", path: "/login"}), 503, "provider_unavailable")
 	w.idp.SetDown(false)
 }
 

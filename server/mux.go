@@ -35,13 +35,17 @@ func (m *mux) handle(pattern string, h handler) {
 	})
 }
 
-// refuse writes the problem of err; what is ours to mend is logged with its cause.
+// refuse writes the problem of err, and notes it.
 func (m *mux) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	p := problemOf(err)
-	if p.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
+	m.note(r, err)
+	m.say(w, r, problemOf(err))
+}
+
+// note logs what is ours to mend, with its cause.
+func (m *mux) note(r *http.Request, err error) {
+	if p := problemOf(err); p.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		m.log.ErrorContext(r.Context(), "request failed", "route", r.Pattern, "code", p.Code, "cause", causeOf(err))
 	}
-	m.say(w, r, p)
 }
 
 // say answers with a problem: a page where people go with a browser, a document
@@ -58,7 +62,7 @@ func (m *mux) say(w http.ResponseWriter, r *http.Request, p *api.Problem) {
 // forBrowsers reports whether people come to a path with a browser.
 func forBrowsers(path string) bool {
 	switch path {
-	case "/login", "/logout", "/oauth/authorize":
+	case "/login", confirmPath, "/logout", "/oauth/authorize":
 		return true
 	}
 	return strings.HasPrefix(path, "/oidc/") && strings.HasSuffix(path, "/callback") || !Owns(path)

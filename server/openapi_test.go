@@ -50,7 +50,7 @@ func pathOf(pattern string) (method, path string) {
 
 // navigations are where a person's browser goes on its own; they are no API.
 func navigations() []string {
-	return []string{"GET /login", "POST /logout", "GET /oidc/{idp}/callback"}
+	return []string{"GET /login", "POST /login/confirm", "POST /logout", "GET /oidc/{idp}/callback"}
 }
 
 func TestDocumentHasEveryRoute(t *testing.T) {

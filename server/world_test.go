@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -301,13 +302,20 @@ func (c *codes) door(s *server.Server) http.Handler {
 	})
 }
 
+func (c *codes) Asks(body []byte) (api.CommandLogin, error) {
+	if string(body) != kept {
+		return api.CommandLogin{}, errors.New("not what was kept")
+	}
+	return api.CommandLogin{Address: "127.0.0.1:40000", Code: "ABCDE-FGHIJ"}, nil
+}
+
 func (c *codes) LoggedIn(w http.ResponseWriter, r *http.Request, body []byte, l access.Login) {
 	c.made = append(c.made, l)
 	http.Redirect(w, r, "http://127.0.0.1:40000/callback?"+url.Values{"code": {"code-of-" + l.Name}, "kept": {string(body)}}.Encode(), http.StatusSeeOther)
 }
 
 func (c *codes) LoginFailed(w http.ResponseWriter, r *http.Request, body []byte, p *api.Problem) {
-	http.Redirect(w, r, "http://127.0.0.1:40000/callback?"+url.Values{"error": {p.Code}, "error_description": {p.Detail}, "kept": {string(body)}}.Encode(), http.StatusSeeOther)
+	http.Redirect(w, r, "http://127.0.0.1:40000/callback?"+url.Values{"error": {p.Code}, "error_description": {p.Detail + ": " + strings.Join(p.Allowed, ", ")}, "kept": {string(body)}}.Encode(), http.StatusSeeOther)
 }
 
 // begin starts a login of the command and returns the provider's address.
@@ -330,10 +338,13 @@ func (w *world) browse(authURL, name string) string {
 	return u.RawQuery
 }
 
-// back calls the callback and returns where the browser is sent.
+// back calls the callback, continues if it asks, and returns where the browser is sent.
 func (w *world) back(query string) *url.URL {
 	w.t.Helper()
 	res := w.me.get("/oidc/idp/callback?" + query)
+	if res.Code == http.StatusOK {
+		res = w.me.confirm(w.me.asked(res).Token, "continue", ownPage())
+	}
 	if res.Code != http.StatusSeeOther {
 		w.t.Fatalf("callback: %d %s", res.Code, res.Body)
 	}

@@ -108,8 +108,7 @@ func (e *Env) browse(ctx context.Context, who string, lines *bufio.Reader) (said
 		if err != nil {
 			return said, err
 		}
-		address := strings.TrimSpace(line)
-		if !strings.HasPrefix(address, "https://") {
+		if !strings.HasPrefix(strings.TrimSpace(line), "https://") {
 			continue
 		}
 		jar, err := cookiejar.New(nil)
@@ -117,7 +116,6 @@ func (e *Env) browse(ctx context.Context, who string, lines *bufio.Reader) (said
 			return said, err
 		}
 		client := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: e.publicTLS()}}
-		_, err = dev.LoginAndFollow(ctx, client, address, who)
-		return said, err
+		return said, dev.LoginCommand(ctx, client, said, who)
 	}
 }

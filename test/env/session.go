@@ -69,15 +69,16 @@ func (e *Env) login(ctx context.Context, client *http.Client, who string) (secre
 	const redirect = "http://127.0.0.1:" + loopbackPort + "/callback"
 	verifier, state := random(), random()
 	sum := sha256.Sum256([]byte(verifier))
+	challenge := base64.RawURLEncoding.EncodeToString(sum[:])
 	q := url.Values{
 		"idp": {"idp"}, "response_type": {"code"}, "client_id": {api.ClientID}, "redirect_uri": {redirect}, "state": {state},
-		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+		"code_challenge": {challenge}, "code_challenge_method": {"S256"},
 	}
 	callback, err := dev.Login(ctx, client, e.Public+api.AuthorizePath+"?"+q.Encode(), who)
 	if err != nil {
 		return "", tokens.Prover{}, err
 	}
-	code, err := codeOf(ctx, client, callback, state)
+	code, err := codeOf(ctx, client, callback, state, api.LoginCode(state, challenge, ""))
 	if err != nil {
 		return "", tokens.Prover{}, fmt.Errorf("login as %s: %w", who, err)
 	}
@@ -95,22 +96,15 @@ func (e *Env) login(ctx context.Context, client *http.Client, who string) (secre
 }
 
 // codeOf lets mayflyd finish the login and returns the code that it sends to the
-// command's port.
-func codeOf(ctx context.Context, client *http.Client, callback, state string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, callback, nil)
+// command's port, once the person has pressed Continue.
+func codeOf(ctx context.Context, client *http.Client, callback, state, shown string) (string, error) {
+	address, err := dev.Confirm(ctx, client, callback, shown)
 	if err != nil {
 		return "", err
 	}
-	here := *client
-	here.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	resp, err := here.Do(req)
+	to, err := url.Parse(address)
 	if err != nil {
 		return "", err
-	}
-	defer resp.Body.Close()
-	to, err := resp.Location()
-	if err != nil {
-		return "", fmt.Errorf("mayflyd answered %s: %w", resp.Status, err)
 	}
 	q := to.Query()
 	if to.Host != "127.0.0.1:"+loopbackPort || q.Get("state") != state || q.Get("code") == "" {

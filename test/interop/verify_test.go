@@ -183,11 +183,7 @@ func browse(t testing.TB, p *product, address, who string) string {
 	defer client.CloseIdleConnections()
 	callback, err := dev.Login(t.Context(), client, address, who)
 	check(t, err)
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	res, err := client.Get(callback)
+	to, err := dev.Confirm(t.Context(), client, callback, "")
 	check(t, err)
-	defer res.Body.Close()
-	to, err := res.Location()
-	check(t, err)
-	return to.String()
+	return to
 }

@@ -1,0 +1,42 @@
+package history
+
+import (
+	"testing"
+	"time"
+)
+
+// Whatever is done to mayflyd's wall clock, and whoever is killed around it, a grant
+// ends when its time has passed, a live one is permitted once the dust has settled,
+// and an instance that lost more than 30 s waits for an operator (contracts §1).
+func TestP3_AMovedClockOfMayflydLengthensNoGrant(t *testing.T) {
+	db, signer, root := template(t), newSigner(t), folder(t)
+	granted := step{Do: ask, Who: 1, What: 2, By: 10 * time.Second}
+	forward, back := step{Do: jump, By: time.Hour}, step{Do: jump, By: -time.Hour}
+	second := step{Do: pass, By: 1100 * time.Millisecond}
+	end := step{Do: passToEnd}
+	for name, moved := range map[string][]step{
+		"an hour back":                                  {back, second},
+		"an hour forward":                               {forward, second},
+		"forward, and put right":                        {forward, second, back, second},
+		"back, and put right":                           {back, second, forward, second},
+		"back, as every mayflyd is started again":       {back, {Do: crashAll}, second},
+		"forward, as every mayflyd is started again":    {forward, {Do: crashAll}, second},
+		"forward, told, back, and all started again":    {forward, second, back, {Do: crashAll}, {Do: crashNode, Who: 0}, {Do: crashNode, Who: 1}, second},
+		"back, as the gateway is started again":         {back, {Do: crashNode, Who: 0}, {Do: crashNode, Who: 1}, second},
+		"forward, while the gateway hears nothing":      {{Do: hold, Who: 0, What: 1}, {Do: hold, Who: 1, What: 1}, forward, second, second, {Do: heal, Who: 0}, {Do: heal, Who: 1}, second},
+		"back, while an old Pong is still under way":    {{Do: hold, Who: 0, What: 0}, {Do: hold, Who: 1, What: 0}, second, back, {Do: crashAll}, {Do: heal, Who: 0}, {Do: heal, Who: 1}, second},
+		"forward and back between one Ping and another": {forward, back, second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			total := &counts{}
+			history := append([]step{granted}, moved...)
+			history = append(history, granted, second, end, second)
+			if err := once(t, db, signer, root, history, total); err != nil {
+				t.Fatal(err)
+			}
+			if total.grants != 2 || total.allowed == 0 {
+				t.Errorf("%+v: nothing was shown", *total)
+			}
+		})
+	}
+}

@@ -36,7 +36,7 @@ func (s *Server) client(w http.ResponseWriter, r *http.Request, d door, f form, 
 		return client{}, refuse(InvalidClient, "no client has a secret here")
 	}
 	if bound == "" && len(r.Header.Values("Authorization")) > 0 {
-		w.Header().Set("WWW-Authenticate", `DPoP algs="ES256 RS256"`)
+		w.Header().Set("WWW-Authenticate", challenge)
 		return client{}, refuse(InvalidClient, "no client authenticates by Authorization here")
 	}
 	var c client

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"crypto/sha256"
 	"errors"
 	"net/http"
 	"strings"
@@ -35,7 +36,7 @@ func (s *Server) client(w http.ResponseWriter, r *http.Request, d door, f form, 
 		return client{}, refuse(InvalidClient, "no client has a secret here")
 	}
 	if bound == "" && len(r.Header.Values("Authorization")) > 0 {
-		w.Header().Set("WWW-Authenticate", `DPoP algs="ES256 RS256"`)
+		w.Header().Set("WWW-Authenticate", challenge)
 		return client{}, refuse(InvalidClient, "no client authenticates by Authorization here")
 	}
 	var c client
@@ -98,6 +99,9 @@ func (s *Server) byKey(w http.ResponseWriter, r *http.Request, d door, f form, b
 	if err != nil {
 		return client{}, refuse(InvalidClient, "the client assertion is no JWT-SVID for this issuer").because(err)
 	}
+	if err := s.hold(r, f.get("client_assertion"), workload, c, InvalidClient); err != nil {
+		return client{}, err
+	}
 	c.principal, c.byJWT, c.ends = workload.Principal, true, workload.Ends
 	return c, nil
 }
@@ -108,4 +112,26 @@ func (s *Server) jwtSVID(r *http.Request, token string) (Workload, error) {
 		return Workload{}, errors.New("no JWT-SVID")
 	}
 	return s.c.JWTSVID(r.Context(), token, s.c.Issuer, s.c.Now())
+}
+
+// hold has nobody but by show the JWT-SVID of w from now on, or refuses by with code.
+// Whoever proves the same by a certificate needs none; a workload that a certificate
+// proves is the same with its next one.
+func (s *Server) hold(r *http.Request, token string, w Workload, by client, code Code) error {
+	presenter := by.confirm.JKT
+	if presenter == [32]byte{} {
+		if by.principal == w.Principal {
+			return nil
+		}
+		presenter = sha256.Sum256([]byte(by.principal.String()))
+	}
+	switch s.holders.take(token, presenter, w.Ends, s.c.Now()) {
+	case held:
+		return nil
+	case noRoom:
+		return refuse(TemporarilyUnavailable, "more JWT-SVIDs are in use than are remembered").with(http.StatusServiceUnavailable)
+	default:
+		note(r, w.Principal) // whose it is: that it was stolen is for the record
+		return refuse(code, "the JWT-SVID belongs to the key that has shown it before")
+	}
 }

@@ -47,8 +47,12 @@ func (s *Server) redeem(w http.ResponseWriter, r *http.Request, d door, f form) 
 	if err != nil {
 		return err
 	}
+	id, err := f.need("client_id")
+	if err != nil {
+		return err
+	}
 	switch {
-	case d.mutual || f.get("client_id") != CommandClient:
+	case d.mutual || id != CommandClient:
 		return refuse(InvalidClient, "codes are for the client "+CommandClient+", at the public door")
 	case f.has("resource") && f.get("resource") != s.c.Issuer:
 		return refuse(InvalidTarget, "a login is to this server: exchange it for tokens for apps")

@@ -80,6 +80,7 @@ func TestCodeIsBound(t *testing.T) {
 		"no address":                {edit: func(q url.Values) { q.Del("redirect_uri") }, code: oauth.InvalidRequest},
 		"another code":              {edit: func(q url.Values) { q.Set("code", strings.Repeat("A", 43)) }, code: oauth.InvalidGrant},
 		"no code":                   {edit: func(q url.Values) { q.Del("code") }, code: oauth.InvalidRequest},
+		"no client":                 {edit: func(q url.Values) { q.Del("client_id") }, code: oauth.InvalidRequest},
 		"another resource":          {edit: func(q url.Values) { q.Set("resource", shopAPI) }, code: oauth.InvalidTarget},
 		"another key than was said": {change: url.Values{"dpop_jkt": {thumb(t, w.key)}}, key: other, code: oauth.InvalidGrant},
 		"after a minute":            {wait: 61 * time.Second, code: oauth.InvalidGrant},

@@ -84,6 +84,7 @@ type Server struct {
 	addresses *limit.Limiter
 	callers   *limit.Limiter
 	refused   *refusals
+	holders   *holders
 	schemas   map[string][]byte
 }
 
@@ -116,7 +117,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		c: c, service: c.Service, schemas: map[string][]byte{},
 		addresses: limit.New(c.Now, addressBurst, addressEvery), callers: limit.New(c.Now, callerBurst, callerEvery),
-		refused: newRefusals(c.Now),
+		refused: newRefusals(c.Now), holders: newHolders(maxHeld),
 	}
 	for kind, catalogue := range c.Kinds {
 		s.schemas[kind] = Schema(kind, catalogue)

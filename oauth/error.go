@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
@@ -105,10 +106,29 @@ func (e *Error) write(w http.ResponseWriter) {
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
+	if e.status() == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
+		w.Header().Set("WWW-Authenticate", challenge) // RFC 9110 §15.5.2
+	}
 	writeJSON(w, e.status(), struct {
 		Error       Code   `json:"error"`
 		Description string `json:"error_description,omitempty"`
-	}{e.Code, e.Description})
+	}{e.Code, plain(e.Description)})
+}
+
+// challenge is how clients prove themselves in headers (RFC 6749 §5.2, RFC 9449 §7.1).
+const challenge = `DPoP algs="ES256 RS256"`
+
+// plain keeps a description to the characters of RFC 6749 §5.2.
+func plain(text string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '"':
+			return '\''
+		case c < ' ' || c == '\\' || c > '~':
+			return '?'
+		}
+		return c
+	}, strings.ReplaceAll(text, "…", "..."))
 }
 
 // writeJSON answers with v. What it writes is our own and always marshals.

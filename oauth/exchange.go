@@ -67,8 +67,14 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, d door, f form
 	if c.principal.IsZero() {
 		note(r, ask.Subject)
 	}
+	shown := Workload{Principal: ask.Subject, Ends: ask.Until}
 	if err := s.act(r, c, in, &ask); err != nil {
 		return err
+	}
+	if in.subjectType == typeJWT {
+		if err := s.hold(r, in.subject, shown, c, InvalidRequest); err != nil {
+			return err
+		}
 	}
 	ask.Confirm = c.confirm
 	return s.issue(w, r, want, ask, in.issuedType)
@@ -182,7 +188,7 @@ func (s *Server) act(r *http.Request, c client, in exchanged, ask *access.TokenA
 		return refuse(InvalidRequest, "actor_token: it proves somebody else than whoever sent this, or the subject itself")
 	}
 	ask.Actor, ask.Until = actor.Principal, sooner(ask.Until, actor.Ends)
-	return nil
+	return s.hold(r, in.actor, actor, c, InvalidRequest)
 }
 
 // sooner returns the sooner of two times, of which a zero one is none.

@@ -73,7 +73,7 @@ func (s *Server) reader(w http.ResponseWriter, r *http.Request, d door, f form) 
 }
 
 func (s *Server) unknownReader(w http.ResponseWriter) error {
-	w.Header().Set("WWW-Authenticate", `DPoP algs="ES256 RS256"`)
+	w.Header().Set("WWW-Authenticate", challenge)
 	return refuse(InvalidClient, "whoever introspects proves itself: by an SVID, or by a session and its key")
 }
 

@@ -84,7 +84,7 @@ func TestExchange(t *testing.T) {
 	if _, c = w.issued("a JWT-SVID with the same SVID", w.do(call{form: exchanged(svidToken(client), typeJWT), cert: w.svid(client)})); c.Confirm.X5T == [32]byte{} || len(c.Actor) != 0 {
 		t.Errorf("%+v", c)
 	}
-	_, c = w.issued("an actor", w.do(call{form: exchanged(svidToken(client), typeJWT, "actor_token", svidToken("/ns/a/sa/agent"), "actor_token_type", typeJWT), cert: w.svid("/ns/a/sa/agent")}))
+	_, c = w.issued("an actor", w.do(call{form: exchanged(svidToken(client+"~2"), typeJWT, "actor_token", svidToken("/ns/a/sa/agent"), "actor_token_type", typeJWT), cert: w.svid("/ns/a/sa/agent")}))
 	if c.Subject.String() != me || len(c.Actor) != 1 || c.Actor[0].String() != "spiffe://acme.example/ns/a/sa/agent" {
 		t.Errorf("%+v", c)
 	}

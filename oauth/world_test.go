@@ -182,13 +182,15 @@ func newWorld(t testing.TB, edit ...string) *world {
 	return w
 }
 
-// jwtSVID stands for package spiffe: svid.<path>.<nonce> is a JWT-SVID of a workload.
+// jwtSVID stands for package spiffe: svid.<path>.x is a JWT-SVID of a workload, and
+// svid.<path>~2.x another one.
 func (w *world) jwtSVID(_ context.Context, token, audience string, now time.Time) (oauth.Workload, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 || parts[0] != "svid" || audience != issuer {
 		return oauth.Workload{}, errors.New("not a JWT-SVID")
 	}
-	p, err := identity.ParsePrincipal("spiffe://acme.example" + parts[1])
+	path, _, _ := strings.Cut(parts[1], "~")
+	p, err := identity.ParsePrincipal("spiffe://acme.example" + path)
 	return oauth.Workload{Principal: p, Ends: now.Add(2 * time.Minute)}, err
 }
 
@@ -295,7 +297,14 @@ func read(t testing.TB, res *httptest.ResponseRecorder) answer {
 // want holds an answer to a status and an error code.
 func want(t testing.TB, name string, res *httptest.ResponseRecorder, status int, code oauth.Code) {
 	t.Helper()
-	if a := read(t, res); res.Code != status || a.Error != string(code) || a.AccessToken != "" || a.Description == "" {
+	if told := res.Header().Get("WWW-Authenticate"); (told != "") != (status == http.StatusUnauthorized) {
+		t.Errorf("%s: %d with WWW-Authenticate %q", name, res.Code, told)
+	}
+	a := read(t, res)
+	if strings.ContainsFunc(a.Description, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+		t.Errorf("%s: RFC 6749 has no such error_description: %q", name, a.Description)
+	}
+	if res.Code != status || a.Error != string(code) || a.AccessToken != "" || a.Description == "" {
 		t.Errorf("%s: %d %s (%s), want %d %s", name, res.Code, a.Error, a.Description, status, code)
 	}
 }

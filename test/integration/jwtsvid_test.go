@@ -144,16 +144,21 @@ func TestAJWTSVIDProvesAWorkloadAtTheTokenEndpoint(t *testing.T) {
 		t.Errorf("the partner: %v", err)
 	}
 
-	// Shown again within its life it gives a token to whoever shows it, for their own key:
-	// the holder's token is none for them, nor theirs for the holder.
+	// Shown again within its life it gives another token for the key that showed it first,
+	// and to whoever stole it nothing.
 	soon := p.signed(t, p.CA, env.ReporterID, claim("exp", time.Now().Unix()+5))
-	again, other := p.program(t)
-	for client, k := range map[*api.Client]tokens.Prover{me: key, again: other} {
-		got, err := client.Token(t.Context(), exchanging(soon))
+	thief, _ := p.program(t)
+	for range 2 {
+		got, err := me.Token(t.Context(), exchanging(soon))
 		if err != nil {
 			t.Fatal(err)
 		}
-		boundTo(t, got.AccessToken, k)
+		boundTo(t, got.AccessToken, key)
+	}
+	for code, form := range map[string]url.Values{"invalid_request": exchanging(soon), "invalid_client": asserting(soon)} {
+		if _, err := thief.Token(t.Context(), form); !refusedAs(err, code) {
+			t.Errorf("a stolen JWT-SVID: %v, want %s", err, code)
+		}
 	}
 	eventually(t, "no token after its end", func() error {
 		if _, err := me.Token(t.Context(), exchanging(soon)); !refusedAs(err, "invalid_request") {

@@ -63,7 +63,8 @@ type world struct {
 	kept              []byte // of the newest login
 
 	mu    sync.Mutex
-	ahead time.Duration
+	began time.Time     // its clock stands still there,
+	ahead time.Duration // but for what a test lets pass
 }
 
 type lockedBuffer struct {
@@ -86,7 +87,7 @@ func (b *lockedBuffer) String() string {
 func (w *world) clock() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return time.Now().Add(w.ahead)
+	return w.began.Add(w.ahead)
 }
 
 func (w *world) pass(d time.Duration) {
@@ -137,10 +138,9 @@ func kinds(t testing.TB) map[string]*scope.Catalogue {
 
 func newWorld(t testing.TB, edit ...string) *world {
 	t.Helper()
-	w := &world{t: t, ca: devtest.CA(t), log: &lockedBuffer{}, idTokens: map[string]oauth.IDToken{}}
-	began := time.Now()
+	w := &world{t: t, ca: devtest.CA(t), log: &lockedBuffer{}, idTokens: map[string]oauth.IDToken{}, began: time.Now()}
 	db, err := sqlite.Open(t.Context(), sqlite.Config{
-		Path: filepath.Join(t.TempDir(), "mayfly.db"), Now: w.clock, BootNow: func() time.Duration { return w.clock().Sub(began) },
+		Path: filepath.Join(t.TempDir(), "mayfly.db"), Now: w.clock, BootNow: func() time.Duration { return w.clock().Sub(w.began) },
 	})
 	check(t, err)
 	t.Cleanup(func() { check(t, db.Close()) })

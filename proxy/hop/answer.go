@@ -33,7 +33,7 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, t *try, res
 	}
 	maps.Copy(w.Header(), returned(resp.Header))
 	w.WriteHeader(resp.StatusCode)
-	o.Bytes, o.EndedBy = pass(ctx, w, body, buf, n, err)
+	o.Bytes, o.EndedBy = pass(ctx, w, body, resp.ContentLength, buf, n, err)
 	if o.EndedBy == "echo" {
 		h.c.Log.ErrorContext(ctx, "the upstream's answer held the credential", "action", t.action.ID.String(), "app", t.action.App)
 	}
@@ -45,8 +45,9 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, t *try, res
 }
 
 // pass copies the answer's body, of which the first n bytes are in buf, chunk by
-// chunk as it comes. endedBy is empty if it came to its end.
-func pass(ctx context.Context, w http.ResponseWriter, body io.Reader, buf []byte, n int, err error) (written int64, ended string) {
+// chunk as it comes. length is what the upstream announced, below 0 if it did not.
+// ended is empty if the answer came to its end.
+func pass(ctx context.Context, w http.ResponseWriter, body io.Reader, length int64, buf []byte, n int, err error) (written int64, ended string) {
 	control := http.NewResponseController(w)
 	for {
 		wrote, werr := w.Write(buf[:n])
@@ -60,7 +61,11 @@ func pass(ctx context.Context, w http.ResponseWriter, body io.Reader, buf []byte
 		case errors.Is(err, io.EOF):
 			// Hanging up on an upstream can make it end its answer in good order: after a
 			// cut nothing looks whole.
-			return written, endedBy(ctx)
+			by := endedBy(ctx)
+			if by == "caller" && written == length {
+				by = "" // it left with all that was announced, before we saw that there is no more
+			}
+			return written, by
 		case errors.Is(err, credential.ErrEchoed):
 			return written, "echo"
 		case err != nil:

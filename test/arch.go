@@ -35,6 +35,7 @@ func rooms() map[string]rank {
 		"policy": leaf, "audit": leaf, "feed": leaf, "api": leaf, "tokens": leaf,
 		"trace":   leaf, // what is told to those who run traces: known to the verbs and to the data path, and knows neither
 		"metrics": leaf, // what is told to those who watch: known to the verbs and to the data path
+		"process": leaf, // what commands share, that import no command
 		"limit":   leaf, // who tries too often, for edges that do not know each other
 		"proof":   leaf, // what a gateway checks by itself: it knows neither policy nor who told it
 		"access":  domain,

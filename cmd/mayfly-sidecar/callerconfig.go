@@ -9,6 +9,8 @@ import (
 	"regexp"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/mayflyproxy/mayfly/process"
 )
 
 // callerFile is where the configuration of the role caller is if --config says nothing.
@@ -54,7 +56,7 @@ type callerListener struct {
 // Relative paths in it are relative to its folder.
 func loadCaller(path string) (callerConfig, error) {
 	var c callerConfig
-	if err := readConfig(path, &c); err != nil {
+	if err := process.ReadConfig(path, &c); err != nil {
 		return callerConfig{}, err
 	}
 	c.resolve(filepath.Dir(path))

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,9 +11,9 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/mayflyproxy/mayfly/process"
 	"github.com/mayflyproxy/mayfly/proxy/envoy"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/trace"
@@ -101,7 +98,7 @@ const defaultSpoolBytes = 1 << 30
 // Relative paths in it are relative to its folder.
 func loadConfig(path string, dev bool) (config, error) {
 	var c config
-	if err := readConfig(path, &c); err != nil {
+	if err := process.ReadConfig(path, &c); err != nil {
 		return config{}, err
 	}
 	c.resolve(filepath.Dir(path))
@@ -118,44 +115,6 @@ func loadConfig(path string, dev bool) (config, error) {
 		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
-}
-
-// readConfig reads the YAML file at path into into, strictly.
-func readConfig(path string, into any) error {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w; --config names another file", err)
-	}
-	if err != nil {
-		return err
-	}
-	err = yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(into)
-	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s: nothing stands in it", path)
-	}
-	if err != nil {
-		return fmt.Errorf("%s:\n%w", path, err)
-	}
-	return nil
-}
-
-// readAddress is how an address of the file is read: its error says what was written.
-func readAddress(out *netip.AddrPort, text []byte) error {
-	var s string
-	if err := yaml.Unmarshal(text, &s); err != nil {
-		return err
-	}
-	a, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return fmt.Errorf("%q: want IP:port, such as 0.0.0.0:8443; a host name is none", s)
-	}
-	*out = a
-	return nil
-}
-
-// collide reports whether one machine cannot listen on both.
-func collide(a, b netip.AddrPort) bool {
-	return a.IsValid() && b.IsValid() && a.Port() == b.Port() && a.Port() != 0 && (a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
 func (c *config) resolve(dir string) {
@@ -218,10 +177,10 @@ func (c *config) check(dev bool) error {
 		}
 	}
 	need(!c.People.IsValid() || c.People.Port() != 0, "people: want IP:port of the listener for browsers")
-	need(!collide(c.People, c.Services), "people: workloads come in at %s already; want another port, or two addresses", c.Services)
+	need(!process.Collide(c.People, c.Services), "people: workloads come in at %s already; want another port, or two addresses", c.Services)
 	need(!c.People.IsValid() || !dev || c.People.Addr().IsLoopback(), "people: --dev listens on loopback only")
 	need(!c.Clients.IsValid() || c.Clients.Port() != 0, "clients: want IP:port of the listener for clients without a certificate")
-	need(!collide(c.Clients, c.Services) && !collide(c.Clients, c.People), "clients: others come in at %s already; want another port, or another address", c.Clients)
+	need(!process.Collide(c.Clients, c.Services) && !process.Collide(c.Clients, c.People), "clients: others come in at %s already; want another port, or another address", c.Clients)
 	need(!c.Clients.IsValid() || !dev || c.Clients.Addr().IsLoopback(), "clients: --dev listens on loopback only")
 	errs = append(errs, c.checkCertificates(), c.Proof.check(), c.Traces.Check())
 	for name, s := range c.Secrets {

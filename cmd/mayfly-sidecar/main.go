@@ -1,45 +1,18 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mayflyproxy/mayfly/process"
 )
 
 // version is set by the linker.
 var version = "dev"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := execute(ctx, os.Args[1:], os.Stderr)
-	stop()
-	os.Exit(code)
-}
-
-// execute runs the command line and returns the exit code: 1 for an error, 2 for a
-// command line that makes no sense.
-func execute(ctx context.Context, args []string, stderr io.Writer) int {
-	root, understood := command(), false
-	root.SetArgs(args)
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
-	ran, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(stderr, "mayfly-sidecar:", err)
-	if understood {
-		return 1
-	}
-	fmt.Fprintln(stderr, "hint:", ran.CommandPath(), "--help")
-	return 2
-}
+func main() { process.Main(command()) }
 
 type options struct {
 	config string

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/mayflyproxy/mayfly/process"
 )
 
 func TestMistypedCommandLinesAreToldApartFromErrors(t *testing.T) {
@@ -27,7 +29,7 @@ func TestMistypedCommandLinesAreToldApartFromErrors(t *testing.T) {
 		{"--check --config " + same, 1, "control_plane.address: want host:port"},
 	} {
 		var said strings.Builder
-		if exit := execute(t.Context(), strings.Fields(c.args), &said); exit != c.exit || !strings.Contains(said.String(), c.want) {
+		if exit := process.Execute(t.Context(), command(), strings.Fields(c.args), &said); exit != c.exit || !strings.Contains(said.String(), c.want) {
 			t.Errorf("mayfly-sidecar %s: exit %d, want %d, and %q in %s", c.args, exit, c.exit, c.want, said.String())
 		}
 	}

@@ -1,24 +1,21 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/process"
 	"github.com/mayflyproxy/mayfly/spiffe"
 	"github.com/mayflyproxy/mayfly/tokens"
 	"github.com/mayflyproxy/mayfly/trace"
@@ -96,7 +93,7 @@ const (
 // Relative paths in it are relative to its folder.
 func loadConfig(path string, dev bool) (config, error) {
 	var c config
-	if err := readConfig(path, &c); err != nil {
+	if err := process.ReadConfig(path, &c); err != nil {
 		return config{}, err
 	}
 	c.defaults(filepath.Dir(path))
@@ -104,44 +101,6 @@ func loadConfig(path string, dev bool) (config, error) {
 		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
-}
-
-// readConfig reads the YAML file at path into into, strictly.
-func readConfig(path string, into any) error {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w; --config names another file", err)
-	}
-	if err != nil {
-		return err
-	}
-	err = yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(readAddress)).Decode(into)
-	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s: nothing stands in it", path)
-	}
-	if err != nil {
-		return fmt.Errorf("%s:\n%w", path, err)
-	}
-	return nil
-}
-
-// readAddress is how an address of the file is read: its error says what was written.
-func readAddress(out *netip.AddrPort, text []byte) error {
-	var s string
-	if err := yaml.Unmarshal(text, &s); err != nil {
-		return err
-	}
-	a, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return fmt.Errorf("%q: want IP:port, such as 0.0.0.0:8443; a host name is none", s)
-	}
-	*out = a
-	return nil
-}
-
-// collide reports whether one machine cannot listen on both.
-func collide(a, b netip.AddrPort) bool {
-	return a.IsValid() && b.IsValid() && a.Port() == b.Port() && a.Port() != 0 && (a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
 func (c *config) defaults(dir string) {
@@ -219,7 +178,7 @@ func (c *config) check(dev bool) error {
 		need(a.at.IsValid() || a.name == "health", "%s: want IP:port", a.name)
 		need(!dev || !a.at.IsValid() || a.at.Addr().IsLoopback(), "%s: --dev listens on loopback only", a.name)
 		for _, b := range doors[:i] {
-			need(!collide(a.at, b.at), "%s: %s listens on %s already", a.name, b.name, b.at)
+			need(!process.Collide(a.at, b.at), "%s: %s listens on %s already", a.name, b.name, b.at)
 		}
 	}
 	need(!c.Health.IsValid() || c.Health.Addr().IsLoopback(), "health: want a loopback address")

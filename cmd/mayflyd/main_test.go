@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/mayflyproxy/mayfly/process"
 )
 
 func TestMistypedCommandLinesAreToldApartFromErrors(t *testing.T) {
@@ -25,7 +27,7 @@ func TestMistypedCommandLinesAreToldApartFromErrors(t *testing.T) {
 		{"init --config /nowhere/mayflyd.yaml", 1, "--config names another file"},
 	} {
 		var said strings.Builder
-		if exit := execute(t.Context(), strings.Fields(c.args), &said); exit != c.exit || !strings.Contains(said.String(), c.want) {
+		if exit := process.Execute(t.Context(), command(), strings.Fields(c.args), &said); exit != c.exit || !strings.Contains(said.String(), c.want) {
 			t.Errorf("mayflyd %s: exit %d, want %d, and %q in %s", c.args, exit, c.exit, c.want, said.String())
 		}
 	}

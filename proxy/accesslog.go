@@ -108,14 +108,14 @@ func outcomeOf(action Action, cut *Cut, e *accesslogdata.HTTPAccessLogEntry) aud
 	case cut != nil && strings.HasPrefix(details, GuardDetails):
 		o.EndedBy, o.Reason = cut.By, string(cut.Reason)
 	case flags.GetDownstreamConnectionTermination(), flags.GetDownstreamRemoteReset(), strings.Contains(details, "downstream_remote_disconnect"):
-		o.EndedBy = "caller"
+		o.EndedBy = EndedByCaller
 		if o.Reason != "" {
 			o.Reason = string(grant.Timeout)
 		}
 	case strings.Contains(details, "max_duration_timeout"):
 		o.EndedBy = "deadline"
 	case strings.HasPrefix(details, "upstream"):
-		o.EndedBy = "upstream"
+		o.EndedBy = EndedByUpstream
 	}
 	return o
 }

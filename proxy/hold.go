@@ -21,7 +21,9 @@ const (
 	EndedByToken    = "token"    // the key of the token that was presented
 	EndedByLease    = "lease"    // the gateway no longer heard the control plane, or does not know the time
 	EndedByApp      = "app"      // the app is no longer here, or no longer as it was
-	EndedByRecord   = "record"   // what it did could not be recorded
+	EndedByCaller   = "caller"   // it hung up, or took no more
+	EndedByUpstream = "upstream" // the app's side broke off, or answered what cannot be passed on
+	EndedByEcho     = "echo"     // the answer held the credential
 )
 
 // Cut is why a request under way is over before it was done.

@@ -12,6 +12,7 @@ import (
 	"github.com/mayflyproxy/mayfly/app/credential"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/proxy"
 )
 
 const copyBuffer = 32 << 10
@@ -34,7 +35,7 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, t *try, res
 	maps.Copy(w.Header(), returned(resp.Header))
 	w.WriteHeader(resp.StatusCode)
 	o.Bytes, o.EndedBy = pass(ctx, w, body, resp.ContentLength, buf, n, err)
-	if o.EndedBy == "echo" {
+	if o.EndedBy == proxy.EndedByEcho {
 		h.c.Log.ErrorContext(ctx, "the upstream's answer held the credential", "action", t.action.ID.String(), "app", t.action.App)
 	}
 	h.outcome(t, o)
@@ -57,19 +58,19 @@ func pass(ctx context.Context, w http.ResponseWriter, body io.Reader, length int
 		}
 		switch {
 		case werr != nil:
-			return written, endedOr(ctx, "caller")
+			return written, endedOr(ctx, proxy.EndedByCaller)
 		case errors.Is(err, io.EOF):
 			// Hanging up on an upstream can make it end its answer in good order: after a
 			// cut nothing looks whole.
 			by := endedBy(ctx)
-			if by == "caller" && written == length {
+			if by == proxy.EndedByCaller && written == length {
 				by = "" // it left with all that was announced, before we saw that there is no more
 			}
 			return written, by
 		case errors.Is(err, credential.ErrEchoed):
-			return written, "echo"
+			return written, proxy.EndedByEcho
 		case err != nil:
-			return written, endedOr(ctx, "upstream")
+			return written, endedOr(ctx, proxy.EndedByUpstream)
 		}
 		n, err = body.Read(buf)
 	}
@@ -105,9 +106,9 @@ func presentable(resp *http.Response, secret credential.Secret) error {
 // withhold answers in place of an upstream whose answer may not be passed on.
 func (h *Handler) withhold(ctx context.Context, w http.ResponseWriter, t *try, o audit.Outcome, why error) {
 	d := grant.Deny(grant.UpstreamUnavailable, "the app acted, and its answer was withheld: %v", why)
-	o.EndedBy = "upstream"
+	o.EndedBy = proxy.EndedByUpstream
 	if errors.Is(why, credential.ErrEchoed) {
-		o.EndedBy = "echo"
+		o.EndedBy = proxy.EndedByEcho
 		d = grant.Deny(grant.CredentialUnavailable, "the app acted, and its answer was withheld: it held the gateway's credential")
 	}
 	h.outcome(t, o)

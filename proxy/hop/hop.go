@@ -279,7 +279,7 @@ func endedBy(ctx context.Context) string {
 	case errors.As(cause, &cut):
 		return cut.By
 	default:
-		return "caller"
+		return proxy.EndedByCaller
 	}
 }
 

@@ -40,18 +40,13 @@ type feedResult struct {
 }
 
 func (r *feedResult) missed() []string {
-	var out []string
-	hold := func(name string, got, bound float64) {
-		if got > bound {
-			out = append(out, fmt.Sprintf("%s %.1f > %.0f", name, got, bound))
-		}
-	}
-	hold("p50_ms", r.P50MS, feedP50MS)
-	hold("p99_ms", r.P99MS, feedP99MS)
-	hold("stalled_p50_ms", r.StalledP50MS, feedP50MS)
-	hold("stalled_p99_ms", r.StalledP99MS, feedP99MS)
-	hold("first_sync_ms", r.FirstSyncMS, firstSyncMS)
-	hold("bytes_per_grant", r.PerGrant, bytesPerGrant)
+	var out misses
+	out.above("p50_ms", r.P50MS, feedP50MS)
+	out.above("p99_ms", r.P99MS, feedP99MS)
+	out.above("stalled_p50_ms", r.StalledP50MS, feedP50MS)
+	out.above("stalled_p99_ms", r.StalledP99MS, feedP99MS)
+	out.above("first_sync_ms", r.FirstSyncMS, firstSyncMS)
+	out.above("bytes_per_grant", r.PerGrant, bytesPerGrant)
 	return out
 }
 

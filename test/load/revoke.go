@@ -55,18 +55,13 @@ type revokeResult struct {
 }
 
 func (r *revokeResult) missed() []string {
-	var out []string
-	hold := func(name string, got, bound float64) {
-		if got > bound {
-			out = append(out, fmt.Sprintf("%s %.1f > %.0f", name, got, bound))
-		}
-	}
-	hold("p99_ms", r.P99MS, revokeP99MS)
-	hold("max_ms", r.MaxMS, revokeMaxMS)
-	hold("envoy_p99_ms", r.EnvoyP99MS, envoyP99MS)
-	hold("streams_cut_p99_ms", r.StreamsP99, streamsP99MS)
-	hold("receipts_missing", float64(r.Missing), 0)
-	hold("unmeasured", float64(r.Unmeasured), 0)
+	var out misses
+	out.above("p99_ms", r.P99MS, revokeP99MS)
+	out.above("max_ms", r.MaxMS, revokeMaxMS)
+	out.above("envoy_p99_ms", r.EnvoyP99MS, envoyP99MS)
+	out.above("streams_cut_p99_ms", r.StreamsP99, streamsP99MS)
+	out.above("receipts_missing", float64(r.Missing), 0)
+	out.above("unmeasured", float64(r.Unmeasured), 0)
 	if r.Records < 0.99*float64(r.Wanted) {
 		out = append(out, fmt.Sprintf("records_per_second %.0f < %d", r.Records, r.Wanted))
 	}

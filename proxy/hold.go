@@ -99,6 +99,8 @@ func (h *Hold) gone(n int) <-chan struct{} {
 
 // look returns what ended the access by now, nil if nothing did.
 func (h *Hold) look(now time.Time) *Cut {
+	// Asked before the look: what ended a life was in the table by then, with its reason.
+	granted, seated := h.grant != nil && !h.grant.over(), !slices.ContainsFunc(h.lives, (*life).over)
 	err := h.table.lookBoth(h.action.Grant, h.action.visit, now)
 	late := !now.Before(h.action.Deadline)
 	switch {
@@ -108,9 +110,9 @@ func (h *Hold) look(now time.Time) *Cut {
 		return &Cut{EndedByDeadline, grant.Deny(grant.Timeout, "the request took as long as it may")}
 	case err != nil:
 		return &Cut{endedBy(grant.ReasonOf(err)), grant.Of(err)}
-	case h.grant == nil || h.grant.over():
+	case !granted:
 		return &Cut{EndedByGrant, grant.Deny(grant.Ended, "the access is not what it was")}
-	case slices.ContainsFunc(h.lives, (*life).over):
+	case !seated:
 		return &Cut{EndedBySession, grant.Deny(grant.SessionEnded, "the session is not what it was")}
 	}
 	app, _ := h.table.App(h.action.App)

@@ -104,10 +104,23 @@ func (r *rig) open(a proxy.Action, headers ...string) *envoy {
 	return e
 }
 
+// hears waits for what the guard says next: an hour of the bubble, so that silence
+// fails a test and does not hang it.
+func (e *envoy) hears(t *testing.T) *extprocv3.ProcessingResponse {
+	t.Helper()
+	select {
+	case m := <-e.told:
+		return m
+	case <-time.After(time.Hour):
+		t.Fatal("the guard says nothing")
+		return nil
+	}
+}
+
 // goes waits until the request is let through.
 func (e *envoy) goes(t *testing.T) {
 	t.Helper()
-	if m := <-e.told; m.GetRequestHeaders().GetResponse().GetStatus() != extprocv3.CommonResponse_CONTINUE || m.GetRequestHeaders() == nil {
+	if m := e.hears(t); m.GetRequestHeaders().GetResponse().GetStatus() != extprocv3.CommonResponse_CONTINUE || m.GetRequestHeaders() == nil {
 		t.Fatalf("the request does not go on: %v", m)
 	}
 }
@@ -115,7 +128,7 @@ func (e *envoy) goes(t *testing.T) {
 // cut waits until the stream is cut, and returns the details and the status.
 func (e *envoy) cut(t *testing.T) (details string, status int) {
 	t.Helper()
-	i := (<-e.told).GetImmediateResponse()
+	i := e.hears(t).GetImmediateResponse()
 	if i == nil {
 		t.Fatal("not a cut")
 	}
@@ -139,8 +152,12 @@ func TestP4_AStreamIsCutWhenItsAccessEnds(t *testing.T) {
 		"finished":       {func(r *rig) { r.world.End(r.grant, grant.Ended) }, "mayfly_ended"},
 		"locked":         {func(r *rig) { r.world.End(r.grant, grant.Locked) }, "mayfly_locked"},
 		"policy changed": {func(r *rig) { r.world.End(r.grant, grant.PolicyChanged) }, "mayfly_policy_changed"},
-		"its time":       {func(r *rig) { r.world.Pass(time.Hour); r.world.Pong() }, "mayfly_ended"},
-		"the lease":      {func(r *rig) { r.world.Pass(15 * time.Second) }, "mayfly_stale"},
+		"its time": {func(r *rig) {
+			synctest.Wait() // the guard looks again after the Pong, not before
+			r.world.Pass(time.Hour)
+			r.world.Pong()
+		}, "mayfly_ended"},
+		"the lease": {func(r *rig) { r.world.Pass(15 * time.Second) }, "mayfly_stale"},
 		"the app is gone": {func(r *rig) {
 			r.world.Remove(&feed.Removal{Kind: feed.KindApp, Id: "wiki", Reason: "policy_changed"})
 		}, "mayfly_unknown_app"},
@@ -271,7 +288,7 @@ func TestAGRPCCallerIsToldInItsWords(t *testing.T) {
 		e := r.open(r.allow(), "content-type", "application/grpc+proto")
 		e.goes(t)
 		r.world.End(r.grant, grant.Revoked)
-		i := (<-e.told).GetImmediateResponse()
+		i := e.hears(t).GetImmediateResponse()
 		if i.GetGrpcStatus().GetStatus() != 7 || !strings.Contains(string(i.GetBody()), "revoked") {
 			t.Errorf("%v", i)
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
@@ -21,6 +22,10 @@ type node struct {
 	mark  string
 	skew  time.Duration // of its boot clock
 	apart bool          // the order of its messages was broken since its last snapshot
+
+	// ahead is by how much the instance's time may be ahead of mayflyd's: what the
+	// longest of its first Pongs took, which the mark carries on (contracts §1).
+	ahead atomic.Int64
 
 	instance feed.Instance
 	clock    *proxy.Clock
@@ -52,7 +57,7 @@ func (w *world) boot(n *node) {
 	if n.table, err = proxy.NewTable(proxy.TableConfig{Clock: n.clock, Sidecar: gateway}); err != nil {
 		w.t.Fatal(err)
 	}
-	client, err := feed.NewClient(feed.ClientConfig{Conn: n.link, Instance: n.instance, Version: "test", Reader: proxy.Reader, Sink: n.table, BootNow: now})
+	client, err := feed.NewClient(feed.ClientConfig{Conn: n.link, Instance: n.instance, Version: "test", Reader: proxy.Reader, Sink: &sink{Table: n.table, of: n, now: now}, BootNow: now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -60,6 +65,29 @@ func (w *world) boot(n *node) {
 	n.kill, n.apart = kill, false
 	n.wg.Go(func() { _ = client.Run(ctx) })
 	n.wg.Go(func() { n.keepTime(ctx) })
+}
+
+// sink is a table of which is noted how long its first Pong took.
+type sink struct {
+	*proxy.Table
+	of    *node
+	now   func() time.Duration
+	heard bool
+}
+
+func (s *sink) Ponged(sent time.Duration, p *feed.Pong) error {
+	err := s.Table.Ponged(sent, p)
+	if took := int64(s.now() - sent); err == nil && !s.heard {
+		s.heard = true
+		s.of.ahead.Store(max(s.of.ahead.Load(), took))
+	}
+	return err
+}
+
+// mayLead is by how much the instance may end a grant early: what later Pongs may
+// take, or what the first one took.
+func (n *node) mayLead() time.Duration {
+	return max(1200*time.Millisecond, time.Duration(n.ahead.Load()))
 }
 
 // keepTime writes the mark each second, and not when the process is killed.

@@ -160,6 +160,7 @@ func (w *world) calm() error {
 			if err := n.table.ResetClock(); err != nil {
 				return err
 			}
+			n.ahead.Store(0)
 			reset = true
 		}
 	}
@@ -173,7 +174,7 @@ func (w *world) calm() error {
 	for i, n := range w.nodes {
 		for _, k := range w.grants {
 			_, allowed := n.try(parse(k.by.principal), refund(k.charge, most), k.id)
-			switch live := k.ended.IsZero() && now.Add(1200*time.Millisecond).Before(k.notAfter); {
+			switch live := k.ended.IsZero() && now.Add(n.mayLead()).Before(k.notAfter); {
 			case live && !allowed:
 				_, err := n.table.Find(parse(k.by.principal), refund(k.charge, most), n.table.Now(), k.id)
 				return fmt.Errorf("in the calm after, instance %d refuses the live grant %s: %w", i, k.id, err)

@@ -43,7 +43,7 @@ func heapInUse() int64 {
 
 // A gateway that fronts much is told of many grants, and few of them are ever used.
 func TestAGrantCostsFewBytes(t *testing.T) {
-	const grants, part = 50_000, 5_000
+	const grants, part = 20_000, 5_000
 	for name, tell := range map[string]func(m *memory, all []*feed.Resource){
 		"by a snapshot": func(m *memory, all []*feed.Resource) { m.swap(all...) },
 		"by deltas": func(m *memory, all []*feed.Resource) {

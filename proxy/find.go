@@ -32,7 +32,7 @@ func (t *Table) Find(p identity.Principal, op scope.Operation, now time.Time, pr
 		if !s.apps[op.App].counts(g.Entitlement) {
 			continue
 		}
-		err := h.permits(g, p, op, now)
+		err := s.permits(h, g, p, op, now)
 		if err == nil {
 			return g, nil
 		}
@@ -47,7 +47,7 @@ func (t *Table) advised(p identity.Principal, op scope.Operation, now time.Time,
 	s := t.state.Load()
 	list, _ := s.lists.get(holder{op.App, p})
 	for _, h := range only(list, presented) {
-		if h.permits(h.open(), p, op, now) == nil {
+		if s.permits(h, h.open(), p, op, now) == nil {
 			return err
 		}
 	}
@@ -55,8 +55,8 @@ func (t *Table) advised(p identity.Principal, op scope.Operation, now time.Time,
 }
 
 // permits is grant.Permits of g, which is h opened, and never yes for a past grant.
-func (h *held) permits(g grant.Grant, p identity.Principal, op scope.Operation, now time.Time) error {
-	if err := h.inForce(now); err != nil {
+func (s *state) permits(h *held, g grant.Grant, p identity.Principal, op scope.Operation, now time.Time) error {
+	if err := s.inForce(h, now); err != nil {
 		return err
 	}
 	return g.Permits(p, op, now)

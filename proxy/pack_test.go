@@ -82,7 +82,7 @@ func TestP2_AGrantThatCannotBeReadPermitsNothing(t *testing.T) {
 		p.terms, p.values = unique.Make(terms), values
 		spoilt := &held{packed: p}
 		g := spoilt.open()
-		if err := spoilt.permits(g, principal(t, refunder), refund("ch_1", 1), m.Now()); err == nil || len(g.Scope.Rules) != 0 {
+		if err := m.state.Load().permits(spoilt, g, principal(t, refunder), refund("ch_1", 1), m.Now()); err == nil || len(g.Scope.Rules) != 0 {
 			t.Errorf("%s: %v, %+v", name, err, g.Scope)
 		}
 		if c.grant(spoilt) == whole {

@@ -26,6 +26,7 @@ type state struct {
 	byID    *shards[grant.GrantID, *held]
 	lists   *shards[holder, []*held]
 	live    int
+	unsure  map[grant.GrantID]time.Duration // since when told and not in force before a Pong: see question
 
 	seats  *shards[[32]byte, *seat] // by hash
 	seatOf *shards[grant.SessionID, *seat]
@@ -59,6 +60,7 @@ type draft struct {
 	counter  counter
 	relisted map[holder]*relisting
 	denied   bool // unheld is a copy
+	doubting bool // unsure is a copy
 }
 
 // edit returns a draft of what follows s.

@@ -45,15 +45,17 @@ func heapInUse() int64 {
 func TestAGrantCostsFewBytes(t *testing.T) {
 	const grants, part = 20_000, 5_000
 	for name, tell := range map[string]func(m *memory, all []*feed.Resource){
-		"by a snapshot": func(m *memory, all []*feed.Resource) { m.swap(all...) },
+		"by a snapshot": func(m *memory, all []*feed.Resource) { m.swap(all...); m.pong(m.machine.plane()) },
 		"by deltas": func(m *memory, all []*feed.Resource) {
 			m.swap()
+			m.pong(m.machine.plane())
 			for ; len(all) > 0; all = all[part:] {
 				m.add(all[:part]...)
 			}
 		},
 		"by a snapshot of what is held": func(m *memory, all []*feed.Resource) {
 			m.swap(all...)
+			m.pong(m.machine.plane())
 			m.swap(all...)
 		},
 	} {

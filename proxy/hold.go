@@ -55,9 +55,9 @@ func (t *Table) Hold(a Action) *Hold {
 	h := &Hold{table: t, action: a}
 	s := t.state.Load()
 	h.app = s.apps[a.App]
-	if held, ok := s.byID.get(a.Grant); ok && !held.past {
-		h.grant = held.life
-		h.lives = append(h.lives, held.life)
+	if held, ok := s.byID.get(a.Grant); ok && !held.past() {
+		h.grant = held.life()
+		h.lives = append(h.lives, h.grant)
 	}
 	if a.visit.session != nil {
 		if seat, ok := s.seats.get(a.visit.session.Hash); ok && !seat.past {

@@ -51,7 +51,6 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
 	}
 	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true}
-	t.back.Store(nil)
 	d.at, d.filled, d.filling = snap.At, true, old.filling+1
 	clear(t.waiting)
 	t.proofs.begin(true)
@@ -65,6 +64,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	t.past, t.left = nil, nil
 	r, err := t.install(ctx, d)
 	t.strayed.Store(false) // all that is held now was told just now
+	t.back.Store(nil)
 	return r, nacks, err
 }
 

@@ -72,7 +72,7 @@ func (h *Hold) successor(s *state, now time.Time) (grant.Grant, bool) {
 	list, _ := s.lists.get(holder{h.action.App, h.action.Principal})
 	for _, held := range list {
 		if h.continues(s, held, now) {
-			return held.grant, true
+			return held.open(), true
 		}
 	}
 	return grant.Grant{}, false
@@ -85,7 +85,7 @@ func (h *Hold) mayGoOn(s *state, now time.Time) bool {
 	if !a.Guard || a.Key != "" || !now.Before(a.Limit) || h.table.fresh(s, a.App) != nil || !h.app.front(s.apps[a.App]) {
 		return false
 	}
-	if held, ok := s.byID.get(a.Grant); ok && held.life == h.grant && held.inForce(now) == nil {
+	if held, ok := s.byID.get(a.Grant); ok && held.life() == h.grant && s.inForce(held, now) == nil {
 		return false // it is not the grant that ended
 	}
 	if slices.ContainsFunc(h.lives, func(l *life) bool { return l != h.grant && l.over() }) {
@@ -97,8 +97,8 @@ func (h *Hold) mayGoOn(s *state, now time.Time) bool {
 
 // continues reports whether the stream may go on under a grant.
 func (h *Hold) continues(s *state, other *held, now time.Time) bool {
-	a, g, app := h.action, other.grant, s.apps[h.action.App]
-	if g.ID == a.Grant || !app.counts(g.Entitlement) || other.permits(a.Principal, a.Operation, now) != nil {
+	a, g, app := h.action, other.open(), s.apps[h.action.App]
+	if g.ID == a.Grant || !app.counts(g.Entitlement) || s.permits(other, g, a.Principal, a.Operation, now) != nil {
 		return false
 	}
 	if g.NotBefore.After(a.Deadline) {

@@ -166,6 +166,8 @@ type GrantStore interface {
 	MarkSwept(ctx context.Context, id grant.GrantID) error
 	// Used notes that a grant was used at an instant. An earlier one changes nothing.
 	Used(ctx context.Context, id grant.GrantID, at time.Time) error
+	// UsedAll is Used of many at once; those that are not there are left out.
+	UsedAll(ctx context.Context, uses map[grant.GrantID]time.Time) error
 	// Idle lists live grants that were not used for their IdleAfter, as of now.
 	Idle(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error)
 	// LastUse returns when a grant was last used; its NotBefore if it never was.

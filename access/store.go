@@ -286,8 +286,9 @@ type SpoolStore interface {
 	Spools(ctx context.Context) ([]string, error)
 	// Segments lists a spool's segments from a seq on, in order.
 	Segments(ctx context.Context, spool string, from uint64, limit int) ([]StoredSegment, error)
-	// IndexAction notes where an action, and the ids that it names, stand; Find
-	// returns the places that name an id (act_, den_, grt_ …), in order.
+	// Index notes where a record stands that names an id (act_, den_, grt_ …). Of a
+	// segment only the first such record is noted: the others are found by reading on.
+	// Find returns the places of an id: the control log's first, then by spool and seq.
 	Index(ctx context.Context, id string, p Place) error
 	// IndexAll is Index of many frames of one spool at once.
 	IndexAll(ctx context.Context, spool string, named []Named) error

@@ -16,7 +16,8 @@ import (
 // else could write, a revoke neither. Each record is read once.
 type told struct {
 	audit.Segment
-	named []Named                     // ids under which its records are found again
+	named []Named                     // ids under which its records are found again, each where it stands first
+	names map[string]bool             // the ids of named
 	used  map[grant.GrantID]time.Time // newest use, by the gateway's clock
 	calls map[string]WorkloadUse      // by the caller's name on the record; times by the gateway's clock
 	err   error                       // what is wrong with it, if it is new
@@ -27,7 +28,7 @@ func readSegment(r *feed.IngestRequest) (*told, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &told{Segment: seg, used: map[grant.GrantID]time.Time{}, calls: map[string]WorkloadUse{}}
+	t := &told{Segment: seg, names: map[string]bool{}, used: map[grant.GrantID]time.Time{}, calls: map[string]WorkloadUse{}}
 	entries, err := seg.Open()
 	if err != nil {
 		t.err = err
@@ -87,7 +88,8 @@ func (t *told) read(e audit.Entry) error {
 
 func (t *told) name(seq uint64, ids ...string) {
 	for _, id := range ids {
-		if id != "" {
+		if id != "" && !t.names[id] {
+			t.names[id] = true
 			t.named = append(t.named, Named{ID: id, Seq: seq})
 		}
 	}

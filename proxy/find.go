@@ -31,7 +31,7 @@ func (t *Table) Find(p identity.Principal, op scope.Operation, now time.Time, pr
 		if !s.apps[op.App].counts(h.grant.Entitlement) {
 			continue
 		}
-		err := h.permits(p, op, now)
+		err := s.permits(h, p, op, now)
 		if err == nil {
 			return h.grant, nil
 		}
@@ -46,15 +46,15 @@ func (t *Table) advised(p identity.Principal, op scope.Operation, now time.Time,
 	s := t.state.Load()
 	list, _ := s.lists.get(holder{op.App, p})
 	for _, h := range only(list, presented) {
-		if h.permits(p, op, now) == nil {
+		if s.permits(h, p, op, now) == nil {
 			return err
 		}
 	}
 	return advise(s.apps[op.App], p, op, grant.Of(err))
 }
 
-func (h *held) permits(p identity.Principal, op scope.Operation, now time.Time) error {
-	if err := h.inForce(now); err != nil {
+func (s *state) permits(h *held, p identity.Principal, op scope.Operation, now time.Time) error {
+	if err := s.inForce(h, now); err != nil {
 		return err
 	}
 	return h.grant.Permits(p, op, now)

@@ -30,6 +30,7 @@ func (t *Table) putGrant(d *draft, r *feed.Resource, g grant.Grant) *feed.Nack {
 		h.waits = &pendingLeaf{index: recorded.GetIndex(), leaf: recorded.GetLeaf()}
 		t.waiting[recorded.GetIndex()] = g.ID
 	}
+	t.question(d, g)
 	d.put(h)
 	return nil
 }

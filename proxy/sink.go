@@ -106,12 +106,16 @@ func (t *Table) Ponged(sent time.Duration, p *feed.Pong) error {
 	}
 	known := t.clock.suspected()
 	if err := t.clock.Accept(sent, feed.TimeOf(p.GetTimeUs())); err != nil {
-		if d := grant.Of(err); !known {
+		d := grant.Of(err)
+		if d.Reason == grant.Stale {
+			t.log.Warn("the time is not known yet", "error", d.Sentence)
+		} else if !known {
 			t.raise(Alarm{At: t.clock.Now(), Reason: d.Reason, Text: d.Sentence})
 		}
 		return nil // the lease is not renewed
 	}
 	t.lease.Renew(sent)
+	t.sure(sent)
 	t.shown(p)
 	return nil
 }

@@ -26,6 +26,7 @@ type state struct {
 	byID    *shards[grant.GrantID, *held]
 	lists   *shards[holder, []*held]
 	live    int
+	unsure  map[grant.GrantID]time.Duration // since when told and not in force before a Pong: see question
 
 	seats  *shards[[32]byte, *seat] // by hash
 	seatOf *shards[grant.SessionID, *seat]
@@ -49,14 +50,15 @@ func newState() *state {
 // draft is a state in the making.
 type draft struct {
 	*state
-	now     time.Time
-	fresh   bool // nobody else has this state's shards: they may be changed
-	grown   bool // the apps are a copy
-	removed []*life
-	past    []*held           // newly so, oldest first
-	left    []*seat           // likewise
-	counted map[string]*tally // those that are the draft's own
-	denied  bool              // unheld is a copy
+	now      time.Time
+	fresh    bool // nobody else has this state's shards: they may be changed
+	grown    bool // the apps are a copy
+	removed  []*life
+	past     []*held           // newly so, oldest first
+	left     []*seat           // likewise
+	counted  map[string]*tally // those that are the draft's own
+	denied   bool              // unheld is a copy
+	doubting bool              // unsure is a copy
 }
 
 // edit returns a draft of what follows s.

@@ -169,7 +169,10 @@ func (t *Table) lookBoth(id grant.GrantID, v visit, now time.Time) error {
 // lookAt looks at grant and session in one state: what took either away is not
 // acknowledged before whoever saw both has left its section.
 func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, error) {
-	s := t.state.Load()
+	return t.lookIn(t.state.Load(), id, v, now)
+}
+
+func (t *Table) lookIn(s *state, id grant.GrantID, v visit, now time.Time) (*held, *seat, error) {
 	if err := t.ready(s); err != nil {
 		return nil, nil, err
 	}
@@ -187,11 +190,11 @@ func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return h, sitting, h.inForce(now)
+	return h, sitting, s.inForce(h, now)
 }
 
 // inForce is grant.InForce, and never yes for a past grant.
-func (h *held) inForce(now time.Time) error {
+func (s *state) inForce(h *held, now time.Time) error {
 	switch h.refused {
 	case "":
 	case grant.GrantUnproven:
@@ -205,6 +208,9 @@ func (h *held) inForce(now time.Time) error {
 	}
 	if err == nil && h.past {
 		return grant.Deny(grant.Ended, "grant %s is no longer held", h.grant.ID)
+	}
+	if _, unsure := s.unsure[h.grant.ID]; unsure && err == nil {
+		return grant.Deny(grant.Stale, "the gateway has not heard what time it is since grant %s was made", h.grant.ID)
 	}
 	return err
 }
@@ -235,8 +241,9 @@ func (t *Table) LastLookAt(a Action, act func() error) error {
 func (t *Table) lastLook(id grant.GrantID, v visit, action grant.ActionID, deadline time.Time, act func() error) error {
 	section := t.Enter()
 	defer section.Leave()
-	now := t.clock.Now()
-	h, sitting, err := t.lookAt(id, v, now)
+	s := t.state.Load()
+	now := t.clock.Now() // after s: what a Pong put in force there is looked at by that Pong's time
+	h, sitting, err := t.lookIn(s, id, v, now)
 	if err != nil {
 		return err
 	}

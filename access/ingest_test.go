@@ -3,6 +3,7 @@ package access_test
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -133,5 +134,36 @@ func TestSegmentsThatArriveTogether(t *testing.T) {
 	done.Wait()
 	if got := store.changes.Load(); got > 2 { // the one that waited for the writer, and one for the rest
 		t.Errorf("%d segments took %d changes", many, got)
+	}
+}
+
+// TestARecordThatOnlyMentionsAnId is not of it: whoever puts somebody's grant into an
+// attribute stands in no trace of that grant. What is of it is found in the whole segment.
+func TestARecordThatOnlyMentionsAnId(t *testing.T) {
+	w := newWorld(t)
+	i, s := w.join("1"), newSpool(t)
+	r := w.granted()
+	_, first := s.intent(r)
+	_, other := s.intent(r)
+	other.Grant = s.minter.NewGrantID(epoch).String()
+	other.Attributes = map[string]audit.Attr{"path": {Value: r.Grant.String()}}
+	_, second := s.intent(r)
+	sent := func(b audit.Intent) audit.Outcome { return audit.Outcome{Action: b.Action, Result: audit.ResultSent} }
+	if _, err := w.Source().Ingest(t.Context(), i, s.segment(first, other, sent(other), sent(first), second)); err != nil {
+		t.Fatal(err)
+	}
+	x, err := w.Trace(t.Context(), w.as(refunder), r.Grant.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seqs []uint64
+	for _, one := range x.Records {
+		if one.Place.Spool != "" {
+			seqs = append(seqs, one.Place.Seq)
+		}
+	}
+	slices.Sort(seqs)
+	if !slices.Equal(seqs, []uint64{1, 4, 5}) {
+		t.Errorf("the trace has records %v of the segment", seqs)
 	}
 }

@@ -50,14 +50,16 @@ func (t *told) read(e audit.Entry) error {
 		if err := r.Into(&b); err != nil {
 			return err
 		}
-		t.name(e.Seq, b.Action, b.Grant)
-		var id grant.GrantID
-		if id.UnmarshalText([]byte(b.Grant)) == nil && r.Time.After(t.used[id]) {
-			t.used[id] = r.Time
-		}
+		t.under(e, b.Action, b.Grant)
 		if b.Principal != "" {
 			t.call(b.Principal, r.Time, WorkloadUse{App: b.App, Operation: b.Operation, Allowed: 1})
 		}
+	case audit.TypeActionRebound:
+		var b audit.Rebound
+		if err := r.Into(&b); err != nil {
+			return err
+		}
+		t.under(e, b.Action, b.Grant)
 	case audit.TypeActionDenied:
 		var b audit.Denied
 		if err := r.Into(&b); err != nil {
@@ -84,6 +86,15 @@ func (t *told) read(e audit.Entry) error {
 		}
 	}
 	return nil
+}
+
+// under notes that a record puts an action under a grant.
+func (t *told) under(e audit.Entry, action, under string) {
+	t.name(e.Seq, action, under)
+	var id grant.GrantID
+	if id.UnmarshalText([]byte(under)) == nil && e.Record.Time.After(t.used[id]) {
+		t.used[id] = e.Record.Time
+	}
 }
 
 func (t *told) name(seq uint64, ids ...string) {

@@ -303,22 +303,39 @@ func (t *tracer) actions(ctx context.Context, id string) error {
 	n := 0
 	for _, r := range records {
 		t.add(r)
-		if r.Record.Type != audit.TypeActionIntent {
+		_, action, err := actionUnder(r.Record)
+		if err != nil {
+			return err
+		}
+		if action == "" {
 			continue
 		}
 		if n++; n > maxTraced {
 			t.out.Truncated = true
 			return nil
 		}
-		var intent audit.Intent
-		if err := r.Record.Into(&intent); err != nil {
-			return err
-		}
-		if err := t.gather(ctx, intent.Action); err != nil {
+		if err := t.gather(ctx, action); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// actionUnder returns the action that a record puts under a grant, and the grant; both
+// are empty if it puts none.
+func actionUnder(r audit.Record) (under, action string, err error) {
+	switch r.Type {
+	case audit.TypeActionIntent:
+		var b audit.Intent
+		err := r.Into(&b)
+		return b.Grant, b.Action, err
+	case audit.TypeActionRebound:
+		var b audit.Rebound
+		err := r.Into(&b)
+		return b.Grant, b.Action, err
+	default:
+		return "", "", nil
+	}
 }
 
 func (t *tracer) gather(ctx context.Context, id string) error {

@@ -20,7 +20,7 @@ func (t *Table) question(d *draft, g grant.Grant) {
 	old := t.state.Load()
 	was, ok := old.byID.get(g.ID)
 	_, doubted := old.unsure[g.ID]
-	if ok && !was.past && !doubted {
+	if ok && !was.past() && !doubted {
 		return
 	}
 	known := d.now // what was made before is counted by a t that is not behind
@@ -29,7 +29,7 @@ func (t *Table) question(d *draft, g grant.Grant) {
 		if age > missedPong {
 			known = d.now.Add(-age)
 		}
-	case d.fresh:
+	case d.before != nil:
 		return // nothing is decided before a Pong whose Ping comes after this snapshot
 	default:
 		known = time.Time{}
@@ -68,5 +68,5 @@ func (t *Table) sure(sent time.Duration) {
 			t.clock.Doubt(at)
 		}
 	}
-	t.state.Store(d.state)
+	t.state.Store(d.share())
 }

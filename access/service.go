@@ -84,6 +84,7 @@ type Service struct {
 	spools   spoolBook
 	bundles  bundleBook
 	digests  digestBook
+	keeps    checkpointBook
 	callers  apiCallers
 	asking   asking
 	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet

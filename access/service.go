@@ -88,6 +88,7 @@ type Service struct {
 	callers  apiCallers
 	asking   asking
 	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet
+	arriving arrivals     // segments that wait to be stored
 	ingested bell         // rings when a segment was stored
 	watches  watches
 

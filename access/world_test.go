@@ -48,7 +48,7 @@ const firstCommit = "0000000000000000000000000000000000000001"
 
 const consoleURL = "https://mayfly.acme.example"
 
-const denialWait = 100 * time.Millisecond
+const denialWait = 2 * time.Second
 
 var epoch = time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
 

@@ -190,7 +190,11 @@ func (d *daemon) makeService(signer *audit.Signer, published func([]byte)) error
 		Seal: seal, Tokens: d.c.Tokens.keys(), IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.KeyName, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
-		Wake:      func() { d.feed.Wake() },
+		Wake: func() {
+			if d.feed != nil { // nobody listens while mayflyd recovers
+				d.feed.Wake()
+			}
+		},
 		Bundles:   d.bundles,
 		Published: published,
 	})

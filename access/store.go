@@ -137,7 +137,7 @@ type GrantFilter struct {
 	Principal   identity.Principal
 	App         string
 	Entitlement string
-	LiveAt      time.Time // only those neither marked nor ended then
+	LiveAt      time.Time // only those neither marked, swept nor ended then
 	Fed         bool      // only those neither marked nor swept: what instances hold
 	Before      grant.GrantID
 	Limit       int

@@ -100,7 +100,7 @@ func endWords(g grant.Grant) string {
 func endingOf(v access.RevocationView) *endingView {
 	out := &endingView{Done: v.Done}
 	for _, wait := range v.Waits {
-		one := waitView{Instance: wait.Instance.String(), State: wait.Done(v.Now), At: precise(wait.Until), LastAction: wait.LastAction}
+		one := waitView{Instance: wait.Instance.String(), State: wait.Done(v.Passed), At: precise(wait.Until), LastAction: wait.LastAction}
 		switch one.State {
 		case "":
 			one.State = "waiting"

@@ -17,7 +17,8 @@ import (
 // whole transaction back, and what came after would stand alone.
 type tx struct {
 	conn    *sql.Conn
-	now     time.Time
+	reading // of the clock
+	bootID  string
 	updates bool
 	broken  error // the failure after which nothing may be committed
 	over    bool
@@ -30,25 +31,26 @@ func (s *Store) begin(ctx context.Context, db *sql.DB, begin string) (*tx, error
 	if err != nil {
 		return nil, err
 	}
-	t := &tx{conn: conn, updates: db == s.write}
+	t := &tx{conn: conn, updates: db == s.write, bootID: s.bootID}
 	if _, err := conn.ExecContext(ctx, begin); err != nil {
 		t.end()
 		return nil, err
 	}
 	// The first read fixes what a View sees; the clock is read after it, so that
 	// nothing seen is later than now.
-	var mark time.Time
-	if err := t.one(ctx, `SELECT mark FROM head`, nil, asTime(&mark)); err != nil {
+	var mark reading
+	if err := t.one(ctx, `SELECT mark, passed FROM head`, nil, asTime(&mark.now), asDuration(&mark.passed)); err != nil {
 		t.end()
 		return nil, err
 	}
-	t.now = s.clock.now(mark)
+	t.reading = s.clock.read(mark)
 	return t, nil
 }
 
 func (t *tx) commit(ctx context.Context) error {
 	if t.updates {
-		if _, err := t.exec(ctx, `UPDATE head SET mark = ?`, micros(t.now)); err != nil {
+		if _, err := t.exec(ctx, `UPDATE head SET mark = ?, passed = ?, boot_id = ?, boot_at = ?`,
+			micros(t.now), t.passed.Microseconds(), t.bootID, t.boot.Nanoseconds()); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
 	}
@@ -176,6 +178,7 @@ func about(err error, format string, args ...any) error {
 
 // Now implements access.Tx, as the methods below do.
 func (t *tx) Now() time.Time                        { return t.now }
+func (t *tx) Passed() time.Duration                 { return t.passed }
 func (t *tx) Log() audit.Storage                    { return controlLog{t} }
 func (t *tx) Head() access.HeadStore                { return heads{t} }
 func (t *tx) Changes() access.ChangeStore           { return changes{t} }

@@ -20,12 +20,9 @@ const idleGrace = 30 * time.Second
 func (w *work) used(ctx context.Context, entries []audit.Entry) error {
 	last := map[grant.GrantID]time.Time{}
 	for _, e := range entries {
-		if e.Record.Type != audit.TypeActionIntent {
-			continue
-		}
-		var b audit.Intent
+		under, _, err := actionUnder(e.Record)
 		var id grant.GrantID
-		if e.Record.Into(&b) != nil || id.UnmarshalText([]byte(b.Grant)) != nil {
+		if err != nil || id.UnmarshalText([]byte(under)) != nil {
 			continue // what is wrong with it is said where it is indexed
 		}
 		if at := e.Record.Time; at.After(last[id]) {

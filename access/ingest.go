@@ -189,10 +189,9 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, in opened) error {
 // idsOf returns the ids under which a spool's record is found again.
 func idsOf(r audit.Record) ([]string, error) {
 	switch r.Type {
-	case audit.TypeActionIntent:
-		var b audit.Intent
-		err := r.Into(&b)
-		return nonEmpty(b.Action, b.Grant), err
+	case audit.TypeActionIntent, audit.TypeActionRebound:
+		under, action, err := actionUnder(r)
+		return nonEmpty(action, under), err
 	case audit.TypeActionDenied:
 		var b audit.Denied
 		err := r.Into(&b)
@@ -203,6 +202,23 @@ func idsOf(r audit.Record) ([]string, error) {
 		return nonEmpty(b.Action), err
 	default:
 		return nil, nil
+	}
+}
+
+// actionUnder returns the action that a record puts under a grant, and the grant; both
+// are empty if it puts none.
+func actionUnder(r audit.Record) (under, action string, err error) {
+	switch r.Type {
+	case audit.TypeActionIntent:
+		var b audit.Intent
+		err := r.Into(&b)
+		return b.Grant, b.Action, err
+	case audit.TypeActionRebound:
+		var b audit.Rebound
+		err := r.Into(&b)
+		return b.Grant, b.Action, err
+	default:
+		return "", "", nil
 	}
 }
 

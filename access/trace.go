@@ -302,18 +302,18 @@ func (t *tracer) actions(ctx context.Context, id string) error {
 	n := 0
 	for _, r := range records {
 		t.add(r)
-		if r.Record.Type != audit.TypeActionIntent {
+		_, action, err := actionUnder(r.Record)
+		if err != nil {
+			return err
+		}
+		if action == "" {
 			continue
 		}
 		if n++; n > maxTraced {
 			t.out.Truncated = true
 			return nil
 		}
-		var intent audit.Intent
-		if err := r.Record.Into(&intent); err != nil {
-			return err
-		}
-		if err := t.gather(ctx, intent.Action); err != nil {
+		if err := t.gather(ctx, action); err != nil {
 			return err
 		}
 	}

@@ -78,6 +78,18 @@ type Outcome struct {
 	UpstreamID string `json:"upstream_id,omitempty"`   // the provider's own request id
 }
 
+// Rebound is the body of action.rebound: the grant of a stream that is under way has
+// ended, and another one of the same holder covers it. In the intent's spool, after it
+// and before its outcome. If the stream is cut all the same, its outcome says so.
+type Rebound struct {
+	Action   string `json:"action"`
+	From     string `json:"from"`  // the grant that ended
+	Grant    string `json:"grant"` // the one that it goes on under
+	Epoch    uint64 `json:"epoch,string"`
+	Revision uint64 `json:"revision,string"` // of the feed, as applied
+	Deadline Time   `json:"deadline"`        // when it is cut off now
+}
+
 // DeniedCount is the body of action.denied_count: refusals for one reason that
 // were not written one by one.
 type DeniedCount struct {
@@ -123,6 +135,9 @@ type Anchor struct {
 // what else it has. NotBefore is optional.
 type GrantCreated struct {
 	Grant     string `json:"grant"`
+	Principal string `json:"principal"` // pseudonym
+	App       string `json:"app"`
+	Class     string `json:"class"`
 	NotBefore Time   `json:"not_before,omitzero"`
 	NotAfter  Time   `json:"not_after"` // exclusive
 }

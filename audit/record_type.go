@@ -46,6 +46,7 @@ const (
 	TypeSpoolStarted      Type = "spool.started"       // a process opened the spool; body SpoolStarted
 	TypeActionIntent      Type = "action.intent"       // an operation is about to be tried; body Intent
 	TypeActionOutcome     Type = "action.outcome"      // what came of it; body Outcome
+	TypeActionRebound     Type = "action.rebound"      // its stream goes on under another grant; body Rebound
 	TypeActionDenied      Type = "action.denied"       // refused; body Denied
 	TypeActionDeniedCount Type = "action.denied_count" // refusals of one second, counted; body DeniedCount
 )
@@ -70,7 +71,7 @@ func (t Type) Where() Where {
 		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeInstanceStarted, TypeInstanceGone,
 		TypeInstanceQuarantined, TypeInstanceReleased:
 		return WhereLeaf
-	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
+	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionRebound, TypeActionDenied, TypeActionDeniedCount:
 		return WhereSpool
 	default:
 		return WhereNone

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	slowPong  = time.Second      // a slower one does not move the clock
+	slowPong  = time.Second      // a slower one moves the clock only if it is the first, or settles a doubt
+	slowFirst = 5 * time.Second  // and not if it is slower than that: t would be ahead by as much for good
 	backwards = 30 * time.Second // an estimate further back than this is not believed
 	markEvery = time.Second
 	firstYear = 2020 // and lastYear: what fits into int64 nanoseconds, with room
@@ -56,8 +57,10 @@ type Clock struct {
 	base    atomic.Int64
 	suspect atomic.Pointer[grant.Denial] // why nothing is believed until Reset
 
-	mu    sync.Mutex
-	heard bool // a Pong moved the clock in this process
+	mu      sync.Mutex
+	heard   bool          // a Pong moved the clock in this process
+	doubted bool          // t may be behind: see Doubt
+	since   time.Duration // that Doubt's reading of the boot clock
 
 	disk   sync.Mutex // taken before mu; nothing else waits for it
 	marked time.Time  // on disk
@@ -121,7 +124,8 @@ func (k *Clock) suspected() bool { return k.suspect.Load() != nil }
 // Accept takes in a Pong: its time, and the boot clock's reading when its Ping
 // was sent. An error is a Denial with the reason clock: the Pong's own estimate
 // is more than 30 s below t. It, and every later Pong, is then refused until
-// Reset, and Trusted says so.
+// Reset, and Trusted says so. One with the reason stale: a first Pong that took so
+// long that it does not say what time it is.
 func (k *Clock) Accept(sent time.Duration, told time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -141,12 +145,47 @@ func (k *Clock) Accept(sent time.Duration, told time.Time) error {
 		k.suspect.Store(d)
 		return d
 	}
-	if took > slowPong && k.heard {
+	settles := k.doubted && sent >= k.since
+	switch limit := k.slow(settles); {
+	case took <= limit:
+	case k.heard:
 		return nil
+	default:
+		return grant.Deny(grant.Stale, "the first pong took %s, and %s is the limit: the next one may say what time it is",
+			took.Round(time.Millisecond), limit)
 	}
 	k.heard = true
 	k.base.Store(max(base, estimate))
+	if settles {
+		k.doubted = false
+	}
 	return nil
+}
+
+// slow is how long a Pong may take that moves the clock.
+func (k *Clock) slow(settles bool) time.Duration {
+	if !k.heard || settles {
+		return slowFirst
+	}
+	return slowPong
+}
+
+// Doubt notes that t may have been behind the control plane's clock at a reading of the
+// boot clock. A Pong of a Ping that was sent later settles that, and moves t as a first
+// one does. Of several doubts that are not settled the oldest counts.
+func (k *Clock) Doubt(at time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.doubted || at < k.since {
+		k.doubted, k.since = true, at
+	}
+}
+
+// Doubted reports whether such a Pong is still awaited.
+func (k *Clock) Doubted() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.doubted
 }
 
 // Reset forgets t and its mark, so that the next Pong sets both. Until then

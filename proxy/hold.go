@@ -50,14 +50,14 @@ type Hold struct {
 }
 
 // Hold begins to hold a's request.
-func (t *Table) Hold(a Action) *Hold {
+func (t *Table) Hold(a Action) *Hold { return t.hold(t.state.Load(), a) }
+
+func (t *Table) hold(s *state, a Action) *Hold {
 	a.visit.kid = a.Key
-	h := &Hold{table: t, action: a}
-	s := t.state.Load()
-	h.app = s.apps[a.App]
-	if held, ok := s.byID.get(a.Grant); ok && !held.past {
-		h.grant = held.life
-		h.lives = append(h.lives, held.life)
+	h := &Hold{table: t, action: a, app: s.apps[a.App]}
+	if held, ok := s.byID.get(a.Grant); ok && !held.past() {
+		h.grant = held.life()
+		h.lives = append(h.lives, h.grant)
 	}
 	if a.visit.session != nil {
 		if seat, ok := s.seats.get(a.visit.session.Hash); ok && !seat.past {

@@ -43,7 +43,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	if snap.At.Before(old.at) {
 		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
 	}
-	d := &draft{state: newState(), now: t.clock.Now(), fresh: true, grown: true}
+	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true}
 	d.at, d.filled, d.filling = snap.At, true, old.filling+1
 	clear(t.waiting)
 	t.proofs.begin(true)
@@ -52,7 +52,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	d.inherit(old)
 	d.inheritSeats(old)
 	nacks = append(nacks, t.clashes(d, snap.Resources)...)
-	slices.SortFunc(d.past, func(a, b *held) int { return a.until.Compare(b.until) })
+	slices.SortFunc(d.past, func(a, b *held) int { return a.fate.until.Compare(b.fate.until) })
 	slices.SortFunc(d.left, func(a, b *seat) int { return a.until.Compare(b.until) })
 	t.past, t.left = nil, nil
 	r, err := t.install(ctx, d)
@@ -93,7 +93,7 @@ func (t *Table) Advance(at feed.Position) error {
 	d := old.edit(t.clock.Now())
 	d.at = at
 	t.forget(d)
-	t.state.Store(d.state)
+	t.state.Store(d.share())
 	return nil
 }
 
@@ -106,12 +106,16 @@ func (t *Table) Ponged(sent time.Duration, p *feed.Pong) error {
 	}
 	known := t.clock.suspected()
 	if err := t.clock.Accept(sent, feed.TimeOf(p.GetTimeUs())); err != nil {
-		if d := grant.Of(err); !known {
+		d := grant.Of(err)
+		if d.Reason == grant.Stale {
+			t.log.Warn("the time is not known yet", "error", d.Sentence)
+		} else if !known {
 			t.raise(Alarm{At: t.clock.Now(), Reason: d.Reason, Text: d.Sentence})
 		}
 		return nil // the lease is not renewed
 	}
 	t.lease.Renew(sent)
+	t.sure(sent)
 	t.shown(p)
 	return nil
 }
@@ -207,36 +211,29 @@ func (d *draft) remove(m *feed.Removal) {
 	}
 }
 
-// inherit carries over what happened to grants under the older state, and what
-// was already past. What is missing now has ended.
+// inherit carries over what was already past under the older state. What is missing
+// now has ended.
 func (d *draft) inherit(old *state) {
 	old.byID.all(func(id grant.GrantID, was *held) bool {
-		now, ok := d.byID.get(id)
+		if _, ok := d.byID.get(id); ok {
+			return true
+		}
 		switch {
-		case was.past && !ok && d.now.Before(was.until):
+		case !was.past():
+			d.put(d.lost(was))
+		case d.now.Before(was.fate.until):
 			d.put(was)
-		case !was.past && !ok:
-			d.lose(was)
-		case !was.past && !now.past && same(was.grant, now.grant):
-			now.life = was.life   // nobody else has this draft yet
-			if was.waits == nil { // its leaf was shown before
-				now.waits = nil
-			}
-		case !was.past:
-			d.removed = append(d.removed, was.life)
 		}
 		return true
 	})
 }
 
-// lose makes a grant past that a snapshot no longer has.
-func (d *draft) lose(was *held) {
-	why, at := grant.Revoked, d.now
-	if !d.now.Before(was.grant.NotAfter) {
-		why, at = grant.Ended, was.grant.NotAfter
+// lost returns what is kept of a grant that a snapshot no longer has.
+func (d *draft) lost(was *held) *held {
+	if notAfter := feed.TimeOf(was.notAfter); !d.now.Before(notAfter) {
+		return d.ended(was, grant.Ended, notAfter)
 	}
-	d.removed = append(d.removed, was.life)
-	d.put(&held{grant: ended(was.grant, why, at), life: was.life, past: true, until: d.keep()})
+	return d.ended(was, grant.Revoked, d.now)
 }
 
 // clashes indexes the apps by host, and refuses those that came now with a host
@@ -272,7 +269,7 @@ const settleWithin = time.Second
 func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
 	t.past, t.left = append(t.past, d.past...), append(t.left, d.left...)
 	t.forget(d)
-	t.state.Store(d.state)
+	t.state.Store(d.share())
 	for _, l := range d.removed {
 		close(l.gone)
 	}
@@ -297,8 +294,8 @@ func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
 // forget drops past grants whose time is over, and the oldest of too many.
 func (t *Table) forget(d *draft) {
 	n := 0
-	for n < len(t.past) && (len(t.past)-n > maxPast || !d.now.Before(t.past[n].until)) {
-		if h, ok := d.byID.get(t.past[n].grant.ID); ok && h == t.past[n] {
+	for n < len(t.past) && (len(t.past)-n > maxPast || !d.now.Before(t.past[n].fate.until)) {
+		if h, ok := d.byID.get(t.past[n].id); ok && h == t.past[n] {
 			d.drop(h)
 		}
 		n++

@@ -88,7 +88,7 @@ func NewTable(c TableConfig) (*Table, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	t := &Table{clock: c.Clock, generations: NewGenerations(), waiting: map[int64]grant.GrantID{}, admit: c.Admit, sidecar: c.Sidecar, describe: c.Describe, proofs: c.Proofs, alarm: c.Alarm, log: c.Log}
-	t.state.Store(newState())
+	t.state.Store((&draft{state: newState()}).share())
 	return t, nil
 }
 
@@ -169,7 +169,10 @@ func (t *Table) lookBoth(id grant.GrantID, v visit, now time.Time) error {
 // lookAt looks at grant and session in one state: what took either away is not
 // acknowledged before whoever saw both has left its section.
 func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, error) {
-	s := t.state.Load()
+	return t.lookIn(t.state.Load(), id, v, now)
+}
+
+func (t *Table) lookIn(s *state, id grant.GrantID, v visit, now time.Time) (*held, *seat, error) {
 	if err := t.ready(s); err != nil {
 		return nil, nil, err
 	}
@@ -177,7 +180,7 @@ func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, 
 	if !ok {
 		return nil, nil, grant.Deny(grant.NoGrant, "grant %s is not in force here", id)
 	}
-	if err := t.fresh(s, h.grant.Scope.App); err != nil {
+	if err := t.fresh(s, h.app()); err != nil {
 		return nil, nil, err
 	}
 	if err := s.verifies(v.kid); err != nil {
@@ -187,24 +190,31 @@ func (t *Table) lookAt(id grant.GrantID, v visit, now time.Time) (*held, *seat, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return h, sitting, h.inForce(now)
+	return h, sitting, s.inForce(h, now)
 }
 
-// inForce is grant.InForce, and never yes for a past grant.
-func (h *held) inForce(now time.Time) error {
-	switch h.refused {
+// inForce is grant.InForce, and never yes for a past grant. Only a no reads the scope:
+// what is asked about was permitted under it before.
+func (s *state) inForce(h *held, now time.Time) error {
+	switch h.refused() {
 	case "":
 	case grant.GrantUnproven:
-		return grant.Deny(grant.GrantUnproven, "grant %s has no proof that counts at this gateway", h.grant.ID)
+		return grant.Deny(grant.GrantUnproven, "grant %s has no proof that counts at this gateway", h.id)
 	default:
-		return grant.Deny(grant.UnsupportedGrant, "grant %s needs a newer gateway", h.grant.ID)
+		return grant.Deny(grant.UnsupportedGrant, "grant %s needs a newer gateway", h.id)
 	}
-	err := h.grant.InForce(now)
-	if err == nil && h.waits != nil {
-		return grant.Deny(grant.GrantUnproven, "grant %s is not yet shown on the record", h.grant.ID)
+	var err error
+	if g := h.marked(h.term()); g.CheckTerm() != nil || g.StateAt(now) != grant.Active {
+		err = h.open().InForce(now)
 	}
-	if err == nil && h.past {
-		return grant.Deny(grant.Ended, "grant %s is no longer held", h.grant.ID)
+	if err == nil && h.waits() != nil {
+		return grant.Deny(grant.GrantUnproven, "grant %s is not yet shown on the record", h.id)
+	}
+	if err == nil && h.past() {
+		return grant.Deny(grant.Ended, "grant %s is no longer held", h.id)
+	}
+	if _, unsure := s.unsure[h.id]; unsure && err == nil {
+		return grant.Deny(grant.Stale, "the gateway has not heard what time it is since grant %s was made", h.id)
 	}
 	return err
 }
@@ -235,12 +245,13 @@ func (t *Table) LastLookAt(a Action, act func() error) error {
 func (t *Table) lastLook(id grant.GrantID, v visit, action grant.ActionID, deadline time.Time, act func() error) error {
 	section := t.Enter()
 	defer section.Leave()
-	now := t.clock.Now()
-	h, sitting, err := t.lookAt(id, v, now)
+	s := t.state.Load()
+	now := t.clock.Now() // after s: what a Pong put in force there is looked at by that Pong's time
+	h, sitting, err := t.lookIn(s, id, v, now)
 	if err != nil {
 		return err
 	}
-	h.life.pass(now, action, deadline)
+	h.life().pass(now, action, deadline)
 	if sitting != nil {
 		sitting.life.pass(now, action, deadline)
 	}
@@ -251,7 +262,7 @@ func (t *Table) lastLook(id grant.GrantID, v visit, action grant.ActionID, deadl
 // acts by itself. It is called inside the section.
 func (t *Table) NotePassed(id grant.GrantID, action grant.ActionID, deadline time.Time) {
 	if h, ok := t.state.Load().byID.get(id); ok {
-		h.life.pass(t.clock.Now(), action, deadline)
+		h.life().pass(t.clock.Now(), action, deadline)
 	}
 }
 
@@ -259,8 +270,8 @@ func (t *Table) NotePassed(id grant.GrantID, action grant.ActionID, deadline tim
 // is now: removed, or changed. It does not close at the grant's end, which needs
 // no message: the caller's timer does that. A grant that is not held is gone.
 func (t *Table) Gone(id grant.GrantID) <-chan struct{} {
-	if h, ok := t.state.Load().byID.get(id); ok && !h.past {
-		return h.life.gone
+	if h, ok := t.state.Load().byID.get(id); ok && !h.past() {
+		return h.life().gone
 	}
 	gone := make(chan struct{})
 	close(gone)

@@ -40,3 +40,49 @@ func TestP3_AMovedClockOfMayflydLengthensNoGrant(t *testing.T) {
 		})
 	}
 }
+
+// Cut off just after it heard of a grant that was made by a clock that had been moved
+// forward, a gateway permits nothing by the time that it had before.
+func TestP3_AGrantOfAMovedClockWaitsForAPong(t *testing.T) {
+	db, signer, root := template(t), newSigner(t), folder(t)
+	cutOff := step{Do: ask, Who: 1, What: 6, By: 3 * time.Second}
+	for name, history := range map[string][]step{
+		"forward by 2 s":                     {{Do: jump, By: 2 * time.Second}, cutOff},
+		"by 3 s, half a second after a Pong": {{Do: pass, By: 700 * time.Millisecond}, {Do: jump, By: 3 * time.Second}, cutOff},
+		"by 2 s, and the grant comes late": {
+			{Do: jump, By: 2 * time.Second}, {Do: hold, Who: 0, What: 2}, {Do: hold, Who: 1, What: 2},
+			{Do: ask, Who: 1, What: 2, By: 3 * time.Second}, {Do: pass, By: 2500 * time.Millisecond},
+			{Do: heal, Who: 0}, {Do: heal, Who: 1}, {Do: hold, Who: 0, What: 2}, {Do: hold, Who: 1, What: 2},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			total := &counts{}
+			for range 30 {
+				history = append(history, step{Do: pass, By: 150 * time.Millisecond})
+			}
+			if err := once(t, db, signer, root, history, total); err != nil {
+				t.Fatal(err)
+			}
+			if total.grants != 1 || total.denied == 0 {
+				t.Errorf("%+v: nothing was shown", *total)
+			}
+		})
+	}
+}
+
+// A gateway whose first Pong came late does not end everything early from then on.
+func TestP3_ALateFirstPongDoesNotSayTheTime(t *testing.T) {
+	db, signer, root, total := template(t), newSigner(t), folder(t), &counts{}
+	err := once(t, db, signer, root, []step{
+		{Do: pass, By: 60 * time.Millisecond}, {Do: crashNode, Who: 0},
+		{Do: keep, Who: 0}, {Do: ask, Who: 0, What: 0, By: time.Second}, // a transaction that stays open
+		{Do: pass, By: 9 * time.Second}, {Do: goOn, Who: 0},
+		{Do: ask, Who: 1, What: 2, By: 10 * time.Second},
+	}, total)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total.grants != 1 || total.allowed == 0 {
+		t.Errorf("%+v: nothing was shown", *total)
+	}
+}

@@ -55,16 +55,11 @@ func (w *world) mayPass(n *node, k *known) error {
 	return nil
 }
 
-// latest is when k is over by the time that passes for everybody. Two things move
-// it: what mayflyd's clock lost as every one of them was restarted under a wall clock
-// that is behind, and a wall clock moved forward, of which an instance hears with
-// the next Pong; without one, its lease is over.
+// latest is when k is over by the time that passes for everybody. One thing moves it:
+// what mayflyd's clock lost as every one of them was restarted under a wall clock that
+// is behind.
 func (w *world) latest(k *known) time.Time {
-	end := k.made.Add(k.term + w.lost - k.lostBy)
-	if heard := w.jumped.Add(staleAfter); !w.jumped.IsZero() && heard.After(end) {
-		return heard
-	}
-	return end
+	return k.made.Add(k.term + w.lost - k.lostBy)
 }
 
 // receipt is whether whoever ended k is told that n lets nothing more through. Two

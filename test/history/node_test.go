@@ -24,7 +24,8 @@ type node struct {
 	apart bool          // the order of its messages was broken since its last snapshot
 
 	// ahead is by how much the instance's time may be ahead of mayflyd's: what the
-	// longest of its first Pongs took, which the mark carries on (contracts §1).
+	// longest of its first Pongs took, and of those that settled a doubt, which the
+	// mark carries on (contracts §1).
 	ahead atomic.Int64
 
 	instance feed.Instance
@@ -67,7 +68,10 @@ func (w *world) boot(n *node) {
 	n.wg.Go(func() { n.keepTime(ctx) })
 }
 
-// sink is a table of which is noted how long its first Pong took.
+// slowest is the longest that a Pong may take that says what time it is.
+const slowest = 5 * time.Second
+
+// sink is a table of which is noted how long the Pongs took that it had to believe.
 type sink struct {
 	*proxy.Table
 	of    *node
@@ -76,16 +80,17 @@ type sink struct {
 }
 
 func (s *sink) Ponged(sent time.Duration, p *feed.Pong) error {
+	doubted := s.of.clock.Doubted()
 	err := s.Table.Ponged(sent, p)
-	if took := int64(s.now() - sent); err == nil && !s.heard {
+	if took := s.now() - sent; err == nil && took <= slowest && (doubted || !s.heard) {
 		s.heard = true
-		s.of.ahead.Store(max(s.of.ahead.Load(), took))
+		s.of.ahead.Store(max(s.of.ahead.Load(), int64(took)))
 	}
 	return err
 }
 
 // mayLead is by how much the instance may end a grant early: what later Pongs may
-// take, or what the first one took.
+// take, or what one took that had to be believed.
 func (n *node) mayLead() time.Duration {
 	return max(1200*time.Millisecond, time.Duration(n.ahead.Load()))
 }

@@ -75,7 +75,7 @@ var often = []struct {
 }{
 	{ask, 10}, {approve, 6}, {revoke, 8}, {finish, 2}, {pass, 8}, {passToEnd, 5},
 	{crashNode, 2}, {crashReplica, 1}, {crashAll, 1}, {cut, 2}, {hold, 2}, {heal, 3}, {double, 2}, {swap, 1}, {move, 2},
-	{jump, 2}, {wait, 4}, {keep, 1}, {lose, 1}, {goOn, 3}, {lag, 1}, {catchUp, 2}, {prune, 1}, {sweep, 2},
+	{jump, 3}, {wait, 4}, {keep, 1}, {lose, 1}, {goOn, 3}, {lag, 1}, {catchUp, 2}, {prune, 1}, {sweep, 2},
 }
 
 func acts() []act {
@@ -90,7 +90,7 @@ func acts() []act {
 
 var (
 	passes = []time.Duration{time.Millisecond, 60 * time.Millisecond, 150 * time.Millisecond, 700 * time.Millisecond, 1100 * time.Millisecond, 2500 * time.Millisecond, staleAfter - time.Millisecond, staleAfter}
-	jumps  = []time.Duration{-time.Hour, time.Hour, -4 * time.Second, 2 * time.Second, 20 * time.Second}
+	jumps  = []time.Duration{-time.Hour, time.Hour, -4 * time.Second, 2 * time.Second, 3 * time.Second, 20 * time.Second}
 	terms  = []time.Duration{time.Second, 3 * time.Second, 10 * time.Second, time.Minute}
 	aims   = []time.Duration{-time.Microsecond, 0, 0, time.Microsecond, endSlack}
 )
@@ -106,7 +106,7 @@ func histories() *rapid.Generator[[]step] {
 		}
 		switch s.Do {
 		case ask:
-			s.What, s.By = rapid.IntRange(0, 5).Draw(r, "what"), rapid.SampledFrom(terms).Draw(r, "term")
+			s.What, s.By = rapid.IntRange(0, 7).Draw(r, "what"), rapid.SampledFrom(terms).Draw(r, "term")
 		case approve, revoke, finish:
 			s.What = rapid.IntRange(0, len(people)-1).Draw(r, "by")
 		case passToEnd:

@@ -292,6 +292,13 @@ func (w *world) ask(p *plane, s step) {
 	}
 	w.approve(step{Do: approve, What: 2})
 	w.approve(step{Do: approve, What: 3})
+	if s.What < 6 {
+		return
+	}
+	synctest.Wait() // the gateways hear of the grant, and of nothing more
+	for _, n := range w.nodes {
+		n.link.hold(true, true)
+	}
 }
 
 // approve has somebody approve the newest requests but who.

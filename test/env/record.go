@@ -72,12 +72,13 @@ func (e *Env) Verify(dir string, kept ...[]byte) (audit.Report, error) {
 // Record is what an export says, read but not checked: Verify first.
 type Record struct {
 	Leaves   []audit.Record
-	Intents  map[string]Intent        // by action
-	Outcomes map[string]audit.Outcome // by action
-	Denied   map[string]int           // verbatim denials by reason code
-	Grants   map[string]time.Time     // not_after by grant
-	Ended    map[string]time.Time     // when revoked or finished, by grant
-	Reserved map[string]string        // action to grant
+	Intents  map[string]Intent          // by action
+	Outcomes map[string]audit.Outcome   // by action
+	Rebounds map[string][]audit.Rebound // by action, in their order
+	Denied   map[string]int             // verbatim denials by reason code
+	Grants   map[string]time.Time       // not_after by grant
+	Ended    map[string]time.Time       // when revoked or finished, by grant
+	Reserved map[string]string          // action to grant
 }
 
 // Intent is one action.intent.
@@ -92,7 +93,7 @@ type Intent struct {
 // ReadRecord reads an export.
 func ReadRecord(dir string) (*Record, error) {
 	r := &Record{
-		Intents: map[string]Intent{}, Outcomes: map[string]audit.Outcome{}, Denied: map[string]int{},
+		Intents: map[string]Intent{}, Outcomes: map[string]audit.Outcome{}, Rebounds: map[string][]audit.Rebound{}, Denied: map[string]int{},
 		Grants: map[string]time.Time{}, Ended: map[string]time.Time{}, Reserved: map[string]string{},
 	}
 	for pattern, read := range map[string]func(path string, text []byte) error{
@@ -158,6 +159,12 @@ func (r *Record) frames(path string, text []byte) error {
 				return err
 			}
 			r.Outcomes[o.Action] = o
+		case audit.TypeActionRebound:
+			var b audit.Rebound
+			if err := e.Record.Into(&b); err != nil {
+				return err
+			}
+			r.Rebounds[b.Action] = append(r.Rebounds[b.Action], b)
 		case audit.TypeActionDenied:
 			var d audit.Denied
 			if err := e.Record.Into(&d); err != nil {

@@ -176,6 +176,8 @@ type Node struct {
 	Quarantined string            `json:"quarantined,omitempty"`       // since when it is told nothing
 	Why         string            `json:"why,omitempty"`               // it is in quarantine, in words
 	Strayed     []string          `json:"strayed,omitempty"`           // apps of which it holds something else than it was told; * are sessions and keys
+	Checkpoint  string            `json:"checkpoint,omitempty"`        // the newest of the record that it keeps, in its own word: a signed note
+	Doubt       string            `json:"doubt,omitempty"`             // why what it is shown of the record does not count for it, in words
 }
 
 // Key is one key that access tokens are, or were, signed with.

@@ -108,6 +108,16 @@ type SpoolStarted struct {
 	Closed  uint64 `json:"closed,string"`     // intents closed as unknown, restart
 }
 
+// SpoolAlarm is the body of spool.alarm.
+type SpoolAlarm struct {
+	Reason string `json:"reason,omitempty"` // code of contracts §4
+	Text   string `json:"text"`             // in words
+	// The two signed checkpoints that contradict each other, or the one that an
+	// operator let go.
+	Kept  string `json:"kept,omitempty"`
+	Shown string `json:"shown,omitempty"`
+}
+
 // Reserved is the body of the leaf action.reserved: mayflyd saw the intent
 // before the act. It pairs with exactly one frame.
 type Reserved struct {

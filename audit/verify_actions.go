@@ -118,6 +118,8 @@ func (c *actionCheck) frame(v *verification, spool string, f spoolFrame) error {
 		return r.Into(new(Denied))
 	case TypeActionDeniedCount:
 		return r.Into(new(DeniedCount))
+	case TypeSpoolAlarm:
+		return r.Into(new(SpoolAlarm))
 	case TypeSpoolStarted:
 		var b SpoolStarted
 		if err := r.Into(&b); err != nil {

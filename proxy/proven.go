@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/mayflyproxy/mayfly/feed"
@@ -42,10 +43,9 @@ func (t *Table) shown(p *feed.Pong) {
 	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	c, err := t.proofs.show(p.GetCheckpoint())
-	if err != nil {
-		t.raise(Alarm{At: t.clock.Now(), Reason: grant.GrantUnproven, Text: err.Error()})
-		return
+	c, note, _ := t.witness.Kept()
+	if !bytes.Equal(note, p.GetCheckpoint()) {
+		return // not proven to continue what is kept: the leaves are asked for again
 	}
 	d := t.state.Load().edit(t.clock.Now())
 	for _, l := range p.GetLeaves() {

@@ -22,12 +22,18 @@ func (t *Table) Position() (feed.Position, bool) {
 func (t *Table) Describe(p *feed.Ping) {
 	t.describe(p)
 	t.digests(p)
+	if t.witness != nil {
+		c, note, _ := t.witness.Kept()
+		p.CheckpointSize, p.Checkpoint = c.Size, note
+		if _, doubt := t.seen(); doubt != nil {
+			p.Doubt = doubt.Error()
+		}
+	}
 	if t.proofs == nil {
 		return
 	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	p.CheckpointSize = t.proofs.newest.size
 	for index := range t.waiting {
 		if len(p.Prove) < maxProve {
 			p.Prove = append(p.Prove, index)
@@ -41,6 +47,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	defer t.writing.Unlock()
 	old := t.state.Load()
 	if snap.At.Before(old.at) {
+		t.setBack(snap.At)
 		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
 	}
 	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true}
@@ -57,7 +64,20 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	t.past, t.left = nil, nil
 	r, err := t.install(ctx, d)
 	t.strayed.Store(false) // all that is held now was told just now
+	t.back.Store(nil)
 	return r, nacks, err
+}
+
+// setBack raises an alarm, once until another snapshot is taken in, that the control
+// plane tells a state from before the one that it told already. It gets no Ping, and so
+// shows no checkpoint, until it has grown beyond that.
+func (t *Table) setBack(at feed.Position) {
+	held, known := t.state.Load().at, t.back.Load() != nil
+	d := doubtf("the control plane tells a state of revision %d of epoch %d, and has told revision %d of epoch %d before: it was set back, or is behind", at.Revision, at.Epoch, held.Revision, held.Epoch)
+	t.back.Store(d)
+	if !known {
+		t.raise(Alarm{At: t.clock.Now(), Reason: grant.RecordUnavailable, Text: d.Text})
+	}
 }
 
 // Apply implements feed.Sink.
@@ -95,6 +115,21 @@ func (t *Table) Advance(at feed.Position) error {
 	t.forget(d)
 	t.state.Store(d.share())
 	return nil
+}
+
+// Extends implements feed.Sink.
+func (t *Table) Extends(named []byte, p *feed.Pong) error {
+	if t.witness == nil {
+		return nil
+	}
+	doubt, news := t.witness.Extends(named, p.GetCheckpoint(), p.GetConsistency())
+	if doubt == nil {
+		return nil
+	}
+	if news {
+		t.raise(Alarm{At: t.clock.Now(), Reason: grant.RecordUnavailable, Text: doubt.Text, Kept: doubt.Kept, Shown: doubt.Shown})
+	}
+	return doubt
 }
 
 // Ponged implements feed.Sink: the clock first, so that a fresh lease never goes

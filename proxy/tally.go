@@ -119,9 +119,13 @@ func (s *state) recount(tenth int) map[string]feed.Digest {
 	return out
 }
 
-// listed reports whether h is in the list of its holder, where decisions find it.
+// listed reports whether h is in the list of its holder, where decisions find it. Most
+// lists are short, and searched without a look at what is in them.
 func (s *state) listed(h *held) bool {
 	list, _ := s.lists.get(h.holder())
+	if len(list) <= 64 {
+		return slices.Contains(list, h)
+	}
 	at, ok := slices.BinarySearchFunc(list, h, order)
 	return ok && list[at] == h
 }

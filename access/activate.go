@@ -14,12 +14,16 @@ import (
 type grantCreated struct {
 	audit.GrantCreated
 	Request     string `json:"request"`
-	Principal   string `json:"principal"` // pseudonym
 	Entitlement string `json:"entitlement"`
-	App         string `json:"app"`
-	Class       string `json:"class"`
 	Catalogue   string `json:"catalogue"`
 	Offer       string `json:"offer"` // SHA-256 of the Offer's bytes: what it covers
+}
+
+func createdOf(g grant.Grant) audit.GrantCreated {
+	return audit.GrantCreated{
+		Grant: g.ID.String(), Principal: g.Pseudonym, App: g.Scope.App, Class: g.Class.String(),
+		NotBefore: audit.At(g.NotBefore), NotAfter: audit.At(g.NotAfter),
+	}
 }
 
 // activate makes the grant of a request that is decided: from now, for the
@@ -49,9 +53,8 @@ func (w *work) activate(ctx context.Context, r *Request, d policy.Decision, how 
 		return err
 	}
 	body := grantCreated{
-		GrantCreated: audit.GrantCreated{Grant: g.ID.String(), NotBefore: audit.At(g.NotBefore), NotAfter: audit.At(g.NotAfter)},
-		Request:      r.ID.String(), Principal: name, Entitlement: g.Entitlement, App: g.Scope.App,
-		Class: g.Class.String(), Catalogue: d.Expansion.Catalogue, Offer: r.OfferDigest,
+		GrantCreated: createdOf(g),
+		Request:      r.ID.String(), Entitlement: g.Entitlement, Catalogue: d.Expansion.Catalogue, Offer: r.OfferDigest,
 	}
 	if _, err := w.leaf(ctx, audit.TypeGrantCreated, g.ID.String(), body, g.ID.String(), r.ID.String()); err != nil {
 		return err

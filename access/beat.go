@@ -65,6 +65,12 @@ func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error)
 	if out.Leaves, err = s.showLeaves(ctx, beats, signed.size); err != nil {
 		return feed.Pulse{}, err
 	}
+	if out.Consistency, err = s.showTrees(ctx, beats, signed.size); err != nil {
+		return feed.Pulse{}, err
+	}
+	for _, b := range beats {
+		s.hear(ctx, hearsay{b.Instance, b.Ping.GetCheckpoint(), b.Ping.GetDoubt()}, signed.size)
+	}
 	s.spools.heard(beats, out.Time)
 	s.bundles.heard(beats, out.Time)
 	return out, nil

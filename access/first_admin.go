@@ -68,10 +68,7 @@ func (s *Service) FirstAdministrator(ctx context.Context, who identity.Principal
 
 // tellOfFirst writes the two leaves: that there is a grant, and where it is from.
 func (w *work) tellOfFirst(ctx context.Context, g grant.Grant, name string) error {
-	created := grantCreated{
-		GrantCreated: audit.GrantCreated{Grant: g.ID.String(), NotBefore: audit.At(g.NotBefore), NotAfter: audit.At(g.NotAfter)},
-		Principal:    name, Entitlement: g.Entitlement, App: g.Scope.App, Class: g.Class.String(),
-	}
+	created := grantCreated{GrantCreated: createdOf(g), Entitlement: g.Entitlement}
 	if _, err := w.leaf(ctx, audit.TypeGrantCreated, g.ID.String(), created, g.ID.String()); err != nil {
 		return err
 	}

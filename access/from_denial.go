@@ -81,17 +81,20 @@ func denialOf(ctx context.Context, tx Tx, p identity.Principal, id grant.DenialI
 	if err != nil {
 		return audit.Denied{}, err
 	}
+	records := reader{tx: tx}
 	for _, place := range places {
-		r, err := recordAt(ctx, tx, place)
+		named, err := records.named(ctx, place, id.String())
 		if err != nil {
 			return audit.Denied{}, err
 		}
-		var d audit.Denied
-		if r.Type != audit.TypeActionDenied || r.Into(&d) != nil {
-			continue
-		}
-		if d.Denial == id.String() && slices.Contains(names, d.Principal) {
-			return d, nil
+		for _, r := range named {
+			var d audit.Denied
+			if r.Record.Type != audit.TypeActionDenied || r.Record.Into(&d) != nil {
+				continue
+			}
+			if d.Denial == id.String() && slices.Contains(names, d.Principal) {
+				return d, nil
+			}
 		}
 	}
 	return audit.Denied{}, notFound(id.String())

@@ -2,7 +2,6 @@ package access
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,32 +14,13 @@ import (
 // was done while no mayflyd ran is on its way.
 const idleGrace = 30 * time.Second
 
-// used notes the uses that a segment tells of. No use counts as later than now: a
-// gateway cannot keep a grant alive by its clock.
-func (w *work) used(ctx context.Context, entries []audit.Entry) error {
-	last := map[grant.GrantID]time.Time{}
-	for _, e := range entries {
-		if e.Record.Type != audit.TypeActionIntent {
-			continue
-		}
-		var b audit.Intent
-		var id grant.GrantID
-		if e.Record.Into(&b) != nil || id.UnmarshalText([]byte(b.Grant)) != nil {
-			continue // what is wrong with it is said where it is indexed
-		}
-		if at := e.Record.Time; at.After(last[id]) {
-			last[id] = at
-		}
+// notLater returns uses of which none is later than now: a gateway cannot keep a grant
+// alive by its clock.
+func (w *work) notLater(uses map[grant.GrantID]time.Time) map[grant.GrantID]time.Time {
+	for id, at := range uses {
+		uses[id] = earlier(at, w.now)
 	}
-	for id, at := range last {
-		if at.After(w.now) {
-			at = w.now
-		}
-		if err := w.tx.Grants().Used(ctx, id, at); err != nil && !errors.Is(err, ErrNotFound) {
-			return fmt.Errorf("use of %s: %w", id, err)
-		}
-	}
-	return nil
+	return uses
 }
 
 // sweepIdle ends grants that were not used for as long as they may lie unused: as a

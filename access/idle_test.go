@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
@@ -96,6 +97,38 @@ func TestUsesKeepAGrant(t *testing.T) {
 	w.sweep()
 	if v := w.stateOf(r.Grant); v.State != grant.EndedState {
 		t.Errorf("15 minutes after its last use: %s", v.State)
+	}
+}
+
+// A stream that goes on under another grant is a use of that one, and stands in the
+// traces of both.
+func TestAStreamThatGoesOnStandsUnderBothGrants(t *testing.T) {
+	w := idleWorld(t)
+	i, s := w.join("1"), newSpool(t)
+	first, second := w.granted(), w.granted()
+	w.pass(time.Minute)
+	s.ahead = time.Hour // counts as now
+	id, intent := s.intent(first)
+	must(w.Source().Ingest(t.Context(), i, s.segment(intent,
+		audit.Rebound{Action: id.String(), From: first.Grant.String(), Grant: second.Grant.String()},
+		audit.Outcome{Action: id.String(), Result: audit.ResultSent})))
+	if v := w.stateOf(second.Grant); !v.LastUse.Equal(v.Now) {
+		t.Errorf("the other grant was last used at %s", v.LastUse)
+	}
+	for _, of := range []string{first.Grant.String(), second.Grant.String(), id.String()} {
+		x, err := w.Trace(t.Context(), w.as(refunder), of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var actions []string
+		for _, r := range x.Records {
+			if r.Place.Spool != "" {
+				actions = append(actions, string(r.Record.Type))
+			}
+		}
+		if got := strings.Join(actions, " "); got != "action.intent action.rebound action.outcome" {
+			t.Errorf("the trace of %s: %s", of, got)
+		}
 	}
 }
 

@@ -5,12 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/feed"
+)
+
+const (
+	// ingestAtOnce bounds the records of one change: a revoke waits for the one that is
+	// being stored.
+	ingestAtOnce = 2048
+	// ingestLimit is how long one change may wait for the store.
+	ingestLimit = 10 * time.Second
 )
 
 // Ingest stores one segment of a spool with its anchor, or says what it wants
@@ -21,19 +31,11 @@ func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestReque
 	if err := s.listed(ctx, i); err != nil {
 		return nil, err // before anything of it is read
 	}
-	in, err := openSegment(r)
+	t, err := readSegment(r)
 	if err != nil {
 		return nil, err
 	}
-	var out *feed.IngestResponse
-	err = s.update(ctx, func(w *work) error {
-		if _, err := w.peerOnly(ctx, i); err != nil {
-			return err
-		}
-		var err error
-		out, err = w.ingest(ctx, i, in)
-		return err
-	})
+	out, err := s.arriving.store(ctx, s.Service, &arrival{from: i, told: t, done: make(chan struct{})})
 	if err != nil {
 		if status.Code(err) == codes.InvalidArgument {
 			s.log.ErrorContext(ctx, "alarm: a segment is refused", "instance", i.String(), "spool", clip(r.GetSpool()), "error", err)
@@ -61,66 +63,133 @@ func (s Source) listed(ctx context.Context, i feed.Instance) error {
 	})
 }
 
-// opened is a segment that was read before the change that stores it: reading
-// thousands of records takes longer than storing them, and meanwhile nobody else
-// could write, a revoke neither.
-type opened struct {
-	audit.Segment
-	entries []audit.Entry
-	named   []Named
-	err     error // what is wrong with it, if it is new
+// arrivals are segments that wait for the writer. What arrives while one change is made
+// is stored by the next: anchors of many spools share a transaction (contracts §5), and
+// at most one change of all of them stands between a revoke and the writer. The zero
+// value is ready.
+type arrivals struct {
+	mu      sync.Mutex
+	waiting []*arrival
+	storing []*arrival // by the change under way; nil: there is none
 }
 
-func openSegment(r *feed.IngestRequest) (opened, error) {
-	seg, err := segmentOf(r)
-	if err != nil {
-		return opened{}, err
-	}
-	in := opened{Segment: seg}
-	if in.entries, in.err = seg.Open(); in.err != nil {
-		return in, nil
-	}
-	for _, e := range in.entries {
-		ids, err := idsOf(e.Record)
-		if err != nil {
-			in.err = err
-			return in, nil
-		}
-		for _, id := range ids {
-			in.named = append(in.named, Named{ID: id, Seq: e.Seq})
-		}
-	}
-	return in, nil
+// arrival is one segment, and what became of it once done is closed.
+type arrival struct {
+	from feed.Instance
+	told *told
+
+	done chan struct{}
+	out  *feed.IngestResponse
+	err  error
 }
 
-func (w *work) ingest(ctx context.Context, i feed.Instance, in opened) (*feed.IngestResponse, error) {
-	seg := in.Segment
+// store waits until a has been stored or refused, or ctx ends: it may then be stored
+// none the less.
+func (q *arrivals) store(ctx context.Context, s *Service, a *arrival) (*feed.IngestResponse, error) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, a)
+	if q.storing == nil {
+		q.storing = []*arrival{}
+		go q.drain(context.WithoutCancel(ctx), s)
+	}
+	q.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.out, a.err
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// drain stores what waits until nothing does.
+func (q *arrivals) drain(ctx context.Context, s *Service) {
+	for {
+		some := q.next()
+		if some == nil {
+			return
+		}
+		limited, cancel := context.WithTimeout(ctx, ingestLimit)
+		s.ingestAll(limited, some)
+		cancel()
+		for _, a := range some {
+			close(a.done)
+		}
+	}
+}
+
+func (q *arrivals) next() []*arrival {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, records := 0, uint64(0)
+	for n < len(q.waiting) && (n == 0 || records+q.waiting[n].told.Len() <= ingestAtOnce) {
+		records += q.waiting[n].told.Len()
+		n++
+	}
+	q.storing, q.waiting = q.waiting[:n:n], q.waiting[n:]
+	if n == 0 {
+		q.storing, q.waiting = nil, nil
+	}
+	return q.storing
+}
+
+// ingestAll stores segments in one change. If that fails they are tried one by one, so
+// that none fails for another.
+func (s *Service) ingestAll(ctx context.Context, some []*arrival) {
+	err := s.update(ctx, func(w *work) error {
+		for _, a := range some {
+			var err error
+			a.out, a.err, err = w.ingest(ctx, a.from, a.told)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+	case len(some) == 1:
+		some[0].out, some[0].err = nil, err
+	default:
+		for _, a := range some {
+			s.ingestAll(ctx, []*arrival{a})
+		}
+	}
+}
+
+// ingest stores a segment, or says why it is not: refused is about the segment, which
+// has then changed nothing; err is about the store, and fails the change.
+func (w *work) ingest(ctx context.Context, i feed.Instance, t *told) (out *feed.IngestResponse, refused, err error) {
+	seg := t.Segment
+	if _, err := w.peerOnly(ctx, i); err != nil {
+		return nil, err, nil
+	}
 	next, chain, owner, err := w.tx.Spools().Head(ctx, seg.Spool)
 	if err != nil {
-		return nil, fmt.Errorf("spool %s: %w", seg.Spool, err)
+		return nil, nil, fmt.Errorf("spool %s: %w", seg.Spool, err)
 	}
 	if owner != "" && owner != i.Sidecar {
-		return nil, status.Errorf(codes.PermissionDenied, "spool %s belongs to another sidecar", seg.Spool)
+		return nil, status.Errorf(codes.PermissionDenied, "spool %s belongs to another sidecar", seg.Spool), nil
 	}
-	if err = seg.Follows(chain, next); err == nil {
-		err = in.err
+	wrong := seg.Follows(chain, next)
+	if wrong == nil {
+		wrong = t.err
 	}
 	var gap *audit.GapError
 	switch {
-	case errors.Is(err, audit.ErrDuplicate):
+	case errors.Is(wrong, audit.ErrDuplicate):
 		if err := w.sameHistory(ctx, seg); err != nil {
-			return nil, err
+			return nil, err, nil
 		}
-		return &feed.IngestResponse{Accepted: true, NextSeq: next, ChainHead: chain[:]}, nil
-	case errors.As(err, &gap):
-		return &feed.IngestResponse{NextSeq: next, ChainHead: chain[:]}, nil
-	case err != nil:
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+		return &feed.IngestResponse{Accepted: true, NextSeq: next, ChainHead: chain[:]}, nil, nil
+	case errors.As(wrong, &gap):
+		return &feed.IngestResponse{NextSeq: next, ChainHead: chain[:]}, nil, nil
+	case wrong != nil:
+		return nil, status.Error(codes.InvalidArgument, wrong.Error()), nil
 	}
-	if err := w.anchor(ctx, i, in); err != nil {
-		return nil, err
+	if err := w.anchor(ctx, i, t); err != nil {
+		return nil, nil, err
 	}
-	return &feed.IngestResponse{Accepted: true, NextSeq: seg.Last + 1, ChainHead: seg.ChainHead[:]}, nil
+	return &feed.IngestResponse{Accepted: true, NextSeq: seg.Last + 1, ChainHead: seg.ChainHead[:]}, nil, nil
 }
 
 // sameHistory refuses a segment whose seqs are here with other records: the
@@ -137,30 +206,9 @@ func (w *work) sameHistory(ctx context.Context, seg audit.Segment) error {
 	return nil
 }
 
-// segmentOf reads a segment off the wire. What it claims of its frames is for
-// audit.CheckSegment to hold; the link to the frame before stands in the first.
-func segmentOf(r *feed.IngestRequest) (audit.Segment, error) {
-	bad := func(format string, args ...any) error { return status.Errorf(codes.InvalidArgument, format, args...) }
-	if len(r.GetRoot()) != len(audit.Hash{}) || len(r.GetChainHead()) != len(audit.Hash{}) {
-		return audit.Segment{}, bad("root and chain head are 32 bytes")
-	}
-	if _, err := parseSpoolID(r.GetSpool()); err != nil {
-		return audit.Segment{}, bad("%v", err)
-	}
-	first, err := audit.NextFrame(r.GetFrames())
-	if err != nil {
-		return audit.Segment{}, bad("segment: %v", err)
-	}
-	return audit.Segment{
-		Spool: r.GetSpool(), First: r.GetFirst(), Last: r.GetLast(), Frames: r.GetFrames(),
-		Root: audit.Hash(r.GetRoot()), ChainHead: audit.Hash(r.GetChainHead()), Prev: first.Prev(),
-	}, nil
-}
-
-// anchor appends the segment's leaf, stores it, and indexes the ids that its
-// records name.
-func (w *work) anchor(ctx context.Context, i feed.Instance, in opened) error {
-	seg := in.Segment
+// anchor appends the segment's leaf, stores it, and notes what its records say.
+func (w *work) anchor(ctx context.Context, i feed.Instance, t *told) error {
+	seg := t.Segment
 	leaf, err := w.leaf(ctx, audit.TypeSegmentAnchored, seg.Spool, seg.Anchor())
 	if err != nil {
 		return err
@@ -172,46 +220,16 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, in opened) error {
 	if err != nil {
 		return fmt.Errorf("segment: %w", err)
 	}
-	if err := w.used(ctx, in.entries); err != nil {
-		return err
+	if err := w.tx.Grants().UsedAll(ctx, w.notLater(t.used)); err != nil {
+		return fmt.Errorf("use of grants: %w", err)
 	}
-	for _, n := range in.named {
+	for _, n := range t.named {
 		if strings.HasPrefix(n.ID, "grt_") {
 			w.touch(n.ID)
 		}
 	}
-	if err := w.tx.Spools().IndexAll(ctx, seg.Spool, in.named); err != nil {
+	if err := w.tx.Spools().IndexAll(ctx, seg.Spool, t.named); err != nil {
 		return fmt.Errorf("index segment: %w", err)
 	}
-	return w.seen(ctx, i, in.entries)
-}
-
-// idsOf returns the ids under which a spool's record is found again.
-func idsOf(r audit.Record) ([]string, error) {
-	switch r.Type {
-	case audit.TypeActionIntent:
-		var b audit.Intent
-		err := r.Into(&b)
-		return nonEmpty(b.Action, b.Grant), err
-	case audit.TypeActionDenied:
-		var b audit.Denied
-		err := r.Into(&b)
-		return nonEmpty(b.Action, b.Denial), err
-	case audit.TypeActionOutcome:
-		var b audit.Outcome
-		err := r.Into(&b)
-		return nonEmpty(b.Action), err
-	default:
-		return nil, nil
-	}
-}
-
-func nonEmpty(ids ...string) []string {
-	out := ids[:0]
-	for _, id := range ids {
-		if id != "" {
-			out = append(out, id)
-		}
-	}
-	return out
+	return w.seen(ctx, i, t.calls)
 }

@@ -50,6 +50,7 @@ type Wait struct {
 	LastAllowed time.Time
 	LastAction  string
 	Bounded     time.Time
+	StreamsCut  uint32 // requests under way that were cut by this end, or by another that the same receipt tells of
 }
 
 // Done says how the wait ended, at a reading of Tx.Passed: "acked", "closed", or ""

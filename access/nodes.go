@@ -31,6 +31,8 @@ type InstanceView struct {
 	// Differs names the kinds whose catalogue differs from mayflyd's; operations
 	// unknown to the instance are denied there.
 	Differs []string
+	// Keeps is what it keeps of the record.
+	Keeps Keeps
 }
 
 // Nodes returns nodes and instances: for the security group.
@@ -49,8 +51,11 @@ func (s *Service) Nodes(ctx context.Context, c Caller) (NodesView, error) {
 			return fmt.Errorf("instances: %w", err)
 		}
 		out = NodesView{Nodes: v.set.Nodes(), Now: v.now}
+		keeps := s.keeps.of(list)
 		for _, i := range list {
-			out.Instances = append(out.Instances, viewInstance(v.set, i, v.now))
+			one := viewInstance(v.set, i, v.now)
+			one.Keeps = keeps[i.ID]
+			out.Instances = append(out.Instances, one)
 		}
 		out.Bundles = append(s.ownBundles(), s.bundles.of(list)...)
 		if out.Silenced, err = tx.Quarantines().List(ctx); err != nil {

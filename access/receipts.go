@@ -47,6 +47,7 @@ type receiptBody struct {
 	LastAllowed audit.Time `json:"last_allowed_at,omitzero"`
 	LastAction  string     `json:"last_action,omitempty"`
 	Bounded     audit.Time `json:"bounded_at,omitzero"`
+	StreamsCut  uint32     `json:"streams_cut,string"`
 }
 
 // maxReceipts keeps the leaf below the record's limit.
@@ -121,7 +122,7 @@ func receiptsOf(r Revocation, now time.Time, passed time.Duration) grantReceipts
 // over, by the clock of now, which may have been moved forward since it began.
 func receiptBodyOf(w Wait, now time.Time, passed time.Duration) receiptBody {
 	closed := later(w.Until, now.Add(w.UntilPassed-passed))
-	b := receiptBody{Instance: w.Instance.String(), How: w.Done(passed), At: audit.At(closed), LastAction: w.LastAction}
+	b := receiptBody{Instance: w.Instance.String(), How: w.Done(passed), At: audit.At(closed), LastAction: w.LastAction, StreamsCut: w.StreamsCut}
 	if !w.AckedAt.IsZero() {
 		b.At = audit.At(w.AckedAt)
 	}

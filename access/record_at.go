@@ -1,49 +1,112 @@
 package access
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/mayflyproxy/mayfly/audit"
 )
 
-// recordAt reads one record where the index says that it stands.
-func recordAt(ctx context.Context, tx Tx, p Place) (audit.Record, error) {
+// reader reads records where the index says that they stand. It keeps the segment that
+// it read last: what belongs together mostly stands together.
+type reader struct {
+	tx   Tx
+	last StoredSegment
+}
+
+// named returns the records at p that name id: one leaf, or all of a segment from p on.
+func (r *reader) named(ctx context.Context, p Place, id string) ([]Traced, error) {
 	if p.Spool == "" {
-		leaves, err := tx.Log().ReadLeaves(ctx, int64(p.Seq), int64(p.Seq)+1)
+		leaves, err := r.tx.Log().ReadLeaves(ctx, int64(p.Seq), int64(p.Seq)+1)
 		if err != nil {
-			return audit.Record{}, fmt.Errorf("leaf %d: %w", p.Seq, err)
+			return nil, fmt.Errorf("leaf %d: %w", p.Seq, err)
 		}
 		if len(leaves) != 1 {
-			return audit.Record{}, fmt.Errorf("leaf %d is not there", p.Seq)
+			return nil, fmt.Errorf("leaf %d is not there", p.Seq)
 		}
-		return audit.Decode(leaves[0])
+		record, err := audit.Decode(leaves[0])
+		return []Traced{{p, record}}, err
 	}
-	f, err := frameAt(ctx, tx, p)
+	if r.last.Spool != p.Spool || p.Seq < r.last.First || p.Seq > r.last.Last {
+		seg, err := segmentAt(ctx, r.tx, p)
+		if err != nil {
+			return nil, err
+		}
+		r.last = seg
+	}
+	var out []Traced
+	err := frames(r.last, func(seq uint64, f audit.Frame) error {
+		if seq < p.Seq || !bytes.Contains(f.Record(), []byte(id)) {
+			return nil
+		}
+		record, err := audit.Decode(f.Record())
+		if err != nil {
+			return err
+		}
+		ids, err := idsOf(record)
+		if slices.Contains(ids, id) {
+			out = append(out, Traced{Place{p.Spool, seq}, record})
+		}
+		return err
+	})
+	return out, err
+}
+
+func segmentAt(ctx context.Context, tx Tx, p Place) (StoredSegment, error) {
+	segments, err := tx.Spools().Segments(ctx, p.Spool, p.Seq, 1)
 	if err != nil {
-		return audit.Record{}, err
+		return StoredSegment{}, fmt.Errorf("spool %s: %w", p.Spool, err)
 	}
-	return audit.Decode(f.Record())
+	if len(segments) != 1 || p.Seq < segments[0].First || p.Seq > segments[0].Last {
+		return StoredSegment{}, fmt.Errorf("spool %s: record %d is not there", p.Spool, p.Seq)
+	}
+	return segments[0], nil
+}
+
+// frames calls f with each frame of a segment until it fails.
+func frames(seg StoredSegment, f func(seq uint64, frame audit.Frame) error) error {
+	rest := seg.Frames
+	for seq := seg.First; seq <= seg.Last; seq++ {
+		frame, err := audit.NextFrame(rest)
+		if err == nil {
+			err = f(seq, frame)
+		}
+		if err != nil {
+			return fmt.Errorf("spool %s, record %d: %w", seg.Spool, seq, err)
+		}
+		rest = rest[frame.Size:]
+	}
+	return nil
 }
 
 // frameAt reads one frame of a spool.
-func frameAt(ctx context.Context, tx Tx, p Place) (audit.Frame, error) {
-	segments, err := tx.Spools().Segments(ctx, p.Spool, p.Seq, 1)
+func frameAt(ctx context.Context, tx Tx, p Place) (out audit.Frame, err error) {
+	seg, err := segmentAt(ctx, tx, p)
 	if err != nil {
-		return audit.Frame{}, fmt.Errorf("spool %s: %w", p.Spool, err)
+		return audit.Frame{}, err
 	}
-	if len(segments) != 1 || p.Seq < segments[0].First || p.Seq > segments[0].Last {
-		return audit.Frame{}, fmt.Errorf("spool %s: record %d is not there", p.Spool, p.Seq)
-	}
-	rest := segments[0].Frames
-	for seq := segments[0].First; ; seq++ {
-		f, err := audit.NextFrame(rest)
-		if err != nil {
-			return audit.Frame{}, fmt.Errorf("spool %s, record %d: %w", p.Spool, seq, err)
-		}
+	err = frames(seg, func(seq uint64, f audit.Frame) error {
 		if seq == p.Seq {
-			return f, nil
+			out = f
 		}
-		rest = rest[f.Size:]
+		return nil
+	})
+	return out, err
+}
+
+// idsOf returns the ids under which a spool's record is found again.
+func idsOf(r audit.Record) ([]string, error) {
+	body, err := r.Map()
+	if err != nil {
+		return nil, err
 	}
+	var out []string
+	for _, key := range []string{"action", "grant", "denial"} {
+		if id, ok := body[key].(string); ok && id != "" {
+			out = append(out, id)
+		}
+	}
+	return out, nil
 }

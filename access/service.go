@@ -84,9 +84,11 @@ type Service struct {
 	spools   spoolBook
 	bundles  bundleBook
 	digests  digestBook
+	keeps    checkpointBook
 	callers  apiCallers
 	asking   asking
 	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet
+	arriving arrivals     // segments that wait to be stored
 	ingested bell         // rings when a segment was stored
 	watches  watches
 

@@ -41,6 +41,7 @@ type instanceStarted struct {
 // it when it is first heard, and returns the apps that it fronts.
 func (s Source) Join(ctx context.Context, i feed.Instance, sub *feed.Subscribe) ([]string, error) {
 	var apps []string
+	var size int64
 	err := s.update(ctx, func(w *work) error {
 		set, err := w.inForce(ctx, w.tx)
 		if err != nil {
@@ -51,11 +52,16 @@ func (s Source) Join(ctx context.Context, i feed.Instance, sub *feed.Subscribe) 
 			return err
 		}
 		apps = node.Apps
-		return w.join(ctx, set, node, i, sub)
+		if err := w.join(ctx, set, node, i, sub); err != nil {
+			return err
+		}
+		size, err = w.tx.Log().Size(ctx)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.hear(ctx, hearsay{i, sub.GetCheckpoint(), sub.GetDoubt()}, size)
 	s.digests.joined(i, apps)
 	return slices.Clone(apps), nil
 }
@@ -102,6 +108,7 @@ func (w *work) join(ctx context.Context, set *policy.Set, node policy.Node, i fe
 // Leave is only for the log: the lease runs on, or out, by itself.
 func (s Source) Leave(ctx context.Context, i feed.Instance) {
 	s.digests.left(i)
+	s.keeps.left(i)
 	s.log.InfoContext(ctx, "instance left", "instance", i.String())
 }
 

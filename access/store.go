@@ -170,6 +170,8 @@ type GrantStore interface {
 	MarkSwept(ctx context.Context, id grant.GrantID) error
 	// Used notes that a grant was used at an instant. An earlier one changes nothing.
 	Used(ctx context.Context, id grant.GrantID, at time.Time) error
+	// UsedAll is Used of many at once; those that are not there are left out.
+	UsedAll(ctx context.Context, uses map[grant.GrantID]time.Time) error
 	// Idle lists live grants that were not used for their IdleAfter, as of now.
 	Idle(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error)
 	// LastUse returns when a grant was last used; its NotBefore if it never was.
@@ -289,8 +291,9 @@ type SpoolStore interface {
 	Spools(ctx context.Context) ([]string, error)
 	// Segments lists a spool's segments from a seq on, in order.
 	Segments(ctx context.Context, spool string, from uint64, limit int) ([]StoredSegment, error)
-	// IndexAction notes where an action, and the ids that it names, stand; Find
-	// returns the places that name an id (act_, den_, grt_ …), in order.
+	// Index notes where a record stands that names an id (act_, den_, grt_ …). Of a
+	// segment only the first such record is noted: the others are found by reading on.
+	// Find returns the places of an id: the control log's first, then by spool and seq.
 	Index(ctx context.Context, id string, p Place) error
 	// IndexAll is Index of many frames of one spool at once.
 	IndexAll(ctx context.Context, spool string, named []Named) error

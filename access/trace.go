@@ -161,12 +161,13 @@ func (t Trace) about() (app, pseudonym string) {
 type tracer struct {
 	*viewer
 	tx   Tx
+	read reader
 	out  *Trace
 	seen map[Place]bool
 }
 
 func newTracer(v *viewer, tx Tx, id string) *tracer {
-	return &tracer{viewer: v, tx: tx, out: &Trace{ID: id, Shown: map[string]string{}, TraceIDs: map[string]string{}}, seen: map[Place]bool{}}
+	return &tracer{viewer: v, tx: tx, read: reader{tx: tx}, out: &Trace{ID: id, Shown: map[string]string{}, TraceIDs: map[string]string{}}, seen: map[Place]bool{}}
 }
 
 func (t *tracer) run(ctx context.Context, id string) (Trace, error) {
@@ -302,22 +303,39 @@ func (t *tracer) actions(ctx context.Context, id string) error {
 	n := 0
 	for _, r := range records {
 		t.add(r)
-		if r.Record.Type != audit.TypeActionIntent {
+		_, action, err := actionUnder(r.Record)
+		if err != nil {
+			return err
+		}
+		if action == "" {
 			continue
 		}
 		if n++; n > maxTraced {
 			t.out.Truncated = true
 			return nil
 		}
-		var intent audit.Intent
-		if err := r.Record.Into(&intent); err != nil {
-			return err
-		}
-		if err := t.gather(ctx, intent.Action); err != nil {
+		if err := t.gather(ctx, action); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// actionUnder returns the action that a record puts under a grant, and the grant; both
+// are empty if it puts none.
+func actionUnder(r audit.Record) (under, action string, err error) {
+	switch r.Type {
+	case audit.TypeActionIntent:
+		var b audit.Intent
+		err := r.Into(&b)
+		return b.Grant, b.Action, err
+	case audit.TypeActionRebound:
+		var b audit.Rebound
+		err := r.Into(&b)
+		return b.Grant, b.Action, err
+	default:
+		return "", "", nil
+	}
 }
 
 func (t *tracer) gather(ctx context.Context, id string) error {
@@ -345,13 +363,23 @@ func (t *tracer) records(ctx context.Context, id string) ([]Traced, error) {
 	if len(places) > most {
 		places, t.out.Truncated = places[:most], true
 	}
-	out := make([]Traced, 0, len(places))
+	var out []Traced
+	read := Place{} // the last record that was read of a segment, and all before it
 	for _, p := range places {
-		r, err := recordAt(ctx, t.tx, p)
+		if p.Spool != "" && p.Spool == read.Spool && p.Seq <= read.Seq {
+			continue
+		}
+		named, err := t.read.named(ctx, p, id)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Traced{Place: p, Record: r})
+		if len(named) > 0 {
+			read = named[len(named)-1].Place
+		}
+		if out = append(out, named...); len(out) > most {
+			t.out.Truncated = true
+			return out[:most], nil
+		}
 	}
 	return out, nil
 }

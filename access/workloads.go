@@ -8,9 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/feed"
-	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
@@ -110,8 +108,9 @@ func (v *viewer) workload(ctx context.Context, tx Tx, u WorkloadUse) (WorkloadVi
 	return out, nil
 }
 
-// seen notes the workloads that the records of one segment tell of.
-func (w *work) seen(ctx context.Context, i feed.Instance, entries []audit.Entry) error {
+// seen notes the workloads that one segment tells of. A gateway's clock tells nothing
+// of the future.
+func (w *work) seen(ctx context.Context, i feed.Instance, calls map[string]WorkloadUse) error {
 	set, err := w.inForce(ctx, w.tx)
 	if err != nil {
 		return err
@@ -120,25 +119,17 @@ func (w *work) seen(ctx context.Context, i feed.Instance, entries []audit.Entry)
 	if err != nil {
 		return err
 	}
-	uses, names := map[identity.Principal]WorkloadUse{}, map[string]identity.Principal{}
-	for _, e := range entries {
-		name, use, ok := useOf(e.Record)
-		if !ok {
-			continue
-		}
-		p, known := names[name]
-		if !known {
-			if p, err = w.caller(ctx, name); err != nil {
-				return err
-			}
-			names[name] = p
+	uses := map[identity.Principal]WorkloadUse{}
+	for name, use := range calls {
+		p, err := w.caller(ctx, name)
+		if err != nil {
+			return err
 		}
 		if p.IsZero() && name != "" {
 			continue // a person, or one who was erased
 		}
 		use.Principal, use.Environment = p, node.Environment
-		at := earlier(e.Record.Time, w.now) // a gateway's clock tells nothing of the future
-		use.First, use.Last, use.Called = at, at, at
+		use.First, use.Last, use.Called = earlier(use.First, w.now), earlier(use.Last, w.now), earlier(use.Called, w.now)
 		uses[p] = uses[p].join(use)
 	}
 	for _, u := range uses {
@@ -147,36 +138,6 @@ func (w *work) seen(ctx context.Context, i feed.Instance, entries []audit.Entry)
 		}
 	}
 	return nil
-}
-
-// useOf reads who a record says called, and how; ok is false for what is no call.
-// Without a name it is a certificate that proved nobody.
-func useOf(r audit.Record) (name string, use WorkloadUse, ok bool) {
-	switch r.Type {
-	case audit.TypeActionIntent:
-		var b audit.Intent
-		if r.Into(&b) != nil {
-			return "", use, false
-		}
-		use.App, use.Operation, use.Allowed = b.App, b.Operation, 1
-		return b.Principal, use, b.Principal != ""
-	case audit.TypeActionDenied:
-		var b audit.Denied
-		if r.Into(&b) != nil {
-			return "", use, false
-		}
-		use.App, use.Operation, use.Code, use.Denied = b.App, b.Operation, b.Code, 1
-		return b.Principal, use, b.Principal != ""
-	case audit.TypeActionDeniedCount:
-		var b audit.DeniedCount
-		if r.Into(&b) != nil || b.Count == 0 || b.Count > 1<<40 {
-			return "", use, false
-		}
-		use.Code, use.Denied = b.Code, int64(b.Count)
-		return b.Peer, use, b.Peer != "" || b.Code == string(grant.BadCertificate)
-	default:
-		return "", use, false
-	}
 }
 
 // caller returns the workload behind a name of the record, the zero Principal for

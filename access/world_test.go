@@ -31,6 +31,7 @@ type world struct {
 	store    access.Store
 	files    map[string][]byte
 	commit   string
+	signing  *audit.Signer
 	verifier *audit.Verifier
 	provider *provider
 	maxAge   time.Duration // of an identity; zero: as in production
@@ -47,7 +48,7 @@ const firstCommit = "0000000000000000000000000000000000000001"
 
 const consoleURL = "https://mayfly.acme.example"
 
-const denialWait = 100 * time.Millisecond
+const denialWait = 2 * time.Second
 
 var epoch = time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
 
@@ -151,15 +152,14 @@ func (w *world) open(path string, wrap func(access.Store) access.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := audit.NewSigner(key)
-	if err != nil {
+	if w.signing, err = audit.NewSigner(key); err != nil {
 		t.Fatal(err)
 	}
 	if w.verifier, err = audit.NewVerifier(public); err != nil {
 		t.Fatal(err)
 	}
 	w.Service, err = access.New(access.Config{
-		Store: w.store, Signer: signer, Minter: grant.NewMinter(),
+		Store: w.store, Signer: w.signing, Minter: grant.NewMinter(),
 		Policy:  policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
 		Console: consoleURL, DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge, Traces: w.traces, Revoked: w.revoked,
 		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },

@@ -153,6 +153,7 @@ type Receipt struct {
 	LastAllowed string `json:"last_allowed_at,omitempty"`
 	LastAction  string `json:"last_action,omitempty"`
 	BoundedAt   string `json:"bounded_at,omitempty"`
+	StreamsCut  uint32 `json:"streams_cut"` // requests under way that it cut; one of ends that it heard of at once may be in each
 }
 
 // Node is one running sidecar, or a registered one that does not run.
@@ -175,6 +176,8 @@ type Node struct {
 	Quarantined string            `json:"quarantined,omitempty"`       // since when it is told nothing
 	Why         string            `json:"why,omitempty"`               // it is in quarantine, in words
 	Strayed     []string          `json:"strayed,omitempty"`           // apps of which it holds something else than it was told; * are sessions and keys
+	Checkpoint  string            `json:"checkpoint,omitempty"`        // the newest of the record that it keeps, in its own word: a signed note
+	Doubt       string            `json:"doubt,omitempty"`             // why what it is shown of the record does not count for it, in words
 }
 
 // Key is one key that access tokens are, or were, signed with.

@@ -78,6 +78,18 @@ type Outcome struct {
 	UpstreamID string `json:"upstream_id,omitempty"`   // the provider's own request id
 }
 
+// Rebound is the body of action.rebound: the grant of a stream that is under way has
+// ended, and another one of the same holder covers it. In the intent's spool, after it
+// and before its outcome. If the stream is cut all the same, its outcome says so.
+type Rebound struct {
+	Action   string `json:"action"`
+	From     string `json:"from"`  // the grant that ended
+	Grant    string `json:"grant"` // the one that it goes on under
+	Epoch    uint64 `json:"epoch,string"`
+	Revision uint64 `json:"revision,string"` // of the feed, as applied
+	Deadline Time   `json:"deadline"`        // when it is cut off now
+}
+
 // DeniedCount is the body of action.denied_count: refusals for one reason that
 // were not written one by one.
 type DeniedCount struct {
@@ -94,6 +106,16 @@ type SpoolStarted struct {
 	Version string `json:"version,omitempty"` // of the program
 	Cut     int64  `json:"cut,string"`        // bytes of a torn tail that were cut off
 	Closed  uint64 `json:"closed,string"`     // intents closed as unknown, restart
+}
+
+// SpoolAlarm is the body of spool.alarm.
+type SpoolAlarm struct {
+	Reason string `json:"reason,omitempty"` // code of contracts §4
+	Text   string `json:"text"`             // in words
+	// The two signed checkpoints that contradict each other, or the one that an
+	// operator let go.
+	Kept  string `json:"kept,omitempty"`
+	Shown string `json:"shown,omitempty"`
 }
 
 // Reserved is the body of the leaf action.reserved: mayflyd saw the intent
@@ -123,6 +145,9 @@ type Anchor struct {
 // what else it has. NotBefore is optional.
 type GrantCreated struct {
 	Grant     string `json:"grant"`
+	Principal string `json:"principal"` // pseudonym
+	App       string `json:"app"`
+	Class     string `json:"class"`
 	NotBefore Time   `json:"not_before,omitzero"`
 	NotAfter  Time   `json:"not_after"` // exclusive
 }

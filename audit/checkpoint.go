@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -115,6 +116,27 @@ func (s *Signer) Sign(size int64, root Hash) ([]byte, error) {
 		return nil, fmt.Errorf("sign checkpoint: %w", err)
 	}
 	return b, nil
+}
+
+// Signed reports whether a note is exactly what this signer signs: its signature is
+// good, and no other's is beside it.
+func (s *Signer) Signed(signed []byte) bool {
+	c, err := ParseNote(signed)
+	if err != nil {
+		return false
+	}
+	own, err := s.Sign(c.Size, c.Root) // Ed25519: the same each time
+	return err == nil && bytes.Equal(own, signed)
+}
+
+// ParseNote reads the checkpoint of a signed note. It checks no signature: see
+// Verifier.Open.
+func ParseNote(signed []byte) (Checkpoint, error) {
+	text, _, ok := bytes.Cut(signed, []byte("\n\n"))
+	if !ok {
+		return Checkpoint{}, fmt.Errorf("checkpoint: no signed note")
+	}
+	return ParseCheckpoint(string(text) + "\n")
 }
 
 // Verifier opens the signed checkpoints of one log. It is safe for concurrent use.

@@ -80,6 +80,9 @@ func decode(b []byte) (Record, error) {
 	if len(b) > MaxRecord {
 		return Record{}, fmt.Errorf("%d bytes: the limit is %d", len(b), MaxRecord)
 	}
+	if r, ok := quickRecord(b); ok {
+		return r, nil
+	}
 	if err := checkDepth(b); err != nil {
 		return Record{}, err
 	}
@@ -214,6 +217,9 @@ func encodeBody(body any) ([]byte, error) {
 		if b, err = marshal(body); err != nil {
 			return nil, err
 		}
+	}
+	if len(b) > 0 && b[0] == '{' && quickCanonical(b) {
+		return bytes.Clone(b), nil
 	}
 	out, err := transform(b)
 	if err != nil {

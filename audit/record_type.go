@@ -44,8 +44,10 @@ const (
 // The types of spool records, written by a sidecar.
 const (
 	TypeSpoolStarted      Type = "spool.started"       // a process opened the spool; body SpoolStarted
+	TypeSpoolAlarm        Type = "spool.alarm"         // what a correct control plane never causes, or an operator's answer to it; body SpoolAlarm
 	TypeActionIntent      Type = "action.intent"       // an operation is about to be tried; body Intent
 	TypeActionOutcome     Type = "action.outcome"      // what came of it; body Outcome
+	TypeActionRebound     Type = "action.rebound"      // its stream goes on under another grant; body Rebound
 	TypeActionDenied      Type = "action.denied"       // refused; body Denied
 	TypeActionDeniedCount Type = "action.denied_count" // refusals of one second, counted; body DeniedCount
 )
@@ -70,7 +72,7 @@ func (t Type) Where() Where {
 		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeInstanceStarted, TypeInstanceGone,
 		TypeInstanceQuarantined, TypeInstanceReleased:
 		return WhereLeaf
-	case TypeSpoolStarted, TypeActionIntent, TypeActionOutcome, TypeActionDenied, TypeActionDeniedCount:
+	case TypeSpoolStarted, TypeSpoolAlarm, TypeActionIntent, TypeActionOutcome, TypeActionRebound, TypeActionDenied, TypeActionDeniedCount:
 		return WhereSpool
 	default:
 		return WhereNone

@@ -109,6 +109,9 @@ func (s Segment) Follows(prevHead Hash, nextSeq uint64) error {
 	return nil
 }
 
+// Len returns how many records s says it has.
+func (s Segment) Len() uint64 { return s.Last - s.First + 1 }
+
 func (s Segment) bounded() bool {
 	return validID("spl_", s.Spool) && s.First > 0 && s.Last >= s.First && s.Last-s.First < MaxSegmentRecords
 }

@@ -10,7 +10,7 @@ import (
 
 // actionCheck pairs grants, intents, reservations and outcomes.
 type actionCheck struct {
-	grants   map[string]grantTimes
+	grants   map[string]grantSeen
 	reserved []reservation
 	intents  map[string]*intentSeen // by action
 	order    []*intentSeen
@@ -18,9 +18,9 @@ type actionCheck struct {
 	damaged  map[string]bool   // spools with frames that were not read
 }
 
-type grantTimes struct {
-	notBefore, notAfter time.Time
-	ended               time.Time // of the leaf that ended it by hand, zero if none did
+type grantSeen struct {
+	GrantCreated
+	ended time.Time // of the leaf that ended it by hand, zero if none did
 }
 
 type reservation struct {
@@ -36,11 +36,27 @@ type intentSeen struct {
 	at       time.Time
 	outcome  *Outcome
 	reserved bool
+	rebound  []rebinding
+}
+
+// rebinding is where an action went on under another grant.
+type rebinding struct {
+	Rebound
+	at    time.Time
+	place Place
+}
+
+// under is the grant of an action, as far as the record was read.
+func (i *intentSeen) under() string {
+	if n := len(i.rebound); n > 0 {
+		return i.rebound[n-1].Grant
+	}
+	return i.Grant
 }
 
 func newActionCheck() *actionCheck {
 	return &actionCheck{
-		grants: map[string]grantTimes{}, intents: map[string]*intentSeen{},
+		grants: map[string]grantSeen{}, intents: map[string]*intentSeen{},
 		anchored: map[string]uint64{}, damaged: map[string]bool{},
 	}
 }
@@ -70,7 +86,7 @@ func (c *actionCheck) grantCreated(r Record) error {
 	if _, twice := c.grants[g.Grant]; g.Grant == "" || twice || g.NotAfter.IsZero() {
 		return fmt.Errorf("grant %.40q: want a new one, with not_after", g.Grant)
 	}
-	c.grants[g.Grant] = grantTimes{notBefore: g.NotBefore.Time, notAfter: g.NotAfter.Time}
+	c.grants[g.Grant] = grantSeen{GrantCreated: g}
 	return nil
 }
 
@@ -96,10 +112,14 @@ func (c *actionCheck) frame(v *verification, spool string, f spoolFrame) error {
 		return c.intent(v, spool, f)
 	case TypeActionOutcome:
 		return c.outcome(v, spool, r)
+	case TypeActionRebound:
+		return c.rebind(v, spool, r)
 	case TypeActionDenied:
 		return r.Into(new(Denied))
 	case TypeActionDeniedCount:
 		return r.Into(new(DeniedCount))
+	case TypeSpoolAlarm:
+		return r.Into(new(SpoolAlarm))
 	case TypeSpoolStarted:
 		var b SpoolStarted
 		if err := r.Into(&b); err != nil {
@@ -129,6 +149,31 @@ func (c *actionCheck) intent(v *verification, spool string, f spoolFrame) error 
 	}
 	c.intents[i.Action] = i
 	c.order = append(c.order, i)
+	return nil
+}
+
+func (c *actionCheck) rebind(v *verification, spool string, r Record) error {
+	var b Rebound
+	if err := r.Into(&b); err != nil {
+		return err
+	}
+	if b.Action == "" || b.From == "" || b.Grant == "" {
+		return fmt.Errorf("action %.40q, from %.40q, grant %.40q: want all three", b.Action, b.From, b.Grant)
+	}
+	place := framePlace(spool, r.Seq, r.Seq)
+	i, ok := c.intents[b.Action]
+	switch {
+	case !ok && c.damaged[spool]:
+		v.unchecked("streams that go on, and whose intent stands in a damaged frame")
+	case !ok || i.spool != spool:
+		v.problem(place, ReasonIntent, "action %.40s goes on under another grant, and has no intent before it in this spool", b.Action)
+	case i.outcome != nil:
+		v.problem(place, ReasonIntent, "action %s goes on under another grant, and has an outcome already", b.Action)
+	case i.under() != b.From:
+		v.problem(place, ReasonIntent, "action %s goes on from grant %.40s, and was under %.40s", b.Action, b.From, i.under())
+	default:
+		i.rebound = append(i.rebound, rebinding{b, r.Time, place})
+	}
 	return nil
 }
 
@@ -211,19 +256,46 @@ func (c *actionCheck) acknowledged(v *verification, i *intentSeen) {
 	}
 }
 
-// inTime checks an intent against the times of its grant.
+// inTime checks an intent, and each grant that it went on under, against the times of
+// the grant.
 func (c *actionCheck) inTime(v *verification, i *intentSeen) {
-	g, ok := c.grants[i.Grant]
+	c.within(v, i.place(), i.Action, i.Grant, i.at)
+	for _, r := range i.rebound {
+		c.within(v, r.place, r.Action, r.Grant, r.at)
+		c.continues(v, i, r)
+	}
+}
+
+func (c *actionCheck) within(v *verification, place Place, action, id string, at time.Time) {
+	g, ok := c.grants[id]
 	switch {
 	case !ok && !v.whole:
 	case !ok:
-		v.problem(i.place(), ReasonGrant, "action %s is under grant %.40s, which no entry created", i.Action, i.Grant)
-	case !i.at.Before(g.notAfter):
-		v.problem(i.place(), ReasonGrant, "action %s at %s: grant %s ended at %s", i.Action, Stamp(i.at), i.Grant, Stamp(g.notAfter))
-	case i.at.Before(g.notBefore):
-		v.problem(i.place(), ReasonGrant, "action %s at %s: grant %s began at %s", i.Action, Stamp(i.at), i.Grant, Stamp(g.notBefore))
-	case !g.ended.IsZero() && i.at.After(g.ended):
-		v.note(i.place(), ReasonAfterEnd, "action %s at %s: grant %s was ended at %s", i.Action, Stamp(i.at), i.Grant, Stamp(g.ended))
+		v.problem(place, ReasonGrant, "action %s is under grant %.40s, which no entry created", action, id)
+	case !at.Before(g.NotAfter.Time):
+		v.problem(place, ReasonGrant, "action %s at %s: grant %s ended at %s", action, Stamp(at), id, Stamp(g.NotAfter.Time))
+	case at.Before(g.NotBefore.Time):
+		v.problem(place, ReasonGrant, "action %s at %s: grant %s began at %s", action, Stamp(at), id, Stamp(g.NotBefore.Time))
+	case !g.ended.IsZero() && at.After(g.ended):
+		v.note(place, ReasonAfterEnd, "action %s at %s: grant %s was ended at %s", action, Stamp(at), id, Stamp(g.ended))
+	}
+}
+
+// continues checks that an action went on under a grant of the same holder on the same
+// app, that there was no time between the two, and that nobody had to be asked first.
+func (c *actionCheck) continues(v *verification, i *intentSeen, r rebinding) {
+	from, known := c.grants[r.From]
+	to, ok := c.grants[r.Grant]
+	switch {
+	case !ok || !known: // said by within
+	case to.Principal != from.Principal:
+		v.problem(r.place, ReasonGrant, "action %s goes on under grant %s, which is another holder's", r.Action, r.Grant)
+	case to.App != from.App || to.App != i.App:
+		v.problem(r.place, ReasonGrant, "action %s goes on under grant %s, which is on another app", r.Action, r.Grant)
+	case to.NotBefore.After(from.NotAfter.Time):
+		v.problem(r.place, ReasonGrant, "action %s goes on under grant %s, which began after the end of %s", r.Action, r.Grant, r.From)
+	case to.Class != "read" && to.Class != "write":
+		v.problem(r.place, ReasonReservation, "action %s goes on under grant %s of class %.20s, and no entry reserves it", r.Action, r.Grant, to.Class)
 	}
 }
 

@@ -146,6 +146,97 @@ func TestP5_VerifyPairsIntentsReservationsAndOutcomes(t *testing.T) {
 	}
 }
 
+// reboundWorld writes the stream act_1 of the app feeds under grt_a, and grants that it
+// may go on under, or not.
+func reboundWorld(t *testing.T) *world {
+	w := newWorld(t)
+	from := w.now
+	w.frame(spoolA, audit.TypeSpoolStarted, audit.SpoolStarted{Spool: spoolA})
+	w.frame(spoolB, audit.TypeSpoolStarted, audit.SpoolStarted{Spool: spoolB})
+	for id, change := range map[string]func(*audit.GrantCreated){
+		"grt_a":      func(g *audit.GrantCreated) { g.NotAfter = audit.At(from.Add(time.Minute)) },
+		"grt_b":      func(*audit.GrantCreated) {},
+		"grt_c":      func(*audit.GrantCreated) {},
+		"grt_theirs": func(g *audit.GrantCreated) { g.Principal = "p_2" },
+		"grt_app":    func(g *audit.GrantCreated) { g.App = "stripe" },
+		"grt_admin":  func(g *audit.GrantCreated) { g.Class = "admin" },
+		"grt_short":  func(g *audit.GrantCreated) { g.NotAfter = audit.At(from.Add(time.Second)) },
+		"grt_later":  func(g *audit.GrantCreated) { g.NotBefore = audit.At(from.Add(2 * time.Minute)) },
+		"grt_gap":    func(g *audit.GrantCreated) { g.NotBefore = audit.At(from.Add(61 * time.Second)) },
+	} {
+		g := audit.GrantCreated{Grant: id, Principal: "p_1", App: "feeds", Class: "write", NotBefore: audit.At(from), NotAfter: audit.At(from.Add(time.Hour))}
+		change(&g)
+		w.leaf(audit.TypeGrantCreated, g)
+	}
+	w.frame(spoolA, audit.TypeActionIntent, audit.Intent{Grant: "grt_a", Try: audit.Try{Action: "act_1", App: "feeds", Operation: "http.get", Class: "read"}})
+	return w
+}
+
+func (w *world) rebound(spool, action, from, to string) {
+	w.frame(spool, audit.TypeActionRebound, audit.Rebound{Action: action, From: from, Grant: to})
+}
+
+func TestP5_VerifyHoldsAStreamThatGoesOnToItsGrants(t *testing.T) {
+	later := func(w *world, d time.Duration) { w.now = w.now.Add(d) }
+	sent := func(w *world) { w.outcome(spoolA, "act_1", audit.ResultSent) }
+	for _, tc := range []struct {
+		name  string
+		write func(w *world)
+		want  audit.Reason // of the only problem, "" for none
+		note  audit.Reason // of the only note
+	}{
+		{"under another of the same holder", func(w *world) { w.rebound(spoolA, "act_1", "grt_a", "grt_b"); sent(w) }, "", ""},
+		{"when the first has just ended", func(w *world) { later(w, time.Minute); w.rebound(spoolA, "act_1", "grt_a", "grt_b"); sent(w) }, "", ""},
+		{"twice", func(w *world) {
+			w.rebound(spoolA, "act_1", "grt_a", "grt_b")
+			w.rebound(spoolA, "act_1", "grt_b", "grt_c")
+			sent(w)
+		}, "", ""},
+		{"and its gateway is killed", func(w *world) {
+			w.rebound(spoolA, "act_1", "grt_a", "grt_b")
+			w.frame(spoolA, audit.TypeActionOutcome, audit.Outcome{Action: "act_1", Result: audit.ResultUnknown, Reason: audit.ReasonRestart})
+		}, "", ""},
+		{"and on", func(w *world) { w.rebound(spoolA, "act_1", "grt_a", "grt_b") }, "", audit.ReasonOpen},
+		{"under one that was revoked", func(w *world) {
+			w.leaf(audit.TypeGrantRevoked, map[string]any{"grant": "grt_b"})
+			w.rebound(spoolA, "act_1", "grt_a", "grt_b")
+			sent(w)
+		}, "", audit.ReasonAfterEnd},
+		{"after its outcome", func(w *world) { sent(w); w.rebound(spoolA, "act_1", "grt_a", "grt_b") }, audit.ReasonIntent, ""},
+		{"without an intent", func(w *world) { w.rebound(spoolA, "act_2", "grt_a", "grt_b"); sent(w) }, audit.ReasonIntent, ""},
+		{"in another spool", func(w *world) { w.rebound(spoolB, "act_1", "grt_a", "grt_b"); sent(w) }, audit.ReasonIntent, ""},
+		{"from a grant that it was not under", func(w *world) { w.rebound(spoolA, "act_1", "grt_c", "grt_b"); sent(w) }, audit.ReasonIntent, ""},
+		{"twice from the same", func(w *world) {
+			w.rebound(spoolA, "act_1", "grt_a", "grt_b")
+			w.rebound(spoolA, "act_1", "grt_a", "grt_c")
+			sent(w)
+		}, audit.ReasonIntent, ""},
+		{"under another holder's", func(w *world) { w.rebound(spoolA, "act_1", "grt_a", "grt_theirs"); sent(w) }, audit.ReasonGrant, ""},
+		{"on another app", func(w *world) { w.rebound(spoolA, "act_1", "grt_a", "grt_app"); sent(w) }, audit.ReasonGrant, ""},
+		{"under one that nobody made", func(w *world) { w.rebound(spoolA, "act_1", "grt_a", "grt_9"); sent(w) }, audit.ReasonGrant, ""},
+		{"under one that has ended", func(w *world) { later(w, time.Second); w.rebound(spoolA, "act_1", "grt_a", "grt_short"); sent(w) }, audit.ReasonGrant, ""},
+		{"under one that begins later", func(w *world) {
+			w.rebound(spoolA, "act_1", "grt_a", "grt_b")
+			w.rebound(spoolA, "act_1", "grt_b", "grt_later")
+			sent(w)
+		}, audit.ReasonGrant, ""},
+		{"after a time under none", func(w *world) { later(w, 62*time.Second); w.rebound(spoolA, "act_1", "grt_a", "grt_gap"); sent(w) }, audit.ReasonGrant, ""},
+		{"under one that is to be acknowledged", func(w *world) { w.rebound(spoolA, "act_1", "grt_a", "grt_admin"); sent(w) }, audit.ReasonReservation, ""},
+		{"without saying from where", func(w *world) { w.rebound(spoolA, "act_1", "", "grt_b"); sent(w) }, audit.ReasonForm, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := reboundWorld(t)
+			tc.write(w)
+			w.ship(spoolA)
+			w.ship(spoolB)
+			r := w.verify(w.export(), w.checkpoint())
+			if only(r.Problems) != tc.want || only(r.Notes) != tc.note {
+				t.Fatalf("want problem %q, note %q:\n%s", tc.want, tc.note, describe(r))
+			}
+		})
+	}
+}
+
 // only returns the reason of the only problem, "" for none.
 func only(p []audit.Problem) audit.Reason {
 	switch len(p) {

@@ -47,6 +47,9 @@ func (a *app) showNodes(n api.Nodes) error {
 			}
 			fmt.Fprintln(a.c.Stdout, plain(text))
 		}
+		if one.Doubt != "" {
+			fmt.Fprintln(a.c.Stdout, plain(one.Instance+" "+one.Doubt))
+		}
 		for _, said := range [][2]string{
 			{"refused", one.Nack}, {"its Envoy refused", one.EnvoyNack}, {"has another catalogue than mayflyd, for", strings.Join(one.Differs, " ")},
 			{"cannot be reached by people (no certificate, or no address) as", strings.Join(one.Uncovered, " ")},

@@ -90,6 +90,9 @@ func nodeOf(i access.InstanceView, envoy EnvoyStatus, newest int64) nodeView {
 	if !i.StrayedAt.IsZero() {
 		out.Troubles = append(out.Troubles, "It is in quarantine: what it holds of "+strings.Join(i.Strayed, ", ")+" is not what it was told")
 	}
+	if words := i.Keeps.Words(); words != "" {
+		out.Troubles = append(out.Troubles, "It "+words)
+	}
 	for _, said := range [][2]string{
 		{"It refused", i.Nack}, {"Its Envoy refused", envoy.Nack},
 		{"It has another catalogue than mayflyd, for", strings.Join(i.Differs, ", ")},

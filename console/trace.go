@@ -220,6 +220,8 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 		return "Acknowledged before the act", list(d["class"], prefixed("amount ", strings.TrimSpace(d["amount"]+" "+d["currency"])))
 	case audit.TypeActionIntent:
 		return d["operation"], list(attributes(d), d["action"], prefixed("trace ", d["trace"]))
+	case audit.TypeActionRebound:
+		return "The stream goes on under " + d["grant"], list("after the end of "+d["from"], d["action"])
 	case audit.TypeActionDenied:
 		return d["operation"], list(d["code"], attributes(d), d["denial"], prefixed("trace ", d["trace"]))
 	case audit.TypeActionOutcome:

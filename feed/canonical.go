@@ -16,13 +16,14 @@ import (
 // left out, numbers as text. Written by hand, since each instance does it for a tenth
 // of its table each second.
 
-// object writes one JSON object. Its members are added in the order of their names.
+// object writes one JSON object behind what b held. Its members are added in the order
+// of their names.
 type object struct{ b []byte }
 
+func begin(b []byte) object { return object{append(b, '{')} }
+
 func (o *object) name(n string) {
-	if len(o.b) == 0 {
-		o.b = append(o.b, '{')
-	} else {
+	if o.b[len(o.b)-1] != '{' { // no member ends with one
 		o.b = append(o.b, ',')
 	}
 	o.b = append(append(append(o.b, '"'), n...), '"', ':')
@@ -51,7 +52,8 @@ func (o *object) truth(n string, v bool) {
 
 func (o *object) bytes(n string, v []byte) {
 	if len(v) > 0 {
-		o.text(n, base64.StdEncoding.EncodeToString(v))
+		o.name(n)
+		o.b = append(base64.StdEncoding.AppendEncode(append(o.b, '"'), v), '"')
 	}
 }
 
@@ -59,12 +61,7 @@ func (o *object) texts(n string, v []string) {
 	list(o, n, v, appendText)
 }
 
-func (o *object) end() []byte {
-	if len(o.b) == 0 {
-		return []byte("{}")
-	}
-	return append(o.b, '}')
-}
+func (o *object) end() []byte { return append(o.b, '}') }
 
 // list adds a list, each of its items written by one.
 func list[T any](o *object, n string, v []T, one func([]byte, T) []byte) {
@@ -82,14 +79,9 @@ func list[T any](o *object, n string, v []T, one func([]byte, T) []byte) {
 	o.b = append(o.b, ']')
 }
 
-// listOf is list for messages.
-func listOf[T any](o *object, n string, v []T, one func(T) []byte) {
-	list(o, n, v, func(b []byte, item T) []byte { return append(b, one(item)...) })
-}
-
 // appendText writes a JSON string as RFC 8785 has it.
 func appendText(b []byte, s string) []byte {
-	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' || r >= 0x7f }) < 0 {
+	if plain(s) {
 		return append(append(append(b, '"'), s...), '"')
 	}
 	var out bytes.Buffer
@@ -101,8 +93,18 @@ func appendText(b []byte, s string) []byte {
 	return append(b, text...)
 }
 
-func grantJSON(g *Grant) []byte {
-	o := object{b: make([]byte, 0, 512)}
+// plain reports whether s stands in JSON as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func appendGrant(b []byte, g *Grant) []byte {
+	o := begin(b)
 	o.text("app", g.GetApp())
 	o.text("class", g.GetClass())
 	o.text("entitlement", g.GetEntitlement())
@@ -111,45 +113,49 @@ func grantJSON(g *Grant) []byte {
 	o.text("principal", g.GetPrincipal())
 	o.text("pseudonym", g.GetPseudonym())
 	o.text("request", g.GetRequest())
-	listOf(&o, "rules", g.GetRules(), ruleJSON)
+	list(&o, "rules", g.GetRules(), appendRule)
 	return o.end()
 }
 
-func ruleJSON(r *Rule) []byte {
-	var o object
+func appendRule(b []byte, r *Rule) []byte {
+	o := begin(b)
 	o.text("operation", r.GetOperation())
-	listOf(&o, "where", r.GetWhere(), func(c *Constraint) []byte {
-		var o object
-		o.text("attribute", c.GetAttribute())
-		o.text("op", c.GetOp())
-		listOf(&o, "values", c.GetValues(), func(v *Value) []byte {
-			var o object
-			o.text("type", v.GetType())
-			o.text("value", v.GetValue())
-			return o.end()
-		})
-		return o.end()
-	})
+	list(&o, "where", r.GetWhere(), appendConstraint)
 	return o.end()
 }
 
-func appJSON(a *App) []byte {
-	var o object
-	listOf(&o, "asks", a.GetAsks(), askJSON)
+func appendConstraint(b []byte, c *Constraint) []byte {
+	o := begin(b)
+	o.text("attribute", c.GetAttribute())
+	o.text("op", c.GetOp())
+	list(&o, "values", c.GetValues(), appendValue)
+	return o.end()
+}
+
+func appendValue(b []byte, v *Value) []byte {
+	o := begin(b)
+	o.text("type", v.GetType())
+	o.text("value", v.GetValue())
+	return o.end()
+}
+
+func appendApp(b []byte, a *App) []byte {
+	o := begin(b)
+	list(&o, "asks", a.GetAsks(), appendAsk)
 	o.truth("assert", a.GetAssert())
 	o.texts("callers", a.GetCallers())
 	o.text("catalogue", a.GetCatalogue())
 	o.text("console", a.GetConsole())
-	listOf(&o, "credentials", a.GetCredentials(), func(c *Credential) []byte {
-		var o object
+	list(&o, "credentials", a.GetCredentials(), func(b []byte, c *Credential) []byte {
+		o := begin(b)
 		o.texts("operations", c.GetOperations())
 		o.text("secret", c.GetSecret())
 		return o.end()
 	})
 	o.truth("guard", a.GetGuard())
 	o.texts("hosts", a.GetHosts())
-	listOf(&o, "identity", a.GetIdentity(), func(h *IdentityHeader) []byte {
-		var o object
+	list(&o, "identity", a.GetIdentity(), func(b []byte, h *IdentityHeader) []byte {
+		o := begin(b)
 		o.text("fact", h.GetFact())
 		o.text("header", h.GetHeader())
 		return o.end()
@@ -164,11 +170,11 @@ func appJSON(a *App) []byte {
 	}
 	o.number("max_stream", stream)
 	o.text("name", a.GetName())
-	listOf(&o, "places", a.GetPlaces(), placeJSON)
+	list(&o, "places", a.GetPlaces(), appendPlace)
 	o.number("stale_after", a.GetStaleAfterUs())
 	steps := slices.SortedFunc(slices.Values(a.GetStepUp()), func(x, y *StepUp) int { return strings.Compare(x.GetEntitlement(), y.GetEntitlement()) })
-	listOf(&o, "step_up", steps, func(s *StepUp) []byte {
-		var o object
+	list(&o, "step_up", steps, func(b []byte, s *StepUp) []byte {
+		o := begin(b)
 		o.texts("acr", s.GetAcr())
 		o.text("entitlement", s.GetEntitlement())
 		o.number("max_age", s.GetMaxAgeUs())
@@ -178,10 +184,10 @@ func appJSON(a *App) []byte {
 	return o.end()
 }
 
-func askJSON(a *Ask) []byte {
-	var o object
-	listOf(&o, "bindings", a.GetBindings(), func(b *Binding) []byte {
-		var o object
+func appendAsk(b []byte, a *Ask) []byte {
+	o := begin(b)
+	list(&o, "bindings", a.GetBindings(), func(to []byte, b *Binding) []byte {
+		o := begin(to)
 		o.text("attribute", b.GetAttribute())
 		o.text("op", b.GetOp())
 		o.text("operation", b.GetOperation())
@@ -195,8 +201,8 @@ func askJSON(a *Ask) []byte {
 	return o.end()
 }
 
-func placeJSON(p *Place) []byte {
-	var o object
+func appendPlace(b []byte, p *Place) []byte {
+	o := begin(b)
 	o.truth("any_trust_domain", p.GetAnyTrustDomain())
 	o.texts("elsewhere", p.GetElsewhere())
 	o.text("environment", p.GetEnvironment())
@@ -205,19 +211,19 @@ func placeJSON(p *Place) []byte {
 	return o.end()
 }
 
-func sessionJSON(s *Session) []byte {
-	var o object
+func appendSession(b []byte, s *Session) []byte {
+	o := begin(b)
 	o.text("acr", s.GetAcr())
 	o.text("app", s.GetApp())
 	o.number("auth_time", s.GetAuthTimeUs())
 	o.number("ends", s.GetEndsUs())
-	var facts object
-	for _, fact := range slices.Sorted(maps.Keys(s.GetFacts())) {
-		facts.text(fact, s.GetFacts()[fact]) // names of facts need no escape
-	}
-	if len(facts.b) > 0 {
+	if facts := factsOf(s); len(facts) > 0 {
 		o.name("facts")
-		o.b = append(o.b, facts.end()...)
+		inner := begin(o.b)
+		for _, fact := range facts {
+			inner.text(fact, s.GetFacts()[fact]) // names of facts need no escape
+		}
+		o.b = inner.end()
 	}
 	o.texts("groups", s.GetGroups())
 	o.bytes("hash", s.GetHash())
@@ -228,11 +234,17 @@ func sessionJSON(s *Session) []byte {
 	return o.end()
 }
 
-// keyJSON leaves the state out: a key verifies in every one.
-func keyJSON(k *Key) []byte {
-	var o object
+// appendKey leaves the state out: a key verifies in every one.
+func appendKey(b []byte, k *Key) []byte {
+	o := begin(b)
 	o.text("alg", k.GetAlg())
 	o.text("issuer", k.GetIssuer())
 	o.bytes("public_key", k.GetPublicKey())
 	return o.end()
+}
+
+// factsOf returns the names of those that say something, sorted.
+func factsOf(s *Session) []string {
+	names := slices.Sorted(maps.Keys(s.GetFacts()))
+	return slices.DeleteFunc(names, func(n string) bool { return s.GetFacts()[n] == "" })
 }

@@ -130,6 +130,9 @@ func (c *Client) alarm(text string, args ...any) {
 // there, what it holds.
 func (c *Client) subscription() (s *Subscribe, resuming bool) {
 	s = &Subscribe{Instance: c.c.Instance.String(), Version: c.c.Version, Reader: c.c.Reader, Catalogues: c.c.Catalogues}
+	var p Ping
+	c.c.Sink.Describe(&p)
+	s.Checkpoint, s.Doubt = p.Checkpoint, p.Doubt
 	if at, holding := c.c.Sink.Position(); holding && !c.resync {
 		s.Epoch, s.Revision, s.Apps = at.Epoch, at.Revision, c.apps
 		return s, true

@@ -60,27 +60,32 @@ func ParseDigest(b []byte) (d Digest, err error) {
 // for what no digest counts: proofs, which instances check by themselves, and kinds
 // that this binary does not know. The JSON only ever grows by members that are left
 // out when they are empty, so that binaries of two versions agree on what both know.
-func DigestOf(r *Resource) (d Digest, ok bool) {
-	var body []byte
+func DigestOf(r *Resource) (d Digest, ok bool) { return new(Digester).Of(r) }
+
+// Digester makes digests of one resource after the other, and allocates nothing for
+// most. The zero value is ready. It is not safe for concurrent use.
+type Digester struct{ text []byte }
+
+// Of is DigestOf.
+func (d *Digester) Of(r *Resource) (Digest, bool) {
+	b := append(append(d.text[:0], KindOf(r)...), 0)
+	b = append(append(b, r.GetId()...), 0)
 	switch x := r.GetResource().(type) {
 	case *Resource_App:
-		body = appJSON(x.App)
+		b = appendApp(b, x.App)
 	case *Resource_Grant:
-		body = grantJSON(x.Grant)
+		b = appendGrant(b, x.Grant)
 	case *Resource_Session:
-		body = sessionJSON(x.Session)
+		b = appendSession(b, x.Session)
 	case *Resource_Key:
-		body = keyJSON(x.Key)
+		b = appendKey(b, x.Key)
 	default:
 		return Digest{}, false
 	}
-	kind := KindOf(r)
-	text := make([]byte, 0, len(kind)+len(r.GetId())+len(body)+2)
-	text = append(append(text, kind...), 0)
-	text = append(append(text, r.GetId()...), 0)
-	sum := sha256.Sum256(append(text, body...))
-	d, err := ParseDigest(sum[:])
-	return d, err == nil
+	d.text = b
+	sum := sha256.Sum256(b)
+	one, err := ParseDigest(sum[:])
+	return one, err == nil
 }
 
 // CountsFor returns the app whose digest a resource counts in: Everyone for sessions

@@ -438,6 +438,8 @@ type Subscribe struct {
 	Revision      int64                  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	Catalogues    map[string]string      `protobuf:"bytes,6,rep,name=catalogues,proto3" json:"catalogues,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // kind to digest of its operations
 	Apps          []string               `protobuf:"bytes,7,rep,name=apps,proto3" json:"apps,omitempty"`                                                                                       // as its snapshot said; if it fronts others now, it gets a snapshot
+	Checkpoint    []byte                 `protobuf:"bytes,8,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                                                                           // as in Ping, and so is doubt
+	Doubt         string                 `protobuf:"bytes,9,opt,name=doubt,proto3" json:"doubt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -521,6 +523,20 @@ func (x *Subscribe) GetApps() []string {
 	return nil
 }
 
+func (x *Subscribe) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *Subscribe) GetDoubt() string {
+	if x != nil {
+		return x.Doubt
+	}
+	return ""
+}
+
 // Ping is sent each second. Freshness counts from its sending.
 type Ping struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -535,7 +551,9 @@ type Ping struct {
 	// sum of the digests of its resources. "*" is that of its sessions and keys. 0:
 	// what it holds is not what it took in. None: it does not say.
 	Digests       map[string][]byte `protobuf:"bytes,8,rep,name=digests,proto3" json:"digests,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Unheld        []*Unheld         `protobuf:"bytes,9,rep,name=unheld,proto3" json:"unheld,omitempty"` // told to it, refused, and in no digest
+	Unheld        []*Unheld         `protobuf:"bytes,9,rep,name=unheld,proto3" json:"unheld,omitempty"`          // told to it, refused, and in no digest
+	Checkpoint    []byte            `protobuf:"bytes,10,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // the newest that it keeps, of checkpoint_size: a signed note
+	Doubt         string            `protobuf:"bytes,11,opt,name=doubt,proto3" json:"doubt,omitempty"`           // why the newest Pong did not count for what it shows of the record; empty: it did
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -631,6 +649,20 @@ func (x *Ping) GetUnheld() []*Unheld {
 		return x.Unheld
 	}
 	return nil
+}
+
+func (x *Ping) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *Ping) GetDoubt() string {
+	if x != nil {
+		return x.Doubt
+	}
+	return ""
 }
 
 // Unheld is a resource that an instance refused.
@@ -825,6 +857,7 @@ type Pong struct {
 	Checkpoint    []byte                 `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                    // signed note
 	CompleteTo    int64                  `protobuf:"varint,6,opt,name=complete_to,json=completeTo,proto3" json:"complete_to,omitempty"` // every delta of this stream up to here was sent before
 	Deltas        uint64                 `protobuf:"varint,7,opt,name=deltas,proto3" json:"deltas,omitempty"`                           // how many were sent on this stream so far; fewer received: resync
+	Consistency   [][]byte               `protobuf:"bytes,8,rep,name=consistency,proto3" json:"consistency,omitempty"`                  // the checkpoint's tree begins with that of the Ping's checkpoint_size (RFC 6962)
 	Leaves        []*LeafProof           `protobuf:"bytes,9,rep,name=leaves,proto3" json:"leaves,omitempty"`                            // what the Ping asked for, of this checkpoint
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -907,6 +940,13 @@ func (x *Pong) GetDeltas() uint64 {
 		return x.Deltas
 	}
 	return 0
+}
+
+func (x *Pong) GetConsistency() [][]byte {
+	if x != nil {
+		return x.Consistency
+	}
+	return nil
 }
 
 func (x *Pong) GetLeaves() []*LeafProof {
@@ -3387,7 +3427,7 @@ const file_feed_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\v2\x1c.mayfly.feed.v1.SnapshotPartH\x00R\bsnapshot\x12-\n" +
 	"\x05delta\x18\x02 \x01(\v2\x15.mayfly.feed.v1.DeltaH\x00R\x05delta\x12*\n" +
 	"\x04pong\x18\x03 \x01(\v2\x14.mayfly.feed.v1.PongH\x00R\x04pongB\t\n" +
-	"\amessage\"\xa9\x02\n" +
+	"\amessage\"\xdf\x02\n" +
 	"\tSubscribe\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -3397,10 +3437,14 @@ const file_feed_proto_rawDesc = "" +
 	"\n" +
 	"catalogues\x18\x06 \x03(\v2).mayfly.feed.v1.Subscribe.CataloguesEntryR\n" +
 	"catalogues\x12\x12\n" +
-	"\x04apps\x18\a \x03(\tR\x04apps\x1a=\n" +
+	"\x04apps\x18\a \x03(\tR\x04apps\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\b \x01(\fR\n" +
+	"checkpoint\x12\x14\n" +
+	"\x05doubt\x18\t \x01(\tR\x05doubt\x1a=\n" +
 	"\x0fCataloguesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd8\x03\n" +
 	"\x04Ping\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x1a\n" +
@@ -3410,7 +3454,12 @@ const file_feed_proto_rawDesc = "" +
 	"\abundles\x18\x06 \x03(\v2\x1d.mayfly.feed.v1.ForeignBundleR\abundles\x12\x14\n" +
 	"\x05prove\x18\a \x03(\x03R\x05prove\x12;\n" +
 	"\adigests\x18\b \x03(\v2!.mayfly.feed.v1.Ping.DigestsEntryR\adigests\x12.\n" +
-	"\x06unheld\x18\t \x03(\v2\x16.mayfly.feed.v1.UnheldR\x06unheld\x1a:\n" +
+	"\x06unheld\x18\t \x03(\v2\x16.mayfly.feed.v1.UnheldR\x06unheld\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\n" +
+	" \x01(\fR\n" +
+	"checkpoint\x12\x14\n" +
+	"\x05doubt\x18\v \x01(\tR\x05doubt\x1a:\n" +
 	"\fDigestsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\",\n" +
@@ -3426,7 +3475,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x05spool\x18\x01 \x01(\tR\x05spool\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
-	"chain_head\x18\x03 \x01(\fR\tchainHead\"\xeb\x01\n" +
+	"chain_head\x18\x03 \x01(\fR\tchainHead\"\x8d\x02\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x12\n" +
@@ -3437,7 +3486,8 @@ const file_feed_proto_rawDesc = "" +
 	"checkpoint\x12\x1f\n" +
 	"\vcomplete_to\x18\x06 \x01(\x03R\n" +
 	"completeTo\x12\x16\n" +
-	"\x06deltas\x18\a \x01(\x04R\x06deltas\x121\n" +
+	"\x06deltas\x18\a \x01(\x04R\x06deltas\x12 \n" +
+	"\vconsistency\x18\b \x03(\fR\vconsistency\x121\n" +
 	"\x06leaves\x18\t \x03(\v2\x19.mayfly.feed.v1.LeafProofR\x06leaves\"5\n" +
 	"\tLeafProof\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x12\n" +

@@ -85,6 +85,8 @@ func (m *memory) Ponged(sent time.Duration, _ *feed.Pong) error {
 	return nil
 }
 
+func (m *memory) Extends([]byte, *feed.Pong) error { return nil }
+
 func (m *memory) Describe(p *feed.Ping) { p.CheckpointSize = 7 }
 
 func (m *memory) holds(id string) bool {
@@ -116,6 +118,12 @@ type running struct {
 
 func run(t *testing.T, to func() *feedtest.Wire, sink *memory) *running {
 	t.Helper()
+	return runSink(t, to, sink, sink)
+}
+
+// runSink runs a client that fills a sink with that memory.
+func runSink(t *testing.T, to func() *feedtest.Wire, kept *memory, sink feed.Sink) *running {
+	t.Helper()
 	i, err := feed.NewInstance(sidecar)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +148,7 @@ func run(t *testing.T, to func() *feedtest.Wire, sink *memory) *running {
 	go func() { defer close(done); _ = c.Run(ctx) }()
 	stop := sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(stop)
-	return &running{i, sink, c, func() []string { mu.Lock(); defer mu.Unlock(); return append([]string(nil), alarms...) }, stop}
+	return &running{i, kept, c, func() []string { mu.Lock(); defer mu.Unlock(); return append([]string(nil), alarms...) }, stop}
 }
 
 func fixed(w *feedtest.Wire) func() *feedtest.Wire { return func() *feedtest.Wire { return w } }

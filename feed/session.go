@@ -33,6 +33,7 @@ type sent struct {
 	boot  time.Duration
 	at    Position // applied when it was sent
 	acks  int      // Acks sent before it
+	kept  []byte   // the checkpoint that it named
 }
 
 type received struct {
@@ -144,7 +145,7 @@ func (s *session) ping() error {
 	p := &Ping{Nonce: hex.EncodeToString(nonce[:]), Epoch: at.Epoch, Revision: at.Revision}
 	s.c.Sink.Describe(p)
 	s.digestsOfNothing(p)
-	s.pings = append(s.pings, sent{p.Nonce, s.c.BootNow(), at, s.acks})
+	s.pings = append(s.pings, sent{p.Nonce, s.c.BootNow(), at, s.acks, p.Checkpoint})
 	if len(s.pings) > maxPings {
 		s.pings = s.pings[1:]
 	}
@@ -295,6 +296,10 @@ func (s *session) pong(p *Pong) error {
 		s.alarm("the control plane is in another epoch; the pong is ignored", "epoch", head.Epoch, "held", held.Epoch)
 		return fmt.Errorf("%w: epoch %d after %d", errResync, head.Epoch, held.Epoch)
 	case p.GetCompleteTo() < head.Revision:
+		return nil
+	}
+	if err := s.c.Sink.Extends(ping.kept, p); err != nil {
+		s.c.Log.Warn("a pong does not count: another record than this gateway has seen", "error", err)
 		return nil
 	}
 	if held.Before(head) {

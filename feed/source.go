@@ -59,6 +59,9 @@ type Pulse struct {
 	Resync map[Instance]string
 	// Leaves are the proofs that Pings asked for, in the tree of Checkpoint.
 	Leaves map[Instance][]*LeafProof
+	// Consistency shows, by size, that the tree of Checkpoint begins with the ones
+	// that Pings named; none for a size that it does not begin with.
+	Consistency map[int64][][]byte
 }
 
 // Receipt is an instance's word that a position is applied.
@@ -129,9 +132,14 @@ type Sink interface {
 	Apply(ctx context.Context, d *Delta) (Receipt, []*Nack, error)
 	// Advance notes that nothing of this instance changed up to a position.
 	Advance(at Position) error
+	// Extends reports, as nil, that the checkpoint of a Pong continues the record as
+	// the Sink has seen it. named is the checkpoint of the Ping that it answers. After
+	// an error the Pong counts for nothing.
+	Extends(named []byte, p *Pong) error
 	// Ponged renews the lease: the Ping was sent at that reading of the boot
 	// clock, and everything up to the Pong's head is applied.
 	Ponged(sent time.Duration, p *Pong) error
-	// Describe fills in what a Ping tells of the instance: spools, checkpoint size.
+	// Describe fills in what a Ping tells of the instance: spools, the checkpoint that
+	// it keeps.
 	Describe(p *Ping)
 }

@@ -178,7 +178,7 @@ func (s *Server) beat(ctx context.Context) {
 		st.push(told{pong: &Pong{
 			Nonce: p.GetNonce(), Epoch: pulse.Head.Epoch, Head: pulse.Head.Revision, TimeUs: micros(pulse.Time),
 			Checkpoint: pulse.Checkpoint, CompleteTo: pulse.Head.Revision,
-			Leaves: pulse.Leaves[st.instance],
+			Leaves: pulse.Leaves[st.instance], Consistency: pulse.Consistency[p.GetCheckpointSize()],
 		}})
 	}
 }

@@ -45,7 +45,7 @@ func Unsupported(r *Resource, reader uint32) *Nack {
 		return Refuse(r, grant.UnsupportedGrant, fmt.Sprintf("it needs reader %d, this is %d", r.GetMinReader(), reader))
 	case KindOf(r) == "":
 		return Refuse(r, grant.UnsupportedGrant, "a kind of resource that this binary does not know")
-	case unknown(r.ProtoReflect()):
+	case unknownInside(r):
 		return Refuse(r, grant.UnsupportedGrant, "a field that this binary does not know")
 	}
 	return nil
@@ -67,6 +67,23 @@ func unknownAround(m interface {
 	}
 	d, ok := m.(*Delta)
 	return ok && slices.ContainsFunc(d.GetRemovals(), func(r *Removal) bool { return unknown(r.ProtoReflect()) })
+}
+
+// unknownInside is unknown. Grants are many, and looked through by hand.
+func unknownInside(r *Resource) bool {
+	g := r.GetGrant()
+	if g == nil {
+		return unknown(r.ProtoReflect())
+	}
+	return len(r.unknownFields) > 0 || len(g.unknownFields) > 0 || slices.ContainsFunc(g.GetRules(), unknownInRule) ||
+		slices.ContainsFunc(g.GetApprovals(), func(a *Approval) bool { return len(a.unknownFields) > 0 }) ||
+		g.GetRecorded() != nil && len(g.Recorded.unknownFields) > 0
+}
+
+func unknownInRule(r *Rule) bool {
+	return len(r.unknownFields) > 0 || slices.ContainsFunc(r.GetWhere(), func(c *Constraint) bool {
+		return len(c.unknownFields) > 0 || slices.ContainsFunc(c.GetValues(), func(v *Value) bool { return len(v.unknownFields) > 0 })
+	})
 }
 
 // unknown reports whether m, or any message in it, has a field that this

@@ -55,6 +55,14 @@ func (g Grant) Check() error {
 	switch {
 	case g.ID.IsZero(), g.Principal.IsZero(), g.Scope.App == "", len(g.Scope.Rules) == 0:
 		return fmt.Errorf("grant %s is not whole", g.ID)
+	default:
+		return g.CheckTerm()
+	}
+}
+
+// CheckTerm is the part of Check that is about times.
+func (g Grant) CheckTerm() error {
+	switch {
 	case g.NotBefore.IsZero(), g.NotAfter.IsZero(), !g.NotAfter.After(g.NotBefore):
 		return fmt.Errorf("%w: %s runs from %s to %s", ErrTerm, g.ID, g.NotBefore, g.NotAfter)
 	case g.NotAfter.Sub(g.NotBefore) > MaxTerm:

@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -54,9 +55,10 @@ type (
 	ReservationID = ID[reservationKind]
 )
 
-// ID is a prefix and 26 upper-case Crockford base32 characters: a UUIDv7 (RFC
-// 9562 §5.7) in ULID layout. The zero value is no id.
-type ID[K Prefixed] struct{ text string }
+// ID is a UUIDv7 (RFC 9562 §5.7), written as a prefix and 26 upper-case Crockford
+// base32 characters in ULID layout. It is kept as its 16 bytes: a gateway holds a
+// million of them. The zero value is no id.
+type ID[K Prefixed] struct{ bits [16]byte }
 
 const (
 	alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -66,20 +68,31 @@ const (
 // ParseID reads the canonical text of an id of kind K; any other spelling is refused.
 func ParseID[K Prefixed](s string) (ID[K], error) {
 	var k K
-	if len(s) != len(k.prefix())+idLength || s[:len(k.prefix())] != k.prefix() || !canonical(s[len(k.prefix()):]) {
-		return ID[K]{}, fmt.Errorf("id %q: want %s and 26 characters of %s", s, k.prefix(), alphabet)
+	if len(s) == len(k.prefix())+idLength && s[:len(k.prefix())] == k.prefix() {
+		if bits, ok := decode(s[len(k.prefix()):]); ok {
+			return ID[K]{bits}, nil
+		}
 	}
-	return ID[K]{s}, nil
+	return ID[K]{}, fmt.Errorf("id %q: want %s and 26 characters of %s", s, k.prefix(), alphabet)
 }
 
 // IsZero reports whether id is no id.
-func (id ID[K]) IsZero() bool { return id.text == "" }
+func (id ID[K]) IsZero() bool { return id == ID[K]{} }
 
 // String returns the text form, "" for no id.
-func (id ID[K]) String() string { return id.text }
+func (id ID[K]) String() string {
+	if id.IsZero() {
+		return ""
+	}
+	var k K
+	return k.prefix() + encode(id.bits)
+}
+
+// Compare is the order of the text forms: -1, 0 or 1. No id comes first.
+func (id ID[K]) Compare(other ID[K]) int { return bytes.Compare(id.bits[:], other.bits[:]) }
 
 // MarshalText writes the text form.
-func (id ID[K]) MarshalText() ([]byte, error) { return []byte(id.text), nil }
+func (id ID[K]) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // UnmarshalText reads the text form; empty text is no id.
 func (id *ID[K]) UnmarshalText(b []byte) error {
@@ -112,8 +125,7 @@ func NewMinter() *Minter { return &Minter{random: rand.Reader} }
 // Mint returns a new id of kind K made at that time. It fails only if the
 // system has no randomness, which crypto/rand makes fatal.
 func Mint[K Prefixed](m *Minter, at time.Time) ID[K] {
-	var k K
-	return ID[K]{k.prefix() + encode(m.uuid(at))}
+	return ID[K]{m.uuid(at)}
 }
 
 // NewRequestID, and the functions below it, mint one kind of id each.
@@ -186,20 +198,28 @@ func encode(u [16]byte) string {
 	return string(out[:])
 }
 
-func canonical(s string) bool {
+// decode reads what encode wrote; ok is false for any other spelling, and for the
+// nil UUID (RFC 9562 §5.9), which is no id.
+func decode(s string) (u [16]byte, ok bool) {
+	var hi, lo uint64
 	for i := range len(s) {
-		if !inAlphabet(s[i]) {
-			return false
+		v := digit(s[i])
+		if v > 31 || i == 0 && v > 7 { // 130 bits hold 128
+			return u, false
 		}
+		hi, lo = hi<<5|lo>>59, lo<<5|v
 	}
-	return s[0] <= '7' // 130 bits hold 128
+	binary.BigEndian.PutUint64(u[:8], hi)
+	binary.BigEndian.PutUint64(u[8:], lo)
+	return u, u != [16]byte{}
 }
 
-func inAlphabet(b byte) bool {
-	for i := range len(alphabet) {
-		if alphabet[i] == b {
-			return true
-		}
+// digit returns what a character of the alphabet stands for, 32 for any other.
+func digit(c byte) uint64 {
+	const values = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09" + "       " + // from 0 on; a space is 32
+		"\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11 \x12\x13 \x14\x15 \x16\x17\x18\x19\x1a \x1b\x1c\x1d\x1e\x1f"
+	if i := int(c) - '0'; i >= 0 && i < len(values) {
+		return uint64(values[i])
 	}
-	return false
+	return 32
 }

@@ -22,7 +22,7 @@ func TestAnyOtherSpellingOfAnIDIsRefused(t *testing.T) {
 		"empty": "", "prefix alone": "grt_", "no prefix": body, "another kind": "req_" + body, "prefix in capitals": "GRT_" + body,
 		"small letters": "grt_" + strings.ToLower(body), "too short": good[:len(good)-1], "too long": good + "0", "space in front": " " + good,
 		"line feed": good + "\n", "letter that is no digit": "grt_" + body[:25] + "I", "another": "grt_" + body[:25] + "U", "hyphen": "grt_" + body[:25] + "-",
-		"more than 128 bits": "grt_8" + body[1:], "zero byte": "grt_" + body[:25] + "\x00", "wide digit": "grt_" + body[:23] + "０",
+		"more than 128 bits": "grt_8" + body[1:], "zero byte": "grt_" + body[:25] + "\x00", "nil UUID": "grt_" + strings.Repeat("0", 26), "wide digit": "grt_" + body[:23] + "０",
 	} {
 		if id, err := ParseID[grantKind](s); err == nil || !id.IsZero() {
 			t.Errorf("%s: %q is taken for %v", name, s, id)
@@ -45,7 +45,7 @@ func TestIDsHaveTheirPrefixAndLayout(t *testing.T) {
 		if !strings.HasPrefix(id, prefix) || len(id) != 30 {
 			t.Errorf("%q: want %s and 26 characters", id, prefix)
 		}
-		u := decode(t, id[4:])
+		u := bitsOf(t, id[4:])
 		if ms := binary.BigEndian.Uint64(u[:8]) >> 16; ms != uint64(now.UnixMilli()) {
 			t.Errorf("%s has the time %d, want %d", id, ms, now.UnixMilli())
 		}
@@ -74,7 +74,7 @@ func TestEncodeIsCrockfordInULIDLayout(t *testing.T) {
 	}
 }
 
-func decode(t *testing.T, s string) [16]byte {
+func bitsOf(t *testing.T, s string) [16]byte {
 	t.Helper()
 	var hi, lo uint64
 	for i := range len(s) {
@@ -88,6 +88,18 @@ func decode(t *testing.T, s string) [16]byte {
 	binary.BigEndian.PutUint64(u[:8], hi)
 	binary.BigEndian.PutUint64(u[8:], lo)
 	return u
+}
+
+func TestIDsCompareAsTheirTextsDo(t *testing.T) {
+	m := NewMinter()
+	ids := []GrantID{{}, m.NewGrantID(at(1)), m.NewGrantID(at(1)), m.NewGrantID(at(2)), m.NewGrantID(at(1 << 40))}
+	for _, a := range ids {
+		for _, b := range ids {
+			if got, want := a.Compare(b), strings.Compare(a.String(), b.String()); got != want {
+				t.Errorf("%q against %q: %d, want %d", a, b, got, want)
+			}
+		}
+	}
 }
 
 func TestIDsOfOneMinterAreInTheOrderOfTheirMaking(t *testing.T) {
@@ -158,7 +170,7 @@ func FuzzParseID(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if u := decode(t, s[4:]); id.String() != s || "rec_"+encode(u) != s {
+		if u := bitsOf(t, s[4:]); id.String() != s || "rec_"+encode(u) != s {
 			t.Fatalf("%q has a second spelling %q", s, "rec_"+encode(u))
 		}
 	})

@@ -43,8 +43,9 @@ type Action struct {
 	Limit     time.Time     // of a guarded one: the Deadline under whatever other grant
 	Trace     *trace.Action // nil: not exported
 
-	principal identity.Principal
-	visit     visit
+	Principal identity.Principal
+
+	visit visit
 }
 
 type pending struct {
@@ -109,6 +110,15 @@ func (a *Actions) TakeGuarded(id grant.ActionID, method, authority, path string,
 	}
 	p.guarded = true
 	return p.Action, nil
+}
+
+// Rebound notes that the action's stream goes on under another grant.
+func (a *Actions) Rebound(next Action) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p, ok := a.pending[next.ID]; ok {
+		p.Grant, p.Deadline = next.Grant, next.Deadline
+	}
 }
 
 // Over notes that the guard no longer holds the action's stream, cut or, with nil, by

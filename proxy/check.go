@@ -280,7 +280,7 @@ func (c *Checker) findGrant(v *ruling) error {
 	v.action = Action{
 		ID: c.c.Minter.NewActionID(now), Grant: g.ID, App: v.app.Name, Operation: v.op, Secret: secret, Key: v.caller.kid,
 		Method: v.r.HTTP.Method, Authority: v.r.HTTP.Authority, Path: v.r.HTTP.Path, Body: body, HasBody: hasBody,
-		Hop: v.r.Hop, Guard: v.r.Guard && !v.r.Hop, Decided: now, principal: v.caller.principal, visit: v.caller.visit,
+		Hop: v.r.Hop, Guard: v.r.Guard && !v.r.Hop, Decided: now, Principal: v.caller.principal, visit: v.caller.visit,
 	}
 	v.action.Limit = now.Add(v.app.longest(v.action.Guard))
 	if s := v.caller.session; s != nil {

@@ -147,21 +147,31 @@ func TestATableNamesWhatItRefused(t *testing.T) {
 // both behind the back of whatever counts.
 func (t *Table) corrupt(id grant.GrantID, change func(*grant.Grant)) {
 	h, _ := t.state.Load().byID.get(id)
-	g := h.grant
-	g.Scope.Rules = slices.Clone(g.Scope.Rules)
+	g := h.open()
 	change(&g)
-	t.smuggle(&held{grant: g, life: h.life})
+	t.smuggle(&held{packed: pack(g)})
 }
 
-func (t *Table) resurrect(h *held) { t.smuggle(&held{grant: h.grant, life: newLife()}) }
+func (t *Table) resurrect(h *held) { t.smuggle(&held{packed: h.packed}) }
 
 func (t *Table) smuggle(h *held) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	s := *t.state.Load()
-	list, _ := s.lists.get(h.holder())
-	s.byID, s.lists = s.byID.with(h.grant.ID, h), s.lists.with(h.holder(), put(list, h))
+	s.byID, s.lists = s.byID.edit(), s.lists.edit()
+	s.byID.put(h.id, h)
+	s.list(h)
 	t.state.Store(&s)
+}
+
+// list puts h into the list of its holder, in place of what has its id.
+func (s *state) list(h *held) {
+	list, _ := s.lists.get(h.holder())
+	list = append(slices.DeleteFunc(slices.Clone(list), func(o *held) bool { return o.id == h.id }), h)
+	slices.SortFunc(list, order)
+	s.lists.put(h.holder(), list)
+	s.byID.share()
+	s.lists.share()
 }
 
 func TestATableFindsWhatItWasNeverTold(t *testing.T) {
@@ -178,6 +188,15 @@ func TestATableFindsWhatItWasNeverTold(t *testing.T) {
 			h, _ := p.state.Load().byID.get(id)
 			p.tell("stripe", nil, removal(feed.KindGrant, id.String()))
 			p.resurrect(h)
+		},
+		"a wider grant, but for last looks": func(p *pair, id grant.GrantID) {
+			h, _ := p.state.Load().byID.get(id)
+			g := h.open()
+			g.Scope.Rules[0].Where = nil
+			s := *p.state.Load()
+			s.byID, s.lists = s.byID.edit(), s.lists.edit()
+			s.list(&held{packed: pack(g)})
+			p.state.Store(&s)
 		},
 		"an app of another upstream": func(p *pair, _ grant.GrantID) { p.state.Load().apps["stripe"].Upstream.Host = "evil.example" },
 		"an app that more may call": func(p *pair, _ grant.GrantID) {
@@ -277,7 +296,7 @@ func TestP4_OneSpoiltTableInAThousandIsFoundWithinALease(t *testing.T) {
 			if err := tables[617].Look(ids[4], now()); what == "resurrected" && grant.ReasonOf(err) != grant.Revoked {
 				t.Errorf("the grant that came back: %v", err)
 			}
-			if h, _ := tables[617].state.Load().byID.get(ids[3]); what == "corrupted" && len(h.grant.Scope.Rules[0].Where) == 0 {
+			if h, _ := tables[617].state.Load().byID.get(ids[3]); what == "corrupted" && len(h.open().Scope.Rules[0].Where) == 0 {
 				t.Error("the corrupted grant is still held")
 			}
 		}

@@ -28,14 +28,15 @@ func (t *Table) Find(p identity.Principal, op scope.Operation, now time.Time, pr
 	}
 	best := nearest{denial: grant.Deny(grant.NoGrant, "nothing is granted that covers %s", op)}
 	for _, h := range list {
-		if !s.apps[op.App].counts(h.grant.Entitlement) {
+		g := h.open()
+		if !s.apps[op.App].counts(g.Entitlement) {
 			continue
 		}
-		err := s.permits(h, p, op, now)
+		err := s.permits(h, g, p, op, now)
 		if err == nil {
-			return h.grant, nil
+			return g, nil
 		}
-		best.take(h, op, err)
+		best.take(h, g, op, err)
 	}
 	return grant.Grant{}, advise(s.apps[op.App], p, op, best.denial)
 }
@@ -46,23 +47,24 @@ func (t *Table) advised(p identity.Principal, op scope.Operation, now time.Time,
 	s := t.state.Load()
 	list, _ := s.lists.get(holder{op.App, p})
 	for _, h := range only(list, presented) {
-		if s.permits(h, p, op, now) == nil {
+		if s.permits(h, h.open(), p, op, now) == nil {
 			return err
 		}
 	}
 	return advise(s.apps[op.App], p, op, grant.Of(err))
 }
 
-func (s *state) permits(h *held, p identity.Principal, op scope.Operation, now time.Time) error {
+// permits is grant.Permits of g, which is h opened, and never yes for a past grant.
+func (s *state) permits(h *held, g grant.Grant, p identity.Principal, op scope.Operation, now time.Time) error {
 	if err := s.inForce(h, now); err != nil {
 		return err
 	}
-	return h.grant.Permits(p, op, now)
+	return g.Permits(p, op, now)
 }
 
 func only(list []*held, id grant.GrantID) []*held {
 	for _, h := range list {
-		if h.grant.ID == id {
+		if h.id == id {
 			return []*held{h}
 		}
 	}
@@ -89,24 +91,24 @@ const (
 // take keeps err if it is nearer than what came before. Of two that are over the one
 // that ended later is: what the caller had until just now. Of others that are equally
 // near the first one stays: the one that ends last.
-func (n *nearest) take(h *held, op scope.Operation, err error) {
+func (n *nearest) take(h *held, g grant.Grant, op scope.Operation, err error) {
 	d := grant.Of(err)
-	r := rank(h, op, d)
-	if r > n.rank || r == missPast && r == n.rank && h.grant.EndsAt().After(n.ended) {
-		n.denial, n.rank, n.ended = d, r, h.grant.EndsAt()
+	r := rank(h, g, op, d)
+	if r > n.rank || r == missPast && r == n.rank && g.EndsAt().After(n.ended) {
+		n.denial, n.rank, n.ended = d, r, g.EndsAt()
 	}
 }
 
-func rank(h *held, op scope.Operation, d *grant.Denial) int {
+func rank(h *held, g grant.Grant, op scope.Operation, d *grant.Denial) int {
 	var miss *scope.Miss
 	switch {
-	case h.refused != "":
+	case h.refused() != "":
 		return missUnsupported
 	case errors.As(d, &miss) && miss.Kind == scope.MissConstraint:
 		return missConstraint
 	case errors.As(d, &miss):
 		return missOperation
-	case h.grant.Scope.Covers(op) != nil:
+	case g.Scope.Covers(op) != nil:
 		return 0 // over, and it would not have covered this either
 	case d.Reason == grant.NotYet:
 		return missNotYet

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -276,44 +277,46 @@ func choose(model map[string]*feed.Resource, who string, amount int64, now time.
 func TestShardsAreNeverChangedOnceShared(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s, model := newShards[int, int](), map[int]int{}
-		for range rapid.IntRange(1, 50).Draw(rt, "steps") {
-			before, was := s, len(model)
-			k := rapid.IntRange(0, 20).Draw(rt, "key")
-			old, had := s.get(k)
-			if rapid.Bool().Draw(rt, "put") {
-				s, model[k] = s.with(k, was), was
-			} else {
-				s = s.without(k)
-				delete(model, k)
-			}
-			if v, ok := before.get(k); ok != had || v != old || before.size != was {
-				rt.Fatalf("the shared one changed at %d", k)
-			}
-			n := 0
-			s.all(func(k, v int) bool {
-				if model[k] != v {
-					rt.Fatalf("%d is %d, want %d", k, v, model[k])
+		s.share()
+		for range rapid.IntRange(1, 50).Draw(rt, "edits") {
+			before, was := s, maps.Clone(model)
+			s = s.edit()
+			for n := range rapid.IntRange(1, 5).Draw(rt, "steps") {
+				k := rapid.IntRange(0, 20).Draw(rt, "key")
+				if rapid.Bool().Draw(rt, "put") {
+					s.put(k, n)
+					model[k] = n
+				} else {
+					s.remove(k)
+					delete(model, k)
 				}
-				n++
-				return true
-			})
-			if n != len(model) || s.size != n {
-				rt.Fatalf("%d entries, size %d, want %d", n, s.size, len(model))
+			}
+			s.share()
+			if !maps.Equal(entries(before), was) || before.size != len(was) {
+				rt.Fatalf("the shared one is %v, was %v", entries(before), was)
+			}
+			if !maps.Equal(entries(s), model) || s.size != len(model) {
+				rt.Fatalf("%v, size %d, want %v", entries(s), s.size, model)
+			}
+			for k := range 21 {
+				v, ok := s.get(k)
+				if want, had := model[k]; v != want || ok != had {
+					rt.Fatalf("%d is %d, want %d", k, v, want)
+				}
 			}
 		}
 	})
 }
 
+func entries(s *shards[int, int]) map[int]int {
+	out := map[int]int{}
+	s.all(func(k, v int) bool { out[k] = v; return true })
+	return out
+}
+
 // A single change to a large table costs about as much as to a small one.
 func BenchmarkApplyToALargeTable(b *testing.B) {
-	clock, err := OpenClock(ClockConfig{Mark: filepath.Join(b.TempDir(), "mark")})
-	if err != nil {
-		b.Fatal(err)
-	}
-	m, err := NewTable(TableConfig{Clock: clock})
-	if err != nil {
-		b.Fatal(err)
-	}
+	m := newTable(b)
 	ids, all := newIDs(), []*feed.Resource{stripeApp()}
 	for range 20000 {
 		id := ids.next()
@@ -329,4 +332,18 @@ func BenchmarkApplyToALargeTable(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// newTable is an empty one on the machine's own clock.
+func newTable(tb testing.TB) *Table {
+	tb.Helper()
+	clock, err := OpenClock(ClockConfig{Mark: filepath.Join(tb.TempDir(), "mark")})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m, err := NewTable(TableConfig{Clock: clock})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m
 }

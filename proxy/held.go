@@ -1,11 +1,10 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
-	"reflect"
-	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/grant"
@@ -19,25 +18,84 @@ type holder struct {
 }
 
 // held is one grant in the table, in force by what the feed said, or past: kept
-// for a while so that a refusal can say what became of it. It is never changed.
+// for a while so that a refusal can say what became of it. It is never changed, but
+// for what happens to it.
 type held struct {
-	grant   grant.Grant
-	life    *life
-	past    bool
-	refused grant.Reason // past because it was never taken in: not understood, or not proven
-	waits   *pendingLeaf // in force once this was shown on the record; nil: nothing is waited for
-	until   time.Time    // a past one is forgotten then
+	packed
+	fate  *fate                // nil: it is in force as it was told
+	lived atomic.Pointer[life] // nil: nothing happened to it yet
 }
 
-func (h *held) holder() holder { return holder{h.grant.Scope.App, h.grant.Principal} }
+// fate is what became of a grant, or has to become of it before it counts.
+type fate struct {
+	past     bool
+	refused  grant.Reason // past because it was never taken in: not understood, or not proven
+	waits    *pendingLeaf // in force once this was shown on the record; nil: nothing is waited for
+	until    time.Time    // a past one is forgotten then
+	revoked  time.Time    // the marks of grant.Grant
+	finished time.Time
+	early    grant.Reason
+}
+
+// newPast returns what is kept of a grant that ended for the reason that a removal
+// gave. It is never in force.
+func newPast(p packed, why grant.Reason, at, until time.Time) *held {
+	f := &fate{past: true, until: until}
+	switch why {
+	case grant.Ended:
+		f.finished = at
+	case grant.Revoked:
+		f.revoked = at
+	default:
+		f.revoked, f.early = at, why
+	}
+	return &held{packed: p, fate: f}
+}
+
+func (h *held) past() bool { return h.fate != nil && h.fate.past }
+
+func (h *held) waits() *pendingLeaf {
+	if h.fate == nil {
+		return nil
+	}
+	return h.fate.waits
+}
+
+func (h *held) refused() grant.Reason {
+	if h.fate == nil {
+		return ""
+	}
+	return h.fate.refused
+}
+
+// open returns the grant with its marks.
+func (h *held) open() grant.Grant { return h.marked(h.unpack()) }
+
+func (h *held) marked(g grant.Grant) grant.Grant {
+	if f := h.fate; f != nil {
+		g.Revoked, g.Finished, g.EndedEarly = f.revoked, f.finished, f.early
+	}
+	return g
+}
+
+// life returns what happens to it, from the first time on that anything does.
+func (h *held) life() *life {
+	if l := h.lived.Load(); l != nil {
+		return l
+	}
+	h.lived.CompareAndSwap(nil, newLife())
+	return h.lived.Load()
+}
+
+func (h *held) holder() holder { return holder{h.app(), h.who.Value().principal} }
 
 // order puts the grant that is chosen first: ending last, then the smallest id
 // (contracts §4).
 func order(a, b *held) int {
-	if c := b.grant.NotAfter.Compare(a.grant.NotAfter); c != 0 {
+	if c := cmp.Compare(b.notAfter, a.notAfter); c != 0 {
 		return c
 	}
-	return strings.Compare(a.grant.ID.String(), b.grant.ID.String())
+	return a.id.Compare(b.id)
 }
 
 // life is what happens to a grant or a session while it is held.
@@ -141,36 +199,3 @@ func (p passing) merge(q passing) passing {
 	}
 	return p
 }
-
-// ended returns g marked by the reason that a removal gave. It is never in force.
-func ended(g grant.Grant, why grant.Reason, at time.Time) grant.Grant {
-	switch why {
-	case grant.Ended:
-		g.Finished = at
-	case grant.Revoked:
-		g.Revoked = at
-	default:
-		g.Revoked, g.EndedEarly = at, why
-	}
-	return g
-}
-
-// put returns list with h in place of the one with its id.
-func put(list []*held, h *held) []*held {
-	out := drop(list, h.grant.ID)
-	at, _ := slices.BinarySearchFunc(out, h, order)
-	return slices.Insert(out, at, h)
-}
-
-// drop returns a new list without the one with that id.
-func drop(list []*held, id grant.GrantID) []*held {
-	out := make([]*held, 0, len(list)+1)
-	for _, h := range list {
-		if h.grant.ID != id {
-			out = append(out, h)
-		}
-	}
-	return out
-}
-
-func same(a, b grant.Grant) bool { return reflect.DeepEqual(a, b) }

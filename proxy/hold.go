@@ -19,7 +19,7 @@ const (
 	EndedBySession  = "session"  // the person's session
 	EndedByLock     = "lock"     // the account or the person was locked
 	EndedByToken    = "token"    // the key of the token that was presented
-	EndedByLease    = "lease"    // the gateway no longer heard the control plane, or does not know the time
+	EndedByLease    = "lease"    // the gateway no longer heard the control plane, does not know the time, or was shown another record
 	EndedByApp      = "app"      // the app is no longer here, or no longer as it was
 	EndedByCaller   = "caller"   // it hung up, or took no more
 	EndedByUpstream = "upstream" // the app's side broke off, or answered what cannot be passed on
@@ -50,14 +50,14 @@ type Hold struct {
 }
 
 // Hold begins to hold a's request.
-func (t *Table) Hold(a Action) *Hold {
+func (t *Table) Hold(a Action) *Hold { return t.hold(t.state.Load(), a) }
+
+func (t *Table) hold(s *state, a Action) *Hold {
 	a.visit.kid = a.Key
-	h := &Hold{table: t, action: a}
-	s := t.state.Load()
-	h.app = s.apps[a.App]
-	if held, ok := s.byID.get(a.Grant); ok && !held.past {
-		h.grant = held.life
-		h.lives = append(h.lives, held.life)
+	h := &Hold{table: t, action: a, app: s.apps[a.App]}
+	if held, ok := s.byID.get(a.Grant); ok && !held.past() {
+		h.grant = held.life()
+		h.lives = append(h.lives, h.grant)
 	}
 	if a.visit.session != nil {
 		if seat, ok := s.seats.get(a.visit.session.Hash); ok && !seat.past {
@@ -131,7 +131,7 @@ func endedBy(r grant.Reason) string {
 		return EndedByLock
 	case grant.BadToken:
 		return EndedByToken
-	case grant.Stale, grant.Clock:
+	case grant.Stale, grant.Clock, grant.RecordUnavailable:
 		return EndedByLease
 	case grant.UnknownApp:
 		return EndedByApp

@@ -2,14 +2,17 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/proxy"
 	"github.com/mayflyproxy/mayfly/proxy/proxytest"
+	"github.com/mayflyproxy/mayfly/scope"
 )
 
 // guardedWiki is the wiki with its streams guarded.
@@ -111,6 +114,39 @@ func TestAHoldEndsWithItsRequest(t *testing.T) {
 		h.LetGo(true)
 		if r := w.Receipt(id, grant.Revoked); r.StreamsCut != 0 {
 			t.Errorf("receipt %+v", r)
+		}
+	})
+}
+
+// What else ends a stream ends it: another grant is no way around a lost lease, not even
+// if the gateway is heard again in that moment.
+func TestP4_OnlyTheEndOfItsGrantMovesAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, journal := proxytest.NewWorld(t, guardedWiki()), &proxytest.Journal{}
+		id, r := w.Reads(time.Hour)
+		_, other := w.Reads(2 * time.Hour)
+		w.Add(r, other)
+		holder, err := identity.ParsePrincipal(proxytest.Refunder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		op := scope.Operation{App: "wiki", Name: "http.get", Resource: "/events", Class: scope.ClassRead}
+		h := w.Hold(proxy.Action{Grant: id, App: "wiki", Principal: holder, Operation: op, Guard: true, Deadline: w.Now().Add(time.Hour), Limit: w.Now().Add(24 * time.Hour)})
+		defer h.LetGo(true)
+		w.Pass(15 * time.Second)
+		if why := h.Wait(t.Context()); why == nil || why.By != proxy.EndedByLease {
+			t.Fatalf("cut for %v", why)
+		}
+		w.Pong()
+		if _, err := h.Rebind(t.Context(), journal); !errors.Is(err, proxy.ErrNoOther) || len(journal.Rebounds()) > 0 {
+			t.Fatalf("%v, on record %+v", err, journal.Rebounds())
+		}
+		w.End(id, grant.Revoked)
+		if why := h.Wait(t.Context()); why == nil || why.By != proxy.EndedByGrant {
+			t.Fatalf("cut for %v", why)
+		}
+		if _, err := h.Rebind(t.Context(), journal); err != nil || len(journal.Rebounds()) != 1 {
+			t.Errorf("%v, on record %+v", err, journal.Rebounds())
 		}
 	})
 }

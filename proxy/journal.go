@@ -26,6 +26,10 @@ type Journal interface {
 	// room: an outcome is lost only with the disk or the process, and is then
 	// unknown.
 	Outcome(o audit.Outcome) error
+	// Rebound writes that a stream under way goes on under another grant: on disk,
+	// fsynced, when it returns if durable, else written. An error means that it does not
+	// go on: when ctx ends, when there is no room, when the action has its outcome.
+	Rebound(ctx context.Context, r audit.Rebound, durable bool) error
 	// Denied takes a refusal of an authenticated peer, to be written or counted
 	// (contracts §5). It waits for nothing. recorded is false if it is only counted:
 	// its id then leads nowhere.

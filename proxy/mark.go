@@ -30,19 +30,31 @@ func readMark(path string) (time.Time, error) {
 
 // writeMark replaces the file whole, durably, readable by its owner only.
 func writeMark(path string, t time.Time) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".mark-*") // mode 0600
-	if err != nil {
+	if err := replaceFile(path, []byte(t.UTC().Format(markLayout)+"\n")); err != nil {
 		return fmt.Errorf("write the clock's mark: %w", err)
 	}
-	_, err = f.WriteString(t.UTC().Format(markLayout) + "\n")
+	return nil
+}
+
+// replaceFile writes a file of ours, 0600, whole or not at all, durably.
+func replaceFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("write the clock's mark: %w", errors.Join(err, os.Remove(f.Name())))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // RemoveMark removes the file of a clock that is not running, for reset-clock:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -144,17 +143,8 @@ func (b *proofBook) write() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(b.path), ".proofs-*") // mode 0600
-	if err != nil {
+	if err := replaceFile(b.path, raw); err != nil {
 		return fmt.Errorf("write the proofs that were shown: %w", err)
-	}
-	_, err = f.Write(raw)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), b.path)
-	}
-	if err != nil {
-		return fmt.Errorf("write the proofs that were shown: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }

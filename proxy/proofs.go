@@ -23,8 +23,6 @@ type ProofConfig struct {
 	// Since is a commit that every policy must come after, or be; "" takes the first
 	// one that is shown.
 	Since string
-	// Record opens the checkpoints that grants must stand in. Required.
-	Record *audit.Verifier
 	// Catalogue returns the operations of a kind of app, nil for an unknown one. Required.
 	Catalogue func(kind string) *scope.Catalogue
 	// File keeps, over restarts, which policies were shown and which Offers are used
@@ -41,12 +39,6 @@ type Proofs struct {
 	book     *proofBook
 	policies map[string]*proof.Policy // by resource id: <commit>/<app>
 	news     map[string]bool          // commits that the message under way is the first to show
-	newest   checkpointHeld
-}
-
-type checkpointHeld struct {
-	size int64
-	root audit.Hash
 }
 
 // maxProve is how many leaves one Ping asks for, and maxPolicies how many proofs of
@@ -61,8 +53,8 @@ func OpenProofs(c ProofConfig) (*Proofs, error) {
 	switch {
 	case len(c.Apps) == 0 || len(c.Trust.Signers) == 0:
 		return nil, errors.New("proofs: want apps, and who signs policy")
-	case c.Record == nil || c.Catalogue == nil || c.File == "":
-		return nil, errors.New("proofs: Record, Catalogue and File are required")
+	case c.Catalogue == nil || c.File == "":
+		return nil, errors.New("proofs: Catalogue and File are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -233,23 +225,6 @@ func (p *Proofs) judge(d *draft, g grant.Grant, m *feed.Grant) error {
 	return p.book.use(offerUse{
 		Offer: audit.Hash(proven.Offer).String(), Grant: g.ID.String(), Leaf: audit.SHA256(recorded.GetLeaf()).String(), App: g.Scope.App, Until: proven.Until,
 	}, d.now)
-}
-
-// show opens the checkpoint of a Pong, which becomes the one that is held. One that
-// is behind, or that contradicts the one held, is an error.
-func (p *Proofs) show(signed []byte) (audit.Checkpoint, error) {
-	c, err := p.c.Record.Open(signed)
-	if err != nil {
-		return audit.Checkpoint{}, err
-	}
-	switch {
-	case c.Size < p.newest.size:
-		return audit.Checkpoint{}, fmt.Errorf("the checkpoint has %d leaves, %d were shown before", c.Size, p.newest.size)
-	case c.Size == p.newest.size && c.Size > 0 && c.Root != p.newest.root:
-		return audit.Checkpoint{}, fmt.Errorf("two checkpoints of %d leaves contradict each other", c.Size)
-	}
-	p.newest = checkpointHeld{c.Size, c.Root}
-	return c, nil
 }
 
 // pendingLeaf is where a grant must be shown to stand in the record.

@@ -24,6 +24,7 @@ type proving struct {
 	git    *prooftest.World
 	signer *audit.Signer
 	file   string
+	record *audit.Verifier
 	config ProofConfig
 	hashes []tlog.Hash // of the record
 	size   int64
@@ -39,12 +40,11 @@ func newProving(t *testing.T) *proving {
 	if p.signer, err = audit.NewSigner(key); err != nil {
 		t.Fatal(err)
 	}
-	record, err := audit.NewVerifier(public)
-	if err != nil {
+	if p.record, err = audit.NewVerifier(public); err != nil {
 		t.Fatal(err)
 	}
 	p.config = ProofConfig{
-		Apps: []string{"reports"}, Trust: p.git.Trust(t), Record: record, File: p.file,
+		Apps: []string{"reports"}, Trust: p.git.Trust(t), File: p.file,
 		Catalogue: func(string) *scope.Catalogue { return prooftest.Catalogue() },
 	}
 	p.leaf([]byte("the first leaf"))
@@ -59,8 +59,12 @@ func (p *proving) restart() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	witness, err := OpenWitness(WitnessConfig{Record: p.record, File: p.file + ".checkpoint"})
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	p.Table = p.open(nil)
-	p.Table.proofs = proofs
+	p.Table.proofs, p.Table.witness = proofs, witness
 	p.at = feed.Position{Epoch: 1, Revision: max(p.size, p.at.Revision)}
 }
 
@@ -162,6 +166,18 @@ func (p *proving) beat() {
 			l.Path = append(l.Path, h[:])
 		}
 		pong.Leaves = append(pong.Leaves, l)
+	}
+	if old := ping.GetCheckpointSize(); old > 0 && old < p.size {
+		path, err := tlog.ProveTree(p.size, old, p.reader())
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, h := range path {
+			pong.Consistency = append(pong.Consistency, h[:])
+		}
+	}
+	if p.Extends(ping.GetCheckpoint(), pong) != nil {
+		return
 	}
 	if err := p.Ponged(p.machine.now(), pong); err != nil {
 		p.t.Fatal(err)
@@ -269,8 +285,8 @@ func TestAnothersCheckpoint(t *testing.T) {
 	g, r := p.good()
 	p.add(r)
 	p.beat()
-	if got := p.reason(g.ID); got != grant.GrantUnproven {
-		t.Errorf("requests get %q", got)
+	if got := p.reason(g.ID); got != grant.Stale || len(p.alarmed()) == 0 {
+		t.Errorf("requests get %q, alarms %v", got, p.alarmed())
 	}
 }
 

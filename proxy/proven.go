@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/mayflyproxy/mayfly/feed"
@@ -21,13 +22,13 @@ func (t *Table) learn(d *draft, r *feed.Resource) *feed.Nack {
 // putGrant takes a grant in. Where only proven ones count it is checked first, and
 // is in force once its leaf was shown in a checkpoint.
 func (t *Table) putGrant(d *draft, r *feed.Resource, g grant.Grant) *feed.Nack {
-	h := &held{grant: g, life: newLife()}
+	h := &held{packed: pack(g)}
 	if t.proofs.wants(g.Scope.App) {
 		if err := t.proofs.judge(d, g, r.GetGrant()); err != nil {
 			return feed.Refuse(r, grant.GrantUnproven, err.Error())
 		}
 		recorded := r.GetGrant().GetRecorded()
-		h.waits = &pendingLeaf{index: recorded.GetIndex(), leaf: recorded.GetLeaf()}
+		h.fate = &fate{waits: &pendingLeaf{index: recorded.GetIndex(), leaf: recorded.GetLeaf()}}
 		t.waiting[recorded.GetIndex()] = g.ID
 	}
 	t.question(d, g)
@@ -42,25 +43,24 @@ func (t *Table) shown(p *feed.Pong) {
 	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	c, err := t.proofs.show(p.GetCheckpoint())
-	if err != nil {
-		t.raise(Alarm{At: t.clock.Now(), Reason: grant.GrantUnproven, Text: err.Error()})
-		return
+	c, note, _ := t.witness.Kept()
+	if !bytes.Equal(note, p.GetCheckpoint()) {
+		return // not proven to continue what is kept: the leaves are asked for again
 	}
 	d := t.state.Load().edit(t.clock.Now())
 	for _, l := range p.GetLeaves() {
 		h, ok := d.byID.get(t.waiting[l.GetIndex()])
 		delete(t.waiting, l.GetIndex())
-		if !ok || h.waits == nil || h.waits.index != l.GetIndex() {
+		if !ok || h.waits() == nil || h.waits().index != l.GetIndex() {
 			continue
 		}
-		if err := h.waits.shown(c, l.GetPath()); err != nil {
-			t.raise(Alarm{At: d.now, Reason: grant.GrantUnproven, Text: "grant " + h.grant.ID.String() + ": " + err.Error()})
+		if err := h.waits().shown(c, l.GetPath()); err != nil {
+			t.raise(Alarm{At: d.now, Reason: grant.GrantUnproven, Text: "grant " + h.id.String() + ": " + err.Error()})
 			continue
 		}
-		d.put(&held{grant: h.grant, life: h.life})
+		d.put(&held{packed: h.packed})
 	}
-	t.state.Store(d.state)
+	t.state.Store(d.share())
 }
 
 // spend notes that grants have ended: on an app where proofs count, they never come

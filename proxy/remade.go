@@ -15,30 +15,75 @@ import (
 // What a table holds, made into resources again from what decisions read: whatever
 // became of it since it was told shows in their digests (contracts §2).
 
-func remadeGrant(g grant.Grant) *feed.Resource {
-	m := &feed.Grant{
-		Request: g.Request.String(), Principal: g.Principal.String(), Pseudonym: g.Pseudonym, App: g.Scope.App,
-		Entitlement: g.Entitlement, NotBeforeUs: microsOf(g.NotBefore), NotAfterUs: microsOf(g.NotAfter), Class: g.Class.String(),
-		Rules: make([]*feed.Rule, 0, len(g.Scope.Rules)),
-	}
-	for _, r := range g.Scope.Rules {
-		m.Rules = append(m.Rules, &feed.Rule{Operation: r.Operation, Where: remadeWhere(r.Where)})
-	}
-	if !g.Revoked.IsZero() || !g.Finished.IsZero() || g.EndedEarly != "" {
-		m.Class += "!" // one that is in force carries no mark
-	}
-	return &feed.Resource{Id: g.ID.String(), Resource: &feed.Resource_Grant{Grant: m}}
+// remaker makes resources of grants, each in the memory of the one before.
+type remaker struct {
+	resource feed.Resource
+	of       feed.Resource_Grant
+	message  feed.Grant
+	rules    []feed.Rule
+	where    []feed.Constraint
+	values   []feed.Value
+
+	ruleList  []*feed.Rule
+	whereList []*feed.Constraint
+	valueList []*feed.Value
 }
 
-func remadeWhere(where []scope.Constraint) []*feed.Constraint {
-	out := make([]*feed.Constraint, len(where))
-	for i, c := range where {
-		out[i] = &feed.Constraint{Attribute: c.Attribute, Op: string(c.Comparison)}
-		for _, v := range c.Values {
-			out[i].Values = append(out[i].Values, &feed.Value{Type: v.Type().String(), Value: v.String()})
+// grant returns what g is made into, until the next call.
+func (m *remaker) grant(g grant.Grant) *feed.Resource {
+	m.room(g.Scope.Rules)
+	rules, where, values := 0, 0, 0
+	for _, r := range g.Scope.Rules {
+		first := where
+		for _, c := range r.Where {
+			first := values
+			for _, v := range c.Values {
+				m.values[values].Type, m.values[values].Value = v.Type().String(), v.String()
+				values++
+			}
+			to := &m.where[where]
+			to.Attribute, to.Op, to.Values = c.Attribute, string(c.Comparison), m.valueList[first:values]
+			where++
+		}
+		m.rules[rules].Operation, m.rules[rules].Where = r.Operation, m.whereList[first:where]
+		rules++
+	}
+	to := &m.message
+	to.Request, to.Principal, to.Pseudonym, to.App = g.Request.String(), g.Principal.String(), g.Pseudonym, g.Scope.App
+	to.Entitlement, to.NotBeforeUs, to.NotAfterUs, to.Class = g.Entitlement, microsOf(g.NotBefore), microsOf(g.NotAfter), g.Class.String()
+	to.Rules = m.ruleList[:rules]
+	if !g.Revoked.IsZero() || !g.Finished.IsZero() || g.EndedEarly != "" {
+		to.Class += "!" // one that is in force carries no mark
+	}
+	m.of.Grant = to
+	m.resource.Id, m.resource.Resource = g.ID.String(), &m.of
+	return &m.resource
+}
+
+// room makes room for rules.
+func (m *remaker) room(rules []scope.Rule) {
+	where, values := 0, 0
+	for _, r := range rules {
+		where += len(r.Where)
+		for _, c := range r.Where {
+			values += len(c.Values)
 		}
 	}
-	return out
+	m.rules, m.ruleList = room(m.rules, m.ruleList, len(rules))
+	m.where, m.whereList = room(m.where, m.whereList, where)
+	m.values, m.valueList = room(m.values, m.valueList, values)
+}
+
+// room returns n items or more, and pointers to them.
+func room[T any](items []T, list []*T, n int) ([]T, []*T) {
+	if len(items) >= n {
+		return items, list
+	}
+	items, list = make([]T, 2*n), make([]*T, 2*n)
+	for i := range items {
+		list[i] = &items[i]
+	}
+	return items, list
 }
 
 func remadeSession(s *Session) *feed.Resource {

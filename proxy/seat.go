@@ -93,12 +93,9 @@ func (d *draft) sit(s *Session) error {
 
 // place puts a seat where none of its id is.
 func (d *draft) place(h *seat) {
-	if d.fresh {
-		d.seats.put(h.session.Hash, h)
-		d.seatOf.put(h.session.ID, h)
-	} else {
-		d.seats, d.seatOf = d.seats.with(h.session.Hash, h), d.seatOf.with(h.session.ID, h)
-	}
+	d.seats, d.seatOf = d.seats.edit(), d.seatOf.edit()
+	d.seats.put(h.session.Hash, h)
+	d.seatOf.put(h.session.ID, h)
 	if h.past {
 		d.left = append(d.left, h)
 	} else {
@@ -109,7 +106,9 @@ func (d *draft) place(h *seat) {
 
 // unseat takes h out, as if it had never been.
 func (d *draft) unseat(h *seat) {
-	d.seats, d.seatOf = d.seats.without(h.session.Hash), d.seatOf.without(h.session.ID)
+	d.seats, d.seatOf = d.seats.edit(), d.seatOf.edit()
+	d.seats.remove(h.session.Hash)
+	d.seatOf.remove(h.session.ID)
 	if !h.past {
 		d.seated--
 		d.discount(remadeSession(h.session), d.tenthOfSeat(h))

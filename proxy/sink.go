@@ -22,12 +22,18 @@ func (t *Table) Position() (feed.Position, bool) {
 func (t *Table) Describe(p *feed.Ping) {
 	t.describe(p)
 	t.digests(p)
+	if t.witness != nil {
+		c, note, _ := t.witness.Kept()
+		p.CheckpointSize, p.Checkpoint = c.Size, note
+		if _, doubt := t.seen(); doubt != nil {
+			p.Doubt = doubt.Error()
+		}
+	}
 	if t.proofs == nil {
 		return
 	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	p.CheckpointSize = t.proofs.newest.size
 	for index := range t.waiting {
 		if len(p.Prove) < maxProve {
 			p.Prove = append(p.Prove, index)
@@ -41,9 +47,10 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	defer t.writing.Unlock()
 	old := t.state.Load()
 	if snap.At.Before(old.at) {
+		t.setBack(snap.At)
 		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
 	}
-	d := &draft{state: newState(), now: t.clock.Now(), fresh: true, grown: true}
+	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true}
 	d.at, d.filled, d.filling = snap.At, true, old.filling+1
 	clear(t.waiting)
 	t.proofs.begin(true)
@@ -52,12 +59,25 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 	d.inherit(old)
 	d.inheritSeats(old)
 	nacks = append(nacks, t.clashes(d, snap.Resources)...)
-	slices.SortFunc(d.past, func(a, b *held) int { return a.until.Compare(b.until) })
+	slices.SortFunc(d.past, func(a, b *held) int { return a.fate.until.Compare(b.fate.until) })
 	slices.SortFunc(d.left, func(a, b *seat) int { return a.until.Compare(b.until) })
 	t.past, t.left = nil, nil
 	r, err := t.install(ctx, d)
 	t.strayed.Store(false) // all that is held now was told just now
+	t.back.Store(nil)
 	return r, nacks, err
+}
+
+// setBack raises an alarm, once until another snapshot is taken in, that the control
+// plane tells a state from before the one that it told already. It gets no Ping, and so
+// shows no checkpoint, until it has grown beyond that.
+func (t *Table) setBack(at feed.Position) {
+	held, known := t.state.Load().at, t.back.Load() != nil
+	d := doubtf("the control plane tells a state of revision %d of epoch %d, and has told revision %d of epoch %d before: it was set back, or is behind", at.Revision, at.Epoch, held.Revision, held.Epoch)
+	t.back.Store(d)
+	if !known {
+		t.raise(Alarm{At: t.clock.Now(), Reason: grant.RecordUnavailable, Text: d.Text})
+	}
 }
 
 // Apply implements feed.Sink.
@@ -93,8 +113,23 @@ func (t *Table) Advance(at feed.Position) error {
 	d := old.edit(t.clock.Now())
 	d.at = at
 	t.forget(d)
-	t.state.Store(d.state)
+	t.state.Store(d.share())
 	return nil
+}
+
+// Extends implements feed.Sink.
+func (t *Table) Extends(named []byte, p *feed.Pong) error {
+	if t.witness == nil {
+		return nil
+	}
+	doubt, news := t.witness.Extends(named, p.GetCheckpoint(), p.GetConsistency())
+	if doubt == nil {
+		return nil
+	}
+	if news {
+		t.raise(Alarm{At: t.clock.Now(), Reason: grant.RecordUnavailable, Text: doubt.Text, Kept: doubt.Kept, Shown: doubt.Shown})
+	}
+	return doubt
 }
 
 // Ponged implements feed.Sink: the clock first, so that a fresh lease never goes
@@ -211,36 +246,29 @@ func (d *draft) remove(m *feed.Removal) {
 	}
 }
 
-// inherit carries over what happened to grants under the older state, and what
-// was already past. What is missing now has ended.
+// inherit carries over what was already past under the older state. What is missing
+// now has ended.
 func (d *draft) inherit(old *state) {
 	old.byID.all(func(id grant.GrantID, was *held) bool {
-		now, ok := d.byID.get(id)
+		if _, ok := d.byID.get(id); ok {
+			return true
+		}
 		switch {
-		case was.past && !ok && d.now.Before(was.until):
+		case !was.past():
+			d.put(d.lost(was))
+		case d.now.Before(was.fate.until):
 			d.put(was)
-		case !was.past && !ok:
-			d.lose(was)
-		case !was.past && !now.past && same(was.grant, now.grant):
-			now.life = was.life   // nobody else has this draft yet
-			if was.waits == nil { // its leaf was shown before
-				now.waits = nil
-			}
-		case !was.past:
-			d.removed = append(d.removed, was.life)
 		}
 		return true
 	})
 }
 
-// lose makes a grant past that a snapshot no longer has.
-func (d *draft) lose(was *held) {
-	why, at := grant.Revoked, d.now
-	if !d.now.Before(was.grant.NotAfter) {
-		why, at = grant.Ended, was.grant.NotAfter
+// lost returns what is kept of a grant that a snapshot no longer has.
+func (d *draft) lost(was *held) *held {
+	if notAfter := feed.TimeOf(was.notAfter); !d.now.Before(notAfter) {
+		return d.ended(was, grant.Ended, notAfter)
 	}
-	d.removed = append(d.removed, was.life)
-	d.put(&held{grant: ended(was.grant, why, at), life: was.life, past: true, until: d.keep()})
+	return d.ended(was, grant.Revoked, d.now)
 }
 
 // clashes indexes the apps by host, and refuses those that came now with a host
@@ -276,7 +304,7 @@ const settleWithin = time.Second
 func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
 	t.past, t.left = append(t.past, d.past...), append(t.left, d.left...)
 	t.forget(d)
-	t.state.Store(d.state)
+	t.state.Store(d.share())
 	for _, l := range d.removed {
 		close(l.gone)
 	}
@@ -301,8 +329,8 @@ func (t *Table) install(ctx context.Context, d *draft) (feed.Receipt, error) {
 // forget drops past grants whose time is over, and the oldest of too many.
 func (t *Table) forget(d *draft) {
 	n := 0
-	for n < len(t.past) && (len(t.past)-n > maxPast || !d.now.Before(t.past[n].until)) {
-		if h, ok := d.byID.get(t.past[n].grant.ID); ok && h == t.past[n] {
+	for n < len(t.past) && (len(t.past)-n > maxPast || !d.now.Before(t.past[n].fate.until)) {
+		if h, ok := d.byID.get(t.past[n].id); ok && h == t.past[n] {
 			d.drop(h)
 		}
 		n++

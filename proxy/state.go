@@ -51,14 +51,19 @@ func newState() *state {
 type draft struct {
 	*state
 	now      time.Time
-	fresh    bool // nobody else has this state's shards: they may be changed
-	grown    bool // the apps are a copy
+	before   *state // of a snapshot: what it takes the place of; nil of a change
+	grown    bool   // the apps are a copy
 	removed  []*life
 	past     []*held           // newly so, oldest first
 	left     []*seat           // likewise
 	counted  map[string]*tally // those that are the draft's own
-	denied   bool              // unheld is a copy
-	doubting bool              // unsure is a copy
+	counter  counter
+	relisted map[holder]*relisting
+	denied   bool // unheld is a copy
+	doubting bool // unsure is a copy
+	aged     bool // the lease was asked for its age: see ageIn
+	heard    bool
+	age      time.Duration
 }
 
 // edit returns a draft of what follows s.
@@ -67,78 +72,97 @@ func (s *state) edit(now time.Time) *draft {
 	return &draft{state: &next, now: now}
 }
 
+// share ends the draft: the state is for everybody from now on.
+func (d *draft) share() *state {
+	d.relist()
+	d.byID.share()
+	d.lists.share()
+	d.seats.share()
+	d.seatOf.share()
+	return d.state
+}
+
+// grant returns what is held under an id. A nil state holds nothing.
+func (s *state) grant(id grant.GrantID) (*held, bool) {
+	if s == nil {
+		return nil, false
+	}
+	return s.byID.get(id)
+}
+
+// put takes h in.
 func (d *draft) put(h *held) {
-	if old, ok := d.byID.get(h.grant.ID); ok {
-		d.drop(old)
-		if !old.past && (h.past || !same(old.grant, h.grant)) {
-			d.removed = append(d.removed, old.life)
-		} else if !old.past {
-			h.life = old.life
-			if old.waits == nil { // its leaf was shown before
-				h.waits = nil
-			}
+	old, replaces := d.byID.get(h.id)
+	switch was, ok := d.before.grant(h.id); {
+	case replaces:
+		if h = d.follow(old, h); h == old {
+			return
 		}
+		d.drop(old)
+	case ok:
+		h = d.follow(was, h)
 	}
-	list, _ := d.lists.get(h.holder())
-	list = put(list, h)
-	if d.fresh {
-		d.byID.put(h.grant.ID, h)
-		d.lists.put(h.holder(), list)
-	} else {
-		d.byID = d.byID.with(h.grant.ID, h)
-		d.lists = d.lists.with(h.holder(), list)
-	}
-	if h.past {
+	d.byID = d.byID.edit()
+	d.byID.put(h.id, h)
+	d.list(h).add(h)
+	if h.past() {
 		d.past = append(d.past, h)
-		d.bound(list)
 	} else {
 		d.live++
-		d.count(remadeGrant(h.grant), d.tenthOfGrant(h))
+		d.countGrant(h, feed.Digest.Plus)
+	}
+}
+
+// follow returns what is held from now on where old is: h, or old itself if that says
+// the same, with all that happens to it.
+func (d *draft) follow(old, h *held) *held {
+	switch {
+	case old.past():
+		return h
+	case h.past() || old.packed != h.packed:
+		d.removed = append(d.removed, old.life())
+		return h
+	case old.waits() == nil: // its leaf was shown before
+		return old
+	default:
+		h.lived.Store(old.life())
+		return h
 	}
 }
 
 // drop takes h out, as if it had never been.
 func (d *draft) drop(h *held) {
-	list, _ := d.lists.get(h.holder())
-	if list = drop(list, h.grant.ID); len(list) == 0 {
-		d.lists = d.lists.without(h.holder())
-	} else {
-		d.lists = d.lists.with(h.holder(), list)
-	}
-	d.byID = d.byID.without(h.grant.ID)
-	if !h.past {
-		d.live--
-		d.discount(remadeGrant(h.grant), d.tenthOfGrant(h))
-	}
+	d.list(h).remove(h)
+	d.discard(h)
 }
 
-// bound forgets the oldest past grant of a list that has too many.
-func (d *draft) bound(list []*held) {
-	var oldest *held
-	n := 0
-	for _, h := range list {
-		if h.past {
-			n++
-			if oldest == nil || h.until.Before(oldest.until) {
-				oldest = h
-			}
-		}
-	}
-	if n > maxPastEach {
-		d.drop(oldest)
+// discard is drop for what is in no list any more.
+func (d *draft) discard(h *held) {
+	d.byID = d.byID.edit()
+	d.byID.remove(h.id)
+	if !h.past() {
+		d.live--
+		d.countGrant(h, feed.Digest.Minus)
 	}
 }
 
 // end makes a held grant past.
 func (d *draft) end(id grant.GrantID, why grant.Reason, at time.Time) {
 	old, ok := d.byID.get(id)
-	if !ok || old.past {
+	if !ok || old.past() {
 		return
 	}
 	if at.IsZero() {
 		at = d.now
 	}
-	d.put(&held{grant: ended(old.grant, why, at), life: old.life, past: true, until: d.keep()})
+	d.put(d.ended(old, why, at))
+}
+
+// ended returns what is kept of a grant that is held no more.
+func (d *draft) ended(old *held, why grant.Reason, at time.Time) *held {
+	h := newPast(old.packed, why, at, d.keep())
+	h.lived.Store(old.life())
+	return h
 }
 
 // refuse remembers that a grant came that could not be held, and ends an older
@@ -152,8 +176,9 @@ func (d *draft) refuse(r *feed.Resource, why grant.Reason) {
 		}
 		return
 	}
-	g.Revoked, g.EndedEarly = d.now, why
-	d.put(&held{grant: g, life: newLife(), past: true, refused: why, until: d.keep()})
+	h := newPast(pack(g), why, d.now, d.keep())
+	h.fate.refused = why
+	d.put(h)
 }
 
 // own makes the maps of apps the draft's own.

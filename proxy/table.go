@@ -23,6 +23,8 @@ type Alarm struct {
 	At     time.Time // t
 	Reason grant.Reason
 	Text   string
+	// Kept and Shown are signed checkpoints that the alarm is about, if it is about any.
+	Kept, Shown []byte
 }
 
 // TableConfig configures a Table.
@@ -32,7 +34,12 @@ type TableConfig struct {
 	// Admit says whether the local configuration can serve an app: an error, best a
 	// Denial, refuses it (NACK), and the app is not held. Nil admits all.
 	Admit func(*App) error
-	// Proofs checks grants on the apps where only proven ones count. Nil: on none.
+	// Witness keeps the newest checkpoint of the record and refuses another record.
+	// Its Run is the caller's. Nil: what Pongs show of the record is not looked at; a
+	// gateway always has one.
+	Witness *Witness
+	// Proofs checks grants on the apps where only proven ones count. Nil: on none. It
+	// needs Witness.
 	Proofs *Proofs
 	// Sidecar is the SPIFFE ID of this gateway's sidecar, under which policy says what
 	// counts here. Empty: nothing does of an app of which policy says it.
@@ -57,12 +64,14 @@ type Table struct {
 	admit       func(*App) error
 	sidecar     string
 	describe    func(*feed.Ping)
+	witness     *Witness
 	proofs      *Proofs
 	alarm       func(Alarm)
 	log         *slog.Logger
 
 	state   atomic.Pointer[state]
-	strayed atomic.Bool // what is held is not what was taken in, until a snapshot
+	back    atomic.Pointer[Doubt] // a snapshot from before was refused, and none taken in since
+	strayed atomic.Bool           // what is held is not what was taken in, until a snapshot
 
 	writing sync.Mutex              // held by the Sink's methods
 	past    []*held                 // in the order in which they are forgotten
@@ -74,6 +83,9 @@ type Table struct {
 func NewTable(c TableConfig) (*Table, error) {
 	if c.Clock == nil {
 		return nil, errors.New("table: Clock is required")
+	}
+	if c.Proofs != nil && c.Witness == nil {
+		return nil, errors.New("table: Proofs need a Witness")
 	}
 	if c.Admit == nil {
 		c.Admit = func(*App) error { return nil }
@@ -87,8 +99,8 @@ func NewTable(c TableConfig) (*Table, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Table{clock: c.Clock, generations: NewGenerations(), waiting: map[int64]grant.GrantID{}, admit: c.Admit, sidecar: c.Sidecar, describe: c.Describe, proofs: c.Proofs, alarm: c.Alarm, log: c.Log}
-	t.state.Store(newState())
+	t := &Table{clock: c.Clock, generations: NewGenerations(), waiting: map[int64]grant.GrantID{}, admit: c.Admit, sidecar: c.Sidecar, describe: c.Describe, witness: c.Witness, proofs: c.Proofs, alarm: c.Alarm, log: c.Log}
+	t.state.Store((&draft{state: newState()}).share())
 	return t, nil
 }
 
@@ -140,6 +152,18 @@ func (t *Table) fresh(s *state, app string) error {
 func (t *Table) Ready() error { return t.ready(t.state.Load()) }
 
 func (t *Table) ready(s *state) error {
+	if err := t.witness.Trusted(); err != nil {
+		return err
+	}
+	return t.told(s)
+}
+
+// Told returns nil once the gateway knows the time and holds a complete snapshot,
+// whether or not it believes what it is shown of the record: there is something to
+// record then.
+func (t *Table) Told() error { return t.told(t.state.Load()) }
+
+func (t *Table) told(s *state) error {
 	if !s.filled {
 		return grant.Deny(grant.Stale, "the gateway has not yet been told what is granted")
 	}
@@ -180,7 +204,7 @@ func (t *Table) lookIn(s *state, id grant.GrantID, v visit, now time.Time) (*hel
 	if !ok {
 		return nil, nil, grant.Deny(grant.NoGrant, "grant %s is not in force here", id)
 	}
-	if err := t.fresh(s, h.grant.Scope.App); err != nil {
+	if err := t.fresh(s, h.app()); err != nil {
 		return nil, nil, err
 	}
 	if err := s.verifies(v.kid); err != nil {
@@ -193,24 +217,28 @@ func (t *Table) lookIn(s *state, id grant.GrantID, v visit, now time.Time) (*hel
 	return h, sitting, s.inForce(h, now)
 }
 
-// inForce is grant.InForce, and never yes for a past grant.
+// inForce is grant.InForce, and never yes for a past grant. Only a no reads the scope:
+// what is asked about was permitted under it before.
 func (s *state) inForce(h *held, now time.Time) error {
-	switch h.refused {
+	switch h.refused() {
 	case "":
 	case grant.GrantUnproven:
-		return grant.Deny(grant.GrantUnproven, "grant %s has no proof that counts at this gateway", h.grant.ID)
+		return grant.Deny(grant.GrantUnproven, "grant %s has no proof that counts at this gateway", h.id)
 	default:
-		return grant.Deny(grant.UnsupportedGrant, "grant %s needs a newer gateway", h.grant.ID)
+		return grant.Deny(grant.UnsupportedGrant, "grant %s needs a newer gateway", h.id)
 	}
-	err := h.grant.InForce(now)
-	if err == nil && h.waits != nil {
-		return grant.Deny(grant.GrantUnproven, "grant %s is not yet shown on the record", h.grant.ID)
+	var err error
+	if g := h.marked(h.term()); g.CheckTerm() != nil || g.StateAt(now) != grant.Active {
+		err = h.open().InForce(now)
 	}
-	if err == nil && h.past {
-		return grant.Deny(grant.Ended, "grant %s is no longer held", h.grant.ID)
+	if err == nil && h.waits() != nil {
+		return grant.Deny(grant.GrantUnproven, "grant %s is not yet shown on the record", h.id)
 	}
-	if _, unsure := s.unsure[h.grant.ID]; unsure && err == nil {
-		return grant.Deny(grant.Stale, "the gateway has not heard what time it is since grant %s was made", h.grant.ID)
+	if err == nil && h.past() {
+		return grant.Deny(grant.Ended, "grant %s is no longer held", h.id)
+	}
+	if _, unsure := s.unsure[h.id]; unsure && err == nil {
+		return grant.Deny(grant.Stale, "the gateway has not heard what time it is since grant %s was made", h.id)
 	}
 	return err
 }
@@ -247,7 +275,7 @@ func (t *Table) lastLook(id grant.GrantID, v visit, action grant.ActionID, deadl
 	if err != nil {
 		return err
 	}
-	h.life.pass(now, action, deadline)
+	h.life().pass(now, action, deadline)
 	if sitting != nil {
 		sitting.life.pass(now, action, deadline)
 	}
@@ -258,7 +286,7 @@ func (t *Table) lastLook(id grant.GrantID, v visit, action grant.ActionID, deadl
 // acts by itself. It is called inside the section.
 func (t *Table) NotePassed(id grant.GrantID, action grant.ActionID, deadline time.Time) {
 	if h, ok := t.state.Load().byID.get(id); ok {
-		h.life.pass(t.clock.Now(), action, deadline)
+		h.life().pass(t.clock.Now(), action, deadline)
 	}
 }
 
@@ -266,8 +294,8 @@ func (t *Table) NotePassed(id grant.GrantID, action grant.ActionID, deadline tim
 // is now: removed, or changed. It does not close at the grant's end, which needs
 // no message: the caller's timer does that. A grant that is not held is gone.
 func (t *Table) Gone(id grant.GrantID) <-chan struct{} {
-	if h, ok := t.state.Load().byID.get(id); ok && !h.past {
-		return h.life.gone
+	if h, ok := t.state.Load().byID.get(id); ok && !h.past() {
+		return h.life().gone
 	}
 	gone := make(chan struct{})
 	close(gone)
@@ -285,13 +313,17 @@ type Status struct {
 	Age    time.Duration // freshness; meaningless if not Heard
 	Heard  bool
 	Clock  error // nil: trusted
+	Record int64 // entries of the newest checkpoint that is kept
+	Doubt  error // why the newest Pong does not count for what it shows of the record, nil: it does
 }
 
 // Status returns what an operator sees of the table.
 func (t *Table) Status() Status {
 	s := t.state.Load()
 	age, heard := t.Freshness()
+	record, doubt := t.seen()
 	return Status{
+		Record: record, Doubt: doubt,
 		At: s.at, Filled: s.filled, Apps: len(s.apps), Grants: s.live, Past: s.byID.size - s.live, People: s.seated,
 		Age: age, Heard: heard, Clock: t.clock.Trusted(),
 	}
@@ -306,6 +338,36 @@ func (t *Table) ResetClock() error {
 	}
 	t.raise(Alarm{At: was, Reason: grant.Clock, Text: "the clock was reset by an operator"})
 	return nil
+}
+
+// ResetCheckpoint lets go of the checkpoint that is kept, and believes the next one that
+// the record's key signed: an operator's decision, told as an alarm so that it is
+// recorded.
+func (t *Table) ResetCheckpoint() error {
+	if t.witness == nil {
+		return errors.New("no checkpoint is kept")
+	}
+	kept, shown, err := t.witness.Reset()
+	if err != nil {
+		return err
+	}
+	t.raise(Alarm{At: t.clock.Now(), Reason: grant.RecordUnavailable, Text: "the kept checkpoint was let go by an operator", Kept: kept, Shown: shown})
+	return nil
+}
+
+// seen is how much of the record is kept, and why the newest Pong does not count.
+func (t *Table) seen() (entries int64, doubt error) {
+	if t.witness == nil {
+		return 0, nil
+	}
+	c, _, d := t.witness.Kept()
+	if d == nil {
+		d = t.back.Load()
+	}
+	if d != nil {
+		doubt = d
+	}
+	return c.Size, doubt
 }
 
 func (t *Table) raise(a Alarm) {

@@ -344,7 +344,7 @@ func TestASnapshotThatLacksAGrantEndsIt(t *testing.T) {
 	}
 	same := refunds(stays, other, time.Hour)
 	g, _ := m.state.Load().byID.get(stays)
-	same.GetGrant().Request = g.grant.Request.String()
+	same.GetGrant().Request = g.request.String()
 	r, _ := m.swap(stripeApp(), same)
 	if r.LastAction != action.String() {
 		t.Errorf("receipt %+v", r)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"hash/fnv"
 	"maps"
+	"slices"
 
 	"github.com/mayflyproxy/mayfly/feed"
 )
@@ -24,10 +25,28 @@ func (t *tally) sum() (out feed.Digest) {
 	return out
 }
 
-// count adds a resource to the tally of its app.
+// counter makes digests of what is held, in memory that it uses again: a table makes
+// those of a tenth of its grants each second. It is one goroutine's.
+type counter struct {
+	digester feed.Digester
+	remaker  remaker
+}
+
+func (c *counter) grant(h *held) feed.Digest {
+	one, _ := c.digester.Of(c.remaker.grant(h.open()))
+	return one
+}
+
+// countGrant adds a grant to the tally of its app, or takes it out again.
+func (d *draft) countGrant(h *held, add func(sum, one feed.Digest) feed.Digest) {
+	t, tenth := d.tally(h.app()), d.tenthOfGrant(h)
+	t[tenth] = add(t[tenth], d.counter.grant(h))
+}
+
+// count adds another resource to the tally of its app.
 func (d *draft) count(r *feed.Resource, tenth int) {
 	t := d.tally(feed.CountsFor(r))
-	one, _ := feed.DigestOf(r)
+	one, _ := d.counter.digester.Of(r)
 	t[tenth] = t[tenth].Plus(one)
 }
 
@@ -35,7 +54,7 @@ func (d *draft) count(r *feed.Resource, tenth int) {
 // tally wrong, which is the point.
 func (d *draft) discount(r *feed.Resource, tenth int) {
 	t := d.tally(feed.CountsFor(r))
-	one, _ := feed.DigestOf(r)
+	one, _ := d.counter.digester.Of(r)
 	t[tenth] = t[tenth].Minus(one)
 }
 
@@ -62,21 +81,23 @@ func tenthOf(id string) int {
 	return int(h.Sum32() % tenths)
 }
 
-func (s *state) tenthOfGrant(h *held) int { return s.byID.part(h.grant.ID) % tenths }
+func (s *state) tenthOfGrant(h *held) int { return s.byID.part(h.id) % tenths }
 
 func (s *state) tenthOfSeat(h *seat) int { return s.seatOf.part(h.session.ID) % tenths }
 
-// recount makes one tenth of the tallies again, from what is held.
+// recount makes one tenth of the tallies again, from what is held. A grant counts as
+// what both a decision and a last look read, which find it in different places.
 func (s *state) recount(tenth int) map[string]feed.Digest {
 	out := map[string]feed.Digest{}
+	var c counter
 	add := func(r *feed.Resource) {
-		one, _ := feed.DigestOf(r)
+		one, _ := c.digester.Of(r)
 		out[feed.CountsFor(r)] = out[feed.CountsFor(r)].Plus(one)
 	}
 	for n := tenth; n < shardCount; n += tenths {
-		for _, h := range s.byID.parts[n] {
-			if !h.past {
-				add(remadeGrant(h.grant))
+		for id, h := range s.byID.parts[n] {
+			if !h.past() && h.id == id && s.listed(h) {
+				out[h.app()] = out[h.app()].Plus(c.grant(h))
 			}
 		}
 		for _, h := range s.seatOf.parts[n] {
@@ -96,6 +117,17 @@ func (s *state) recount(tenth int) map[string]feed.Digest {
 		}
 	}
 	return out
+}
+
+// listed reports whether h is in the list of its holder, where decisions find it. Most
+// lists are short, and searched without a look at what is in them.
+func (s *state) listed(h *held) bool {
+	list, _ := s.lists.get(h.holder())
+	if len(list) <= 64 {
+		return slices.Contains(list, h)
+	}
+	at, ok := slices.BinarySearchFunc(list, h, order)
+	return ok && list[at] == h
 }
 
 // intact reports whether one tenth still is what was taken in.

@@ -119,7 +119,7 @@ func (c *Checker) present(v *ruling, text, kid string, by tokens.Confirmation) e
 // the grant was never heard of here.
 func (t *Table) pseudonymIn(id grant.GrantID) string {
 	if h, ok := t.state.Load().byID.get(id); ok {
-		return h.grant.Pseudonym
+		return h.who.Value().pseudonym
 	}
 	return ""
 }

@@ -20,16 +20,16 @@ func (t *Table) question(d *draft, g grant.Grant) {
 	old := t.state.Load()
 	was, ok := old.byID.get(g.ID)
 	_, doubted := old.unsure[g.ID]
-	if ok && !was.past && !doubted {
+	if ok && !was.past() && !doubted {
 		return
 	}
 	known := d.now // what was made before is counted by a t that is not behind
-	switch age, heard := t.Freshness(); {
+	switch age, heard := t.ageIn(d); {
 	case heard && age < maxStale:
 		if age > missedPong {
 			known = d.now.Add(-age)
 		}
-	case d.fresh:
+	case d.before != nil:
 		return // nothing is decided before a Pong whose Ping comes after this snapshot
 	default:
 		known = time.Time{}
@@ -38,6 +38,16 @@ func (t *Table) question(d *draft, g grant.Grant) {
 		d.doubt(g.ID, t.clock.Boot())
 		t.clock.Doubt(d.unsure[g.ID])
 	}
+}
+
+// ageIn is Freshness at the draft's beginning: one reading of the clock for all grants
+// of a message.
+func (t *Table) ageIn(d *draft) (age time.Duration, heard bool) {
+	if !d.aged {
+		d.age, d.heard = t.Freshness()
+		d.aged = true
+	}
+	return d.age, d.heard
 }
 
 // doubt keeps a grant out of force until a Pong of a Ping sent after that reading.
@@ -68,5 +78,5 @@ func (t *Table) sure(sent time.Duration) {
 			t.clock.Doubt(at)
 		}
 	}
-	t.state.Store(d.state)
+	t.state.Store(d.share())
 }

@@ -88,6 +88,7 @@ func nodeOf(i access.InstanceView, envoy EnvoyStatus) api.Node {
 		Sidecar: i.ID.Sidecar, Instance: i.ID.String(), Environment: i.Environment, Apps: i.Apps, Version: i.Version,
 		State: "stale", Revision: i.Acked.Revision, LastPong: stamp(i.LastPong), Nack: i.Nack,
 		Envoy: "absent", EnvoyNack: envoy.Nack, Uncovered: envoy.Uncovered, Catalogues: i.Catalogues, Differs: i.Differs,
+		Checkpoint: string(i.Keeps.Note), Doubt: i.Keeps.Words(),
 	}
 	if !i.StrayedAt.IsZero() {
 		n.Quarantined, n.Why = stamp(i.StrayedAt), "what it holds of "+strings.Join(i.Strayed, ", ")+" is not what it was told"

@@ -37,6 +37,8 @@ func sentenceOf(t audit.Type, d map[string]string) string {
 		return join("acknowledged before the act:", d["class"])
 	case audit.TypeActionIntent:
 		return join(d["app"], d["operation"], attributes(d), "under", d["grant"])
+	case audit.TypeActionRebound:
+		return join("the stream goes on under", d["grant"], "after the end of", d["from"])
 	case audit.TypeActionDenied:
 		return join("denied", d["code"]+":", d["app"], d["operation"], attributes(d), d["denial"])
 	case audit.TypeActionOutcome:

@@ -39,6 +39,7 @@ type config struct {
 	Secrets       map[string]secretConfig `yaml:"secrets"`
 	UpstreamRoots string                  `yaml:"upstream_roots"`
 	SpoolBytes    int64                   `yaml:"spool_bytes"`
+	Record        recordConfig            `yaml:"record"`
 	Proof         proofConfig             `yaml:"proof"`
 	SendActionID  bool                    `yaml:"send_action_id"`
 	Traces        trace.Settings          `yaml:"traces"`
@@ -75,13 +76,17 @@ type certificateConfig struct {
 	Key   string   `yaml:"key"`
 }
 
+// recordConfig is which record this gateway takes part in.
+type recordConfig struct {
+	Key string `yaml:"key"` // a file: checkpoint.pub of mayflyd
+}
+
 // proofConfig is what this gateway believes without being told by mayflyd.
 type proofConfig struct {
 	Apps          []string `yaml:"apps"`
 	PolicySigners []string `yaml:"policy_signers"`
 	PolicyFolder  string   `yaml:"policy_folder"`
 	Since         string   `yaml:"since"`
-	RecordKey     string   `yaml:"record_key"`
 	Console       string   `yaml:"console"`
 }
 
@@ -122,7 +127,7 @@ func (c *config) resolve(dir string) {
 	if err != nil {
 		abs = dir
 	}
-	paths := []*string{&c.RunDir, &c.StateDir, &c.UpstreamRoots, &c.Traces.CA, &c.Traces.HeadersFile}
+	paths := []*string{&c.RunDir, &c.StateDir, &c.UpstreamRoots, &c.Record.Key, &c.Traces.CA, &c.Traces.HeadersFile}
 	for _, s := range []*svidConfig{&c.Identity.Sidecar, &c.Identity.Listener} {
 		paths = append(paths, &s.Cert, &s.Key, &s.Bundle)
 	}
@@ -182,7 +187,7 @@ func (c *config) check(dev bool) error {
 	need(!c.Clients.IsValid() || c.Clients.Port() != 0, "clients: want IP:port of the listener for clients without a certificate")
 	need(!process.Collide(c.Clients, c.Services) && !process.Collide(c.Clients, c.People), "clients: others come in at %s already; want another port, or another address", c.Clients)
 	need(!c.Clients.IsValid() || !dev || c.Clients.Addr().IsLoopback(), "clients: --dev listens on loopback only")
-	errs = append(errs, c.checkCertificates(), c.Proof.check(), c.Traces.Check())
+	errs = append(errs, c.checkCertificates(), c.Record.check(), c.Proof.check(), c.Traces.Check())
 	for name, s := range c.Secrets {
 		need(s.File != "" && len(s.Apps) > 0 && len(s.Hosts) > 0, "secrets.%s: want file, apps and hosts: a secret goes only where this file says", name)
 	}

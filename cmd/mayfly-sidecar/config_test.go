@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/test/dev"
 	"github.com/mayflyproxy/mayfly/test/dev/devtest"
 )
@@ -18,6 +19,7 @@ identity:
   sidecar: {id: "spiffe://acme.example/gw/sidecar"}
   listener: {id: "spiffe://acme.example/gw/listener"}
 trust_domains: [acme.example]
+record: {key: record.pub}
 run_dir: run
 state_dir: state
 services: 127.0.0.1:8443
@@ -29,6 +31,7 @@ func check(t *testing.T, dev bool, lines string) error {
 	dir := t.TempDir()
 	writeCertificate(t, dir, "wiki", "wiki.acme.example")
 	writeCertificate(t, dir, "docs", "docs.acme.example")
+	writeRecordKey(t, filepath.Join(dir, "record.pub"))
 	file := filepath.Join(dir, "sidecar.yaml")
 	if err := os.WriteFile(file, []byte(basic+lines), 0o600); err != nil {
 		t.Fatal(err)
@@ -36,6 +39,17 @@ func check(t *testing.T, dev bool, lines string) error {
 	c := command()
 	c.SetArgs([]string{"--config", file, "--check", fmt.Sprintf("--dev=%v", dev)})
 	return c.Execute()
+}
+
+func writeRecordKey(t *testing.T, path string) {
+	t.Helper()
+	_, public, err := audit.GenerateKey("mayfly.acme.example/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(public+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func writeCertificate(t *testing.T, dir, name, host string) {

@@ -30,6 +30,8 @@ type statusView struct {
 	Grants    int          `json:"grants"`
 	HeardAgo  string       `json:"heard_ago"`
 	Clock     string       `json:"clock"`
+	Record    string       `json:"record"`     // trusted, or why the newest answer of mayflyd does not count
+	Entries   int64        `json:"checkpoint"` // of the record, in the newest checkpoint that is kept
 	Unshipped uint64       `json:"unshipped_records"`
 	Traces    *trace.Stats `json:"traces,omitempty"` // nil: off
 }
@@ -38,13 +40,16 @@ func statusOf(instance string, t *proxy.Table, s *spool.Spool) statusView {
 	st := t.Status()
 	v := statusView{
 		Instance: instance, Ready: t.Ready() == nil && s != nil, Revision: st.At.Revision, Epoch: st.At.Epoch,
-		Apps: st.Apps, Grants: st.Grants, HeardAgo: "never", Clock: "trusted",
+		Apps: st.Apps, Grants: st.Grants, HeardAgo: "never", Clock: "trusted", Record: "trusted", Entries: st.Record,
 	}
 	if st.Heard {
 		v.HeardAgo = st.Age.Round(time.Millisecond).String()
 	}
 	if st.Clock != nil {
 		v.Clock = st.Clock.Error()
+	}
+	if st.Doubt != nil {
+		v.Record = st.Doubt.Error()
 	}
 	if s != nil {
 		v.Unshipped = s.Pending()
@@ -75,6 +80,13 @@ func (s *sidecar) controlHandler() http.Handler {
 			return
 		}
 		_, _ = io.WriteString(w, "the clock is reset: everything is denied as stale until mayflyd is heard\n")
+	})
+	mux.HandleFunc("POST /reset-checkpoint", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.table.ResetCheckpoint(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = io.WriteString(w, "the kept checkpoint is let go: the next one that the record's key signed is believed\n")
 	})
 	return mux
 }

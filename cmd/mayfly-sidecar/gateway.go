@@ -140,7 +140,7 @@ func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.S
 		}
 		return nil
 	})
-	held, err := guard.New(guard.Config{Table: s.table, Actions: s.actions, Log: s.log})
+	held, err := guard.New(guard.Config{Table: s.table, Actions: s.actions, Journal: sp, Log: s.log})
 	if err != nil {
 		return err
 	}

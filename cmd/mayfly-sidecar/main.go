@@ -63,6 +63,19 @@ not heard from mayflyd for long enough.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return askRunning(cmd.Context(), o, "POST", "/reset-clock", cmd.OutOrStdout())
 		},
+	}, &cobra.Command{
+		Use:   "reset-checkpoint",
+		Short: "Believe the record that mayflyd shows now, after another one was seen",
+		Long: `Lets go of the newest checkpoint of the record that this gateway keeps, and believes
+the next one that the record's key signed. Until then a mayflyd that was set back, or
+that shows another record, is not believed and everything is denied.
+
+Do it only after mayflyd recover --accept-rollback, by somebody who knows why it was
+needed. It is recorded, and the checkpoints stay in the folder evidence of state_dir.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return askRunning(cmd.Context(), o, "POST", "/reset-checkpoint", cmd.OutOrStdout())
+		},
 	})
 	root.AddCommand(callerCommand(root, &o))
 	return root

@@ -19,6 +19,8 @@ func (s *sidecar) measured() *metrics.Registry {
 		return math.Inf(1)
 	})
 	r.Gauge("mayfly_gateway_clock_trusted", "0: everything is denied as clock until reset-clock.", func() float64 { return truth(s.table.Status().Clock == nil) })
+	r.Gauge("mayfly_gateway_record_trusted", "0: what mayflyd shows of the record does not continue what this gateway has seen, and its answers do not count.", func() float64 { return truth(s.table.Status().Doubt == nil) })
+	r.Gauge("mayfly_gateway_checkpoint_entries", "Entries of the record in the newest checkpoint that the gateway keeps.", func() float64 { return float64(s.table.Status().Record) })
 	r.Gauge("mayfly_gateway_revision", "The revision of policy and grants that is applied.", func() float64 { return float64(s.table.Status().At.Revision) })
 	r.Gauge("mayfly_gateway_apps", "Apps that the gateway fronts.", func() float64 { return float64(s.table.Status().Apps) })
 	r.Gauge("mayfly_gateway_grants", "Live grants that the gateway holds.", func() float64 { return float64(s.table.Status().Grants) })

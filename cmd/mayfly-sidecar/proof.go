@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/mayflyproxy/mayfly/app"
-	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/proof"
 	"github.com/mayflyproxy/mayfly/proxy"
 	"github.com/mayflyproxy/mayfly/scope"
@@ -21,47 +20,43 @@ const proofsFile = "proofs"
 
 // isZero reports whether nothing is said: then no app needs proofs.
 func (c proofConfig) isZero() bool {
-	return len(c.Apps) == 0 && len(c.PolicySigners) == 0 && c.PolicyFolder == "" && c.Since == "" && c.RecordKey == "" && c.Console == ""
+	return len(c.Apps) == 0 && len(c.PolicySigners) == 0 && c.PolicyFolder == "" && c.Since == "" && c.Console == ""
 }
 
 func (c proofConfig) check() error {
 	if c.isZero() {
 		return nil
 	}
-	_, _, err := c.read()
+	_, err := c.read()
 	return err
 }
 
 // read reads what the file says; any part of it that is wrong is an error.
-func (c proofConfig) read() (proof.Trust, *audit.Verifier, error) {
+func (c proofConfig) read() (proof.Trust, error) {
 	trust := proof.Trust{Folder: c.PolicyFolder}
-	if len(c.Apps) == 0 || len(c.PolicySigners) == 0 || c.RecordKey == "" {
-		return trust, nil, errors.New("proof: want apps, policy_signers and record_key, all of them")
+	if len(c.Apps) == 0 || len(c.PolicySigners) == 0 {
+		return trust, errors.New("proof: want apps and policy_signers, both of them")
 	}
 	for i, text := range c.PolicySigners {
 		key, err := proof.ParseSSHKey(text)
 		if err != nil {
-			return trust, nil, fmt.Errorf("proof.policy_signers[%d]: %w", i, err)
+			return trust, fmt.Errorf("proof.policy_signers[%d]: %w", i, err)
 		}
 		trust.Signers = append(trust.Signers, key)
 	}
 	if f := c.PolicyFolder; f != "" && (path.Clean(f) != f || f == "." || strings.HasPrefix(f, "..") || path.IsAbs(f)) {
-		return trust, nil, fmt.Errorf("proof.policy_folder: %q, want a folder below the root of the repository", f)
+		return trust, fmt.Errorf("proof.policy_folder: %q, want a folder below the root of the repository", f)
 	}
 	if c.Since != "" && !regexp.MustCompile(`^[0-9a-f]{40}$`).MatchString(c.Since) {
-		return trust, nil, fmt.Errorf("proof.since: %q, want the full name of a commit", c.Since)
+		return trust, fmt.Errorf("proof.since: %q, want the full name of a commit", c.Since)
 	}
 	if c.Console != "" {
 		var err error
 		if trust.Site, err = proof.ParseSite(c.Console); err != nil {
-			return trust, nil, fmt.Errorf("proof.console: %w", err)
+			return trust, fmt.Errorf("proof.console: %w", err)
 		}
 	}
-	record, err := audit.NewVerifier(c.RecordKey)
-	if err != nil {
-		return trust, nil, fmt.Errorf("proof.record_key: %w", err)
-	}
-	return trust, record, nil
+	return trust, nil
 }
 
 // open opens the proofs; nil if no app needs them.
@@ -69,12 +64,12 @@ func (c proofConfig) open(kinds map[string]app.Kind, state string, log *slog.Log
 	if c.isZero() {
 		return nil, nil
 	}
-	trust, record, err := c.read()
+	trust, err := c.read()
 	if err != nil {
 		return nil, err
 	}
 	return proxy.OpenProofs(proxy.ProofConfig{
-		Apps: c.Apps, Trust: trust, Since: c.Since, Record: record, File: filepath.Join(state, proofsFile), Log: log,
+		Apps: c.Apps, Trust: trust, Since: c.Since, File: filepath.Join(state, proofsFile), Log: log,
 		Catalogue: func(kind string) *scope.Catalogue {
 			k, ok := kinds[kind]
 			if !ok {

@@ -53,6 +53,8 @@ type sidecar struct {
 	secrets  *credential.Files
 	minter   *grant.Minter
 	clock    *proxy.Clock
+	witness  *proxy.Witness
+	alarms   alarms
 	table    *proxy.Table
 	client   *feed.Client
 	actions  *proxy.Actions
@@ -77,6 +79,7 @@ func run(ctx context.Context, c config, web *envoy.WebCertificates, o options, l
 	defer func() { _ = conn.Close() }()
 	g.Go(func() error { return s.client.Run(ctx) })
 	g.Go(func() error { return s.clock.Run(ctx) })
+	g.Go(func() error { return s.witness.Run(ctx) })
 	g.Go(func() error { return s.table.Run(ctx) })
 	g.Go(func() error { return s.traces.Run(ctx) })
 	if err := s.operators(ctx, g); err != nil {
@@ -201,11 +204,21 @@ func (s *sidecar) memory() error {
 	}); err != nil {
 		return err
 	}
+	record, err := s.c.Record.open()
+	if err != nil {
+		return err
+	}
+	if s.witness, err = proxy.OpenWitness(proxy.WitnessConfig{Record: record, File: filepath.Join(s.c.StateDir, checkpointFile), Log: s.log}); err != nil {
+		return err
+	}
 	proofs, err := s.c.Proof.open(s.kinds, s.c.StateDir, s.log)
 	if err != nil {
 		return err
 	}
-	s.table, err = proxy.NewTable(proxy.TableConfig{Clock: s.clock, Admit: s.admit, Sidecar: s.c.Identity.Sidecar.ID, Proofs: proofs, Describe: s.describe, Log: s.log})
+	s.table, err = proxy.NewTable(proxy.TableConfig{
+		Clock: s.clock, Admit: s.admit, Sidecar: s.c.Identity.Sidecar.ID, Witness: s.witness, Proofs: proofs, Describe: s.describe,
+		Alarm: s.alarms.raised, Log: s.log,
+	})
 	return err
 }
 
@@ -266,7 +279,7 @@ func (s *sidecar) connect() (*grpc.ClientConn, error) {
 
 	s.client, err = feed.NewClient(feed.ClientConfig{
 		Conn: conn, Instance: s.instance, Version: version, Reader: proxy.Reader, Catalogues: digests,
-		Sink: s.table, BootNow: proxy.BootNow, Log: s.log,
+		Sink: s.table, BootNow: proxy.BootNow, Alarm: s.alarms.fed, Log: s.log,
 	})
 	return conn, err
 }
@@ -315,6 +328,7 @@ func (s *sidecar) serve(ctx context.Context, g *errgroup.Group) error {
 		_ = sp.Close()
 	}()
 	s.spool.Store(sp)
+	s.alarms.open(sp)
 	for err := sp.Ship(ctx); err != nil; err = sp.Ship(ctx) {
 		s.log.WarnContext(ctx, "the record of the process before is not shipped yet: nothing is served", "error", err)
 		if !pause(ctx, time.Second) {
@@ -324,9 +338,10 @@ func (s *sidecar) serve(ctx context.Context, g *errgroup.Group) error {
 	return s.gateway(ctx, g, sp)
 }
 
-// awaitTime waits for the first Pong, or for the mark on disk.
+// awaitTime waits for the first Pong, or for the mark on disk. A gateway that does not
+// believe what it is shown records what it refuses.
 func (s *sidecar) awaitTime(ctx context.Context) error {
-	for s.table.Ready() != nil {
+	for s.table.Told() != nil {
 		if !pause(ctx, 20*time.Millisecond) {
 			return ctx.Err()
 		}

@@ -11,6 +11,12 @@ func (d *daemon) measure() {
 		}
 		return float64(d.service.Strayed())
 	})
+	d.metrics.Gauge("mayfly_gateways_doubting", "Gateways of this process that do not count what they are shown of the record: it does not continue what they have seen.", func() float64 {
+		if d.service == nil {
+			return 0
+		}
+		return float64(d.service.Doubting())
+	})
 	d.metrics.Traces(func() metrics.Exports {
 		s := d.traces.Stats()
 		return metrics.Exports{Exported: s.Exported, Dropped: s.Dropped, Lost: s.Lost}

@@ -24,6 +24,7 @@ const lastWords = time.Second
 type Config struct {
 	Table   *proxy.Table
 	Actions *proxy.Actions
+	Journal proxy.Journal
 	Log     *slog.Logger // nil discards
 }
 
@@ -35,7 +36,7 @@ type Server struct {
 
 // New checks c.
 func New(c Config) (*Server, error) {
-	if c.Table == nil || c.Actions == nil {
+	if c.Table == nil || c.Actions == nil || c.Journal == nil {
 		return nil, errors.New("guard: a required field of Config is missing")
 	}
 	if c.Log == nil {
@@ -91,7 +92,7 @@ func (s *stream) guard(a proxy.Action) error {
 		defer over()
 		s.listen()
 	}()
-	cut := hold.Wait(ctx)
+	cut := s.wait(ctx, hold)
 	if cut != nil {
 		s.send(immediate(cut.Denial, s.ask.grpc))
 	}
@@ -101,6 +102,25 @@ func (s *stream) guard(a proxy.Action) error {
 		s.acted(ctx)
 	}
 	return errOver
+}
+
+// wait returns why the stream is to be cut, nil if it is over by itself. It goes on
+// while another grant covers it, and that is on the record.
+func (s *stream) wait(ctx context.Context, hold *proxy.Hold) *proxy.Cut {
+	for {
+		cut := hold.Wait(ctx)
+		if cut == nil {
+			return nil
+		}
+		next, err := hold.Rebind(ctx, s.c.Journal)
+		if err != nil {
+			if !errors.Is(err, proxy.ErrNoOther) && ctx.Err() == nil {
+				s.c.Log.WarnContext(ctx, "guard cuts a stream: the record does not take under which grant it goes on", "action", s.ask.action.String(), "error", err)
+			}
+			return cut
+		}
+		s.c.Actions.Rebound(next)
+	}
 }
 
 // let has Envoy pass the request on, in one section with the last look.

@@ -53,6 +53,8 @@ type rig struct {
 	actions *proxy.Actions
 	server  *Server
 	minter  *grant.Minter
+	journal proxytest.Journal
+	other   *feed.Resource // the newest of more grants
 }
 
 func newRig(t *testing.T) *rig {
@@ -64,7 +66,7 @@ func newRig(t *testing.T) *rig {
 	r.grant, resource = r.world.Reads(time.Hour)
 	r.world.Add(resource)
 	var err error
-	if r.server, err = New(Config{Table: r.world.Table, Actions: r.actions}); err != nil {
+	if r.server, err = New(Config{Table: r.world.Table, Actions: r.actions, Journal: &r.journal}); err != nil {
 		t.Fatal(err)
 	}
 	return r

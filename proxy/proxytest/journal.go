@@ -17,8 +17,13 @@ type Journal struct {
 	// Counting makes every denial one that is only counted.
 	Counting bool
 
+	// BeforeRebound, if set, runs before it is kept that a stream goes on; an error
+	// refuses it.
+	BeforeRebound func(ctx context.Context) error
+
 	mu       sync.Mutex
 	intents  []audit.Intent
+	rebounds []audit.Rebound
 	durable  map[string]bool
 	outcomes []audit.Outcome
 	denied   []audit.Denied
@@ -50,6 +55,26 @@ func (j *Journal) Outcome(o audit.Outcome) error {
 	defer j.mu.Unlock()
 	j.outcomes = append(j.outcomes, o)
 	return nil
+}
+
+// Rebound implements proxy.Journal.
+func (j *Journal) Rebound(ctx context.Context, r audit.Rebound, _ bool) error {
+	if j.BeforeRebound != nil {
+		if err := j.BeforeRebound(ctx); err != nil {
+			return err
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.rebounds = append(j.rebounds, r)
+	return nil
+}
+
+// Rebounds returns the streams that went on under another grant so far.
+func (j *Journal) Rebounds() []audit.Rebound {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.rebounds)
 }
 
 // Denied implements proxy.Journal.

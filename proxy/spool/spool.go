@@ -48,7 +48,7 @@ var (
 	ErrLate = errors.New("spool: the deadline of the action has passed")
 	// ErrClosed: Run has returned.
 	ErrClosed = errors.New("spool: closed")
-	// ErrNoIntent: an outcome came for an action that has no open intent here.
+	// ErrNoIntent: what came is of an action that has no open intent here.
 	ErrNoIntent = errors.New("spool: no open intent of this action")
 )
 

@@ -358,3 +358,80 @@ func BenchmarkIntent(b *testing.B) {
 		})
 	}
 }
+
+func rebound(action string) audit.Rebound {
+	return audit.Rebound{Action: action, From: intent(action).Grant, Grant: "grt_01ARZ3NDEKTSV4RRFFQ69G5FAX"}
+}
+
+func TestP5_ThatAStreamGoesOnIsWrittenBeforeItsOutcome(t *testing.T) {
+	for name, durable := range map[string]bool{"read": false, "write": true} {
+		t.Run(name, func(t *testing.T) {
+			p, dir := newPlane(), t.TempDir()
+			s := open(t, config(dir, p))
+			stop := run(t, s)
+			id := mustIntent(t, s, durable)
+			if err := s.Rebound(t.Context(), rebound(id), durable); err != nil {
+				t.Fatal(err)
+			}
+			wantRecords(t, scan(t, disked(t, dir)), "spool.started", "intent", "rebound")
+			if err := s.Outcome(sent(id)); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the outcome is written", func() bool { seq, _ := s.Head(); return seq == 4 })
+			if err := s.Rebound(t.Context(), rebound(id), durable); !errors.Is(err, ErrNoIntent) {
+				t.Errorf("after its outcome: %v", err)
+			}
+			if err := s.Rebound(t.Context(), rebound(newAction()), durable); !errors.Is(err, ErrNoIntent) {
+				t.Errorf("without an intent: %v", err)
+			}
+			stop()
+			wantRecords(t, scan(t, p.frames), "spool.started", "intent", "rebound", "outcome sent")
+		})
+	}
+}
+
+func TestP5_AStreamThatWentOnIsUnknownAfterARestart(t *testing.T) {
+	p, dir := newPlane(), t.TempDir()
+	s := open(t, config(dir, p))
+	run(t, s)
+	id := mustIntent(t, s, true)
+	if err := s.Rebound(t.Context(), rebound(id), true); err != nil {
+		t.Fatal(err)
+	}
+	killed := folder(t, dir)
+	again := open(t, config(killed, newPlane()))
+	defer func() { _ = again.Close() }()
+	wantRecords(t, scan(t, disked(t, killed)), "spool.started", "intent", "rebound", "spool.started", "outcome unknown restart")
+}
+
+func TestP5_NoStreamGoesOnThatTheDiskDoesNotTake(t *testing.T) {
+	for name, c := range map[string]struct {
+		trouble func(*trouble)
+		durable bool
+	}{
+		"a write that fails":       {func(d *trouble) { d.write = errors.New("no space") }, false},
+		"a sync that fails":        {func(d *trouble) { d.sync = errors.New("I/O error") }, true},
+		"a sync that does not end": {func(d *trouble) { d.hold = make(chan struct{}) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, conf := &trouble{}, config(t.TempDir(), newPlane())
+			conf.openFile = d.open
+			s := open(t, conf)
+			stop := run(t, s)
+			id := mustIntent(t, s, true)
+			d.set(c.trouble)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			if err := s.Rebound(ctx, rebound(id), c.durable); err == nil {
+				t.Error("it goes on")
+			}
+			d.set(func(d *trouble) {
+				if d.hold != nil {
+					close(d.hold)
+				}
+				d.write, d.sync, d.hold = nil, nil, nil
+			})
+			stop()
+		})
+	}
+}

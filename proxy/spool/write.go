@@ -14,10 +14,11 @@ import (
 type entry struct {
 	kind    audit.Type
 	subject string
-	action  string    // of an intent or an outcome
+	action  string    // of an intent, an outcome, or what is between them
 	until   time.Time // an intent is not written from then on
 	opens   bool      // an intent
 	closes  bool      // an outcome: its room is reserved
+	follows bool      // between an intent and its outcome
 	vital   bool      // written even where there is no room
 	denial  bool
 	body    any
@@ -65,6 +66,15 @@ func (s *Spool) Intent(ctx context.Context, i audit.Intent, durable bool) (proxy
 		return proxy.Mark{}, err
 	}
 	return w.mark, nil
+}
+
+// Rebound implements proxy.Journal. Frames are written by one goroutine, one after the
+// other: none of an action comes after its outcome.
+func (s *Spool) Rebound(ctx context.Context, r audit.Rebound, durable bool) error {
+	return s.wait(ctx, &write{
+		entry:   entry{kind: audit.TypeActionRebound, subject: r.Grant, action: r.Action, follows: true, body: r},
+		durable: durable, answer: make(chan error, 1),
+	})
 }
 
 func (s *Spool) wait(ctx context.Context, w *write) error {

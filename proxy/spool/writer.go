@@ -169,6 +169,9 @@ func (s *Spool) room(e *entry, n int64) error {
 	if e.vital {
 		return nil
 	}
+	if _, ok := s.open[e.action]; e.follows && !ok {
+		return ErrNoIntent
+	}
 	reserved := int64(len(s.open)) * outcomeRoom
 	if e.opens {
 		reserved += outcomeRoom

@@ -35,7 +35,7 @@ func events(t *testing.T, s *Store) (n int) {
 func TestFullDiskChangesNothingAndHeals(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "mayfly.db"))
 	limit := func(pages string) {
-		if _, err := s.write.ExecContext(t.Context(), `PRAGMA max_page_count = `+pages); err != nil {
+		if err := raw(s, `PRAGMA max_page_count = `+pages); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,7 +63,7 @@ func TestFullDiskChangesNothingAndHeals(t *testing.T) {
 // after that, deaf to the error, must not stand alone.
 func TestNothingStandsAfterABrokenStatement(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "mayfly.db"))
-	if _, err := s.write.ExecContext(t.Context(), `PRAGMA max_page_count = 150`); err != nil {
+	if err := raw(s, `PRAGMA max_page_count = 150`); err != nil {
 		t.Fatal(err)
 	}
 	err := s.Update(t.Context(), func(tx access.Tx) error {

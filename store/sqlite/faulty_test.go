@@ -107,3 +107,18 @@ func TestFaultyDeaf(t *testing.T) {
 		t.Errorf("the healed call goes on with its ended context: %v", err)
 	}
 }
+
+// raw runs one statement on the writer's connection, past the store.
+func raw(s *Store, sql string, args ...any) error {
+	ctx := context.Background()
+	own, err := s.enter(ctx, s.writing)
+	if err != nil {
+		return err
+	}
+	defer func() { s.writing <- own }()
+	if err := own.open(ctx); err != nil {
+		return err
+	}
+	_, err = own.conn.ExecContext(ctx, sql, args...)
+	return err
+}

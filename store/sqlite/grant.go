@@ -131,6 +131,16 @@ func (s grants) Used(ctx context.Context, id grant.GrantID, at time.Time) error 
 	return about(err, "use of grant %s", id)
 }
 
+func (s grants) UsedAll(ctx context.Context, uses map[grant.GrantID]time.Time) error {
+	rows := make([][2]any, 0, len(uses))
+	for id, at := range uses {
+		rows = append(rows, [2]any{id.String(), micros(at)})
+	}
+	_, err := s.t.exec(ctx, `UPDATE grants SET used = told.at FROM (SELECT value ->> 0 AS id, value ->> 1 AS at FROM json_each(?)) AS told
+		WHERE grants.id = told.id AND grants.used < told.at`, object{rows})
+	return about(err, "use of %d grants", len(uses))
+}
+
 func (s grants) Idle(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error) {
 	out, err := list(ctx, s.t, readGrant, selectGrant+`INDEXED BY grants_idle
 		WHERE idle_after > 0 AND revoked = 0 AND finished = 0 AND not_after > ?1 AND used + idle_after <= ?1 AND not_before <= ?1

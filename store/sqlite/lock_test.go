@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -121,7 +120,7 @@ func newer(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.write.ExecContext(context.Background(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`)
+	err = raw(s, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`)
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}

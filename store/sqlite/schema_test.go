@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,7 +70,7 @@ func attempt(t *testing.T, all []statement) {
 	s := seeded(t)
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := s.write.ExecContext(context.Background(), c.sql, day)
+			err := raw(s, c.sql, day)
 			switch {
 			case c.want == "" && err != nil:
 				t.Errorf("refused: %v", err)
@@ -81,8 +80,10 @@ func attempt(t *testing.T, all []statement) {
 		})
 	}
 	var wrong int
-	err := s.write.QueryRowContext(t.Context(), `SELECT count(*) FROM grants
-		WHERE coalesce(not_after - not_before, 0) NOT BETWEEN 1 AND ?`, day).Scan(&wrong)
+	err := s.View(t.Context(), func(read access.Tx) error {
+		return read.(*tx).one(t.Context(), `SELECT count(*) FROM grants
+			WHERE coalesce(not_after - not_before, 0) NOT BETWEEN 1 AND ?`, []any{day}, &wrong)
+	})
 	if err != nil || wrong != 0 {
 		t.Errorf("%d grants are without a proper end (%v)", wrong, err)
 	}
@@ -188,7 +189,7 @@ func TestDamagedRowsAreErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := seeded(t)
 			for _, sql := range []string{`DROP TRIGGER grants_update`, damage} {
-				if _, err := s.write.ExecContext(t.Context(), sql); err != nil {
+				if err := raw(s, sql); err != nil {
 					t.Fatal(err)
 				}
 			}

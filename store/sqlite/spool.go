@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/mayflyproxy/mayfly/access"
 )
@@ -64,21 +66,30 @@ func (s spools) Index(ctx context.Context, id string, p access.Place) error {
 	return about(err, "index %s", id)
 }
 
-// IndexAll is one statement: a segment names thousands of ids while the one writer
-// is held.
+// indexAtOnce is how many places one statement notes.
+const indexAtOnce = 128
+
+// IndexAll notes many places a statement: a segment names thousands of ids while the one
+// writer is held.
 func (s spools) IndexAll(ctx context.Context, spool string, named []access.Named) error {
-	rows := make([][2]any, len(named))
-	for i, n := range named {
-		rows[i] = [2]any{n.ID, seq(n.Seq)}
+	for some := range slices.Chunk(named, indexAtOnce) {
+		var rows strings.Builder
+		args := []any{spool}
+		for i, n := range some {
+			fmt.Fprintf(&rows, ", (?%d, ?1, ?%d)", 2*i+2, 2*i+3)
+			args = append(args, n.ID, seq(n.Seq))
+		}
+		_, err := s.t.exec(ctx, `INSERT INTO places (id, spool, seq) VALUES `+rows.String()[2:]+` ON CONFLICT DO NOTHING`, args...)
+		if err != nil {
+			return about(err, "index %d ids of spool %s", len(named), spool)
+		}
 	}
-	_, err := s.t.exec(ctx, `INSERT INTO places (id, spool, seq) SELECT value ->> 0, ?1, value ->> 1 FROM json_each(?2)
-		WHERE true ON CONFLICT DO NOTHING`, spool, object{rows})
-	return about(err, "index %d ids of spool %s", len(named), spool)
+	return nil
 }
 
-// Find returns the places in the order in which they were noted.
+// Find reads the tree in its order.
 func (s spools) Find(ctx context.Context, id string) ([]access.Place, error) {
 	read := func(r row) (p access.Place, err error) { return p, r.Scan(&p.Spool, asSeq(&p.Seq)) }
-	out, err := list(ctx, s.t, read, `SELECT spool, seq FROM places WHERE id = ? ORDER BY noted`, id)
+	out, err := list(ctx, s.t, read, `SELECT spool, seq FROM places WHERE id = ? ORDER BY spool, seq`, id)
 	return out, about(err, "find %s", id)
 }

@@ -49,8 +49,8 @@ type Store struct {
 	clock       *clock
 	bootID      string
 
-	writing chan struct{} // holds the one writer's place, first come first served
-	reading chan struct{} // holds the places of readers
+	writing chan *session // the one writer's, first come first served
+	reading chan *session // the readers'
 	closing chan struct{}
 	close   sync.Once
 	err     error // of Close
@@ -82,7 +82,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		lock:    lock,
 		clock:   &clock{wall: cfg.Now, boot: cfg.BootNow, alarm: cfg.Alarm},
 		bootID:  cfg.BootID,
-		writing: make(chan struct{}, 1), reading: make(chan struct{}, readers),
+		writing: make(chan *session, 1), reading: make(chan *session, readers),
 		closing: make(chan struct{}),
 	}
 	if err := s.connect(ctx, cfg); err != nil {
@@ -170,6 +170,10 @@ func (s *Store) connect(ctx context.Context, cfg Config) (err error) {
 	if err := s.resume(ctx); err != nil {
 		return err
 	}
+	s.writing <- &session{db: s.write, begin: "BEGIN IMMEDIATE"}
+	for range readers {
+		s.reading <- &session{db: s.read, begin: "BEGIN"}
+	}
 	// The first transaction seeds the clock from the mark, and alarms.
 	return s.View(ctx, func(access.Tx) error { return nil })
 }
@@ -202,20 +206,21 @@ func source(cfg Config, readOnly bool) string {
 
 // Update implements access.Store. f must not call Update or Close.
 func (s *Store) Update(ctx context.Context, f func(access.Tx) error) error {
-	return s.run(ctx, s.writing, s.write, "BEGIN IMMEDIATE", f)
+	return s.run(ctx, s.writing, f)
 }
 
 // View implements access.Store. A write in f is an error. f must not call Close.
 func (s *Store) View(ctx context.Context, f func(access.Tx) error) error {
-	return s.run(ctx, s.reading, s.read, "BEGIN", f)
+	return s.run(ctx, s.reading, f)
 }
 
-func (s *Store) run(ctx context.Context, place chan struct{}, db *sql.DB, begin string, f func(access.Tx) error) error {
-	if err := s.enter(ctx, place); err != nil {
+func (s *Store) run(ctx context.Context, from chan *session, f func(access.Tx) error) error {
+	own, err := s.enter(ctx, from)
+	if err != nil {
 		return err
 	}
-	defer func() { <-place }()
-	t, err := s.begin(ctx, db, begin)
+	defer func() { from <- own }()
+	t, err := s.begin(ctx, own)
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", typed(err))
 	}
@@ -226,21 +231,22 @@ func (s *Store) run(ctx context.Context, place chan struct{}, db *sql.DB, begin 
 	return t.commit(ctx)
 }
 
-// enter waits for a place, in order of arrival.
-func (s *Store) enter(ctx context.Context, place chan struct{}) error {
+// enter waits for a session, in order of arrival.
+func (s *Store) enter(ctx context.Context, from chan *session) (*session, error) {
+	var own *session
 	select {
 	case <-s.closing:
-		return ErrClosed
+		return nil, ErrClosed
 	case <-ctx.Done():
-		return fmt.Errorf("wait for a transaction: %w", ctx.Err())
-	case place <- struct{}{}:
+		return nil, fmt.Errorf("wait for a transaction: %w", ctx.Err())
+	case own = <-from:
 	}
 	select {
 	case <-s.closing:
-		<-place
-		return ErrClosed
+		from <- own
+		return nil, ErrClosed
 	default:
-		return nil
+		return own, nil
 	}
 }
 
@@ -249,9 +255,12 @@ func (s *Store) enter(ctx context.Context, place chan struct{}) error {
 func (s *Store) Close() error {
 	s.close.Do(func() {
 		close(s.closing)
-		s.writing <- struct{}{}
+		own := []*session{<-s.writing}
 		for range readers {
-			s.reading <- struct{}{}
+			own = append(own, <-s.reading)
+		}
+		for _, one := range own {
+			one.close()
 		}
 		s.err = s.release()
 	})

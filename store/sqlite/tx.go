@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -16,7 +15,7 @@ import (
 // their context, only refused: SQLite answers an interrupted write by rolling the
 // whole transaction back, and what came after would stand alone.
 type tx struct {
-	conn    *sql.Conn
+	*session
 	reading // of the clock
 	bootID  string
 	updates bool
@@ -26,13 +25,12 @@ type tx struct {
 
 var _ access.Tx = (*tx)(nil)
 
-func (s *Store) begin(ctx context.Context, db *sql.DB, begin string) (*tx, error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
+func (s *Store) begin(ctx context.Context, own *session) (*tx, error) {
+	if err := own.open(ctx); err != nil {
 		return nil, err
 	}
-	t := &tx{conn: conn, updates: db == s.write, bootID: s.bootID}
-	if _, err := conn.ExecContext(ctx, begin); err != nil {
+	t := &tx{session: own, updates: own.db == s.write, bootID: s.bootID}
+	if _, err := own.conn.ExecContext(ctx, own.begin); err != nil {
 		t.end()
 		return nil, err
 	}
@@ -61,7 +59,6 @@ func (t *tx) commit(ctx context.Context) error {
 		return fmt.Errorf("commit: %w", typed(err))
 	}
 	t.over = true
-	_ = t.conn.Close() // the change is durable, whatever becomes of the connection
 	return nil
 }
 
@@ -72,11 +69,9 @@ func (t *tx) end() {
 		return
 	}
 	t.over = true
-	ctx := context.Background()
-	if _, err := t.conn.ExecContext(ctx, "ROLLBACK"); err != nil {
-		_ = t.conn.Raw(func(any) error { return driver.ErrBadConn })
+	if _, err := t.conn.ExecContext(context.Background(), "ROLLBACK"); err != nil {
+		t.close()
 	}
-	_ = t.conn.Close()
 }
 
 func (t *tx) ready(ctx context.Context) error {
@@ -103,7 +98,11 @@ func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 	if err := t.ready(ctx); err != nil {
 		return 0, err
 	}
-	res, err := t.conn.ExecContext(context.WithoutCancel(ctx), query, args...)
+	s, err := t.prepared(ctx, query)
+	if err != nil {
+		return 0, t.failed(err)
+	}
+	res, err := s.ExecContext(context.WithoutCancel(ctx), args...)
 	if err != nil {
 		return 0, t.failed(err)
 	}
@@ -134,7 +133,11 @@ func single[T any](ctx context.Context, t *tx, scan func(row) (T, error), query 
 	if err := t.ready(ctx); err != nil {
 		return zero, err
 	}
-	v, err := scan(t.conn.QueryRowContext(context.WithoutCancel(ctx), query, args...))
+	s, err := t.prepared(ctx, query)
+	if err != nil {
+		return zero, t.failed(err)
+	}
+	v, err := scan(s.QueryRowContext(context.WithoutCancel(ctx), args...))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return zero, access.ErrNotFound
@@ -150,7 +153,11 @@ func list[T any](ctx context.Context, t *tx, scan func(row) (T, error), query st
 	if err := t.ready(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := t.conn.QueryContext(context.WithoutCancel(ctx), query, args...)
+	s, err := t.prepared(ctx, query)
+	if err != nil {
+		return nil, t.failed(err)
+	}
+	rows, err := s.QueryContext(context.WithoutCancel(ctx), args...)
 	if err != nil {
 		return nil, t.failed(err)
 	}

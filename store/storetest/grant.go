@@ -255,4 +255,9 @@ func testIdle(t *testing.T, store access.Store) {
 	same(t, "after one was used", idle(began.Add(time.Minute), 10), []grant.Grant{unused})
 	same(t, "a minute after its use", idle(at.Add(time.Minute), 10), []grant.Grant{unused, used})
 	refused(t, store, access.ErrNotFound, use(s.grant().ID, at))
+	update(t, store, func(ctx context.Context, tx access.Tx) error {
+		return tx.Grants().UsedAll(ctx, map[grant.GrantID]time.Time{unused.ID: at, used.ID: at.Add(-time.Second), s.grant().ID: at})
+	})
+	same(t, "the last use of one of several", last(unused.ID), at)
+	same(t, "the last use of one that was used later", last(used.ID), at)
 }

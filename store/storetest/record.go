@@ -159,13 +159,22 @@ func testIndex(t *testing.T, store access.Store) {
 	find := func(id string) []access.Place {
 		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Place, error) { return tx.Spools().Find(ctx, id) })
 	}
-	same(t, "places", find("act_1"), places)
+	places[1], places[2] = places[2], places[1]
+	same(t, "places, the control log's first, then by spool", find("act_1"), places)
 	update(t, store, func(ctx context.Context, tx access.Tx) error {
 		return tx.Spools().IndexAll(ctx, "spl_A", []access.Named{{ID: "act_1", Seq: 5}, {ID: "act_1", Seq: 3}, {ID: "grt_1", Seq: 3}, {ID: "act_1", Seq: 8}})
 	})
-	same(t, "places of a whole segment", find("act_1"), append(places, access.Place{Spool: "spl_A", Seq: 3}, access.Place{Spool: "spl_A", Seq: 8}))
+	same(t, "places of a whole segment", find("act_1"), []access.Place{{Seq: 9}, {Spool: "spl_A", Seq: 3}, {Spool: "spl_A", Seq: 5}, {Spool: "spl_A", Seq: 8}, {Spool: "spl_B", Seq: 2}})
 	same(t, "places of another id", find("grt_1"), []access.Place{{Spool: "spl_A", Seq: 3}})
 	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Spools().IndexAll(ctx, "spl_A", nil) })
+	var many []access.Named
+	for n := range 300 {
+		many = append(many, access.Named{ID: fmt.Sprintf("act_%d", 100+n), Seq: uint64(100 + n)})
+	}
+	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Spools().IndexAll(ctx, "spl_A", many) })
+	for _, n := range many {
+		same(t, "one of many places", find(n.ID), []access.Place{{Spool: "spl_A", Seq: n.Seq}})
+	}
 	if got := find("act_"); len(got) != 0 {
 		t.Errorf("places of an id that nobody named: %v", got)
 	}

@@ -58,11 +58,7 @@ func startProven(t *testing.T) *provenWorld {
 	})
 	m := &provenWorld{Env: e, keys: t.TempDir()}
 	m.signPolicy(t)
-	record, err := os.ReadFile(e.KeyFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := fmt.Sprintf("proof: {apps: [reports], policy_signers: [%q], policy_folder: policy, record_key: %q, console: %q}", m.public(t, "carol"), strings.TrimSpace(string(record)), e.Public)
+	line := fmt.Sprintf("proof: {apps: [reports], policy_signers: [%q], policy_folder: policy, console: %q}", m.public(t, "carol"), e.Public)
 	for _, name := range []string{"g1", "g2"} {
 		g, err := e.StartGateway(ctx, name, line)
 		if err != nil {

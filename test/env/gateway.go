@@ -78,7 +78,8 @@ identity:
   sidecar: {id: %q}
   listener: {id: %q}
 trust_domains: [%s]
-%srun_dir: run
+%srecord: {key: %q}
+run_dir: run
 state_dir: state
 services: %q
 health: %q
@@ -91,7 +92,7 @@ secrets:
   stripe-read: {file: stripe-read.key, apps: [stripe], hosts: [%q]}
   stripe-refunds: {file: stripe-refunds.key, apps: [stripe], hosts: [%q]}
 send_action_id: true
-`, cmp.Or(e.Via, e.nodes), ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, address, health, people, clients, WikiHost, BoardHost, ReportsHost, StripeHost, e.Envoy, upstream, upstream)
+`, cmp.Or(e.Via, e.nodes), ControlID, dev.Address(e.path("gw.sock")), SidecarID, ListenerID, e.trustDomains(), e.federation, e.keyFile, address, health, people, clients, WikiHost, BoardHost, ReportsHost, StripeHost, e.Envoy, upstream, upstream)
 	for _, line := range append(slices.Clone(e.GatewayLines), more...) {
 		text += line + "\n"
 	}
@@ -119,6 +120,8 @@ type GatewayStatus struct {
 	Grants    int    `json:"grants"`
 	HeardAgo  string `json:"heard_ago"`
 	Clock     string `json:"clock"`
+	Record    string `json:"record"`     // trusted, or why not
+	Entries   int64  `json:"checkpoint"` // of the record, as far as it has seen
 	Unshipped uint64 `json:"unshipped_records"`
 }
 

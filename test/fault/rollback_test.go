@@ -2,12 +2,16 @@ package fault
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/test/env"
 )
 
 // Contracts §5: mayflyd refuses to start on a database that is behind what its
@@ -78,6 +82,142 @@ func TestP9_Contracts5_ThePinFollowsWithoutAGateway(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Contracts §5, P9: an older copy of the database is restored together with its pin
+// file, while a gateway runs. mayflyd cannot know. The gateway denies, says why, and
+// keeps the evidence, also over a restart.
+func TestP9_Contracts5_AnOlderCopyWithItsPinIsRefusedByTheGateways(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.mayRead(t, w.reporter, "/daily", 2*time.Hour)
+	c := w.traffic.reporter
+	eventually(t, "a call", func() error { return read(ctx, c, "/daily/1").must("") })
+	older := w.setBack(t)
+
+	// mayflyd starts, and serves people as if nothing had happened.
+	eventually(t, "the gateway knows that less is shown than it has seen", func() error {
+		s, err := w.gw.Status(ctx)
+		if err == nil && s.Entries <= older {
+			err = fmt.Errorf("it keeps %d entries, the copy has %d", s.Entries, older)
+		}
+		return err
+	})
+	eventually(t, "nothing passes", func() error { return read(ctx, c, "/daily/2").must("stale") })
+	eventually(t, "mayfly nodes says so", func() error { return w.doubted(t, "set back") })
+
+	// It grows beyond what the gateway has seen, and asks for its belief.
+	seen := check[env.GatewayStatus](t)(w.gw.Status(ctx)).Entries
+	eventually(t, "the copy outgrows the record", func() error {
+		w.mayRead(t, w.reporter, "/monthly", 10*time.Minute)
+		if size := check[audit.Checkpoint](t)(audit.ParseNote(check[[]byte](t)(w.bob.Checkpoint(ctx)))).Size; size < seen+20 {
+			return fmt.Errorf("it has %d entries, and %d were seen", size, seen)
+		}
+		return nil
+	})
+	eventually(t, "the gateway finds the contradiction", func() error { return read(ctx, c, "/daily/3").must("record_unavailable") })
+	eventually(t, "mayfly nodes says so", func() error { return w.doubted(t, "does not begin") })
+	state := filepath.Join(w.Dir, "gw", "state")
+	kept := check[[]byte](t)(os.ReadFile(filepath.Join(state, "checkpoint")))
+	shown := check[[]byte](t)(os.ReadFile(filepath.Join(state, "checkpoint.contradiction")))
+	verifier := check[*audit.Verifier](t)(audit.NewVerifier(string(check[[]byte](t)(os.ReadFile(w.KeyFile())))))
+	for _, note := range [][]byte{kept, shown} {
+		check[audit.Checkpoint](t)(verifier.Open(note)) // anybody can check the evidence
+	}
+
+	before := len(w.Reports.Arrivals())
+	if err := w.gw.Process.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.gw.Process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a restarted gateway denies", func() error { return read(ctx, c, "/daily/4").must("record_unavailable") })
+	if got := len(w.Reports.Arrivals()); got != before {
+		t.Errorf("%d requests reached the app", got-before)
+	}
+
+	// What the gateway refused, and the alarms, are on the record of the copy too: it is
+	// shipped to whoever is there, with both checkpoints.
+	if err := w.gw.Shipped(ctx); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "record")
+	if err := w.Export(ctx, w.bob, dir); err != nil {
+		t.Fatal(err)
+	}
+	if report := check[audit.Report](t)(w.Verify(dir)); !report.OK() {
+		t.Errorf("the copy does not hold by itself: %v", report.Problems)
+	}
+	if report := check[audit.Report](t)(w.Verify(dir, kept)); report.OK() {
+		t.Error("the copy holds against the checkpoint that the gateway kept")
+	}
+	if frames := segments(t, dir); !strings.Contains(frames, "spool.alarm") || !strings.Contains(frames, strings.SplitN(string(kept), "\n", 3)[1]) {
+		t.Error("the alarm is not on the record")
+	}
+}
+
+// setBack restores a copy of the database and of its pin from before what happened
+// last, and starts mayflyd on it. It returns how many entries the copy has.
+func (w *world) setBack(t testing.TB) (entries int64) {
+	t.Helper()
+	ctx := t.Context()
+	data, older := filepath.Join(w.Dir, "data"), t.TempDir()
+	if err := w.Control.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	database(t, data, older)
+	pin := check[[]byte](t)(os.ReadFile(filepath.Join(data, "checkpoint.pin")))
+	if err := w.StartControl(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		w.mayRead(t, w.reporter, "/monthly", 10*time.Minute)
+	}
+	size := check[audit.Checkpoint](t)(audit.ParseNote(check[[]byte](t)(w.bob.Checkpoint(ctx)))).Size
+	eventually(t, "the gateway has seen it", func() error {
+		s, err := w.gw.Status(ctx)
+		if err == nil && s.Entries < size {
+			err = fmt.Errorf("%d of %d entries", s.Entries, size)
+		}
+		return err
+	})
+	if err := w.Control.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	database(t, older, data)
+	if err := os.WriteFile(filepath.Join(data, "checkpoint.pin"), pin, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.StartControl(ctx); err != nil {
+		t.Fatalf("mayflyd found out by itself: %v", err)
+	}
+	return check[audit.Checkpoint](t)(audit.ParseNote(pin)).Size
+}
+
+// doubted reports, as nil, that mayfly nodes says these words of a gateway.
+func (w *world) doubted(t testing.TB, words string) error {
+	t.Helper()
+	nodes, err := w.bob.Nodes(t.Context())
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes.Items {
+		if strings.Contains(n.Doubt, words) {
+			return nil
+		}
+	}
+	return fmt.Errorf("no gateway with %q: %+v", words, nodes.Items)
+}
+
+// segments are all frames of an export, as they are.
+func segments(t testing.TB, dir string) string {
+	t.Helper()
+	var out strings.Builder
+	for _, path := range check[[]string](t)(filepath.Glob(filepath.Join(dir, "segments", "*.frames"))) {
+		out.Write(check[[]byte](t)(os.ReadFile(path)))
+	}
+	return out.String()
 }
 
 // database copies the files of the database, and leaves no other of its files there.

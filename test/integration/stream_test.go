@@ -65,6 +65,7 @@ approve:
 		"entitlements/feeds/use.yaml":  entitlement("feeds/use", "feeds"),
 		"entitlements/feeds/also.yaml": entitlement("feeds/also", "feeds"),
 		"entitlements/chat/use.yaml":   entitlement("chat/use", "chat"),
+		"entitlements/chat/also.yaml":  entitlement("chat/also", "chat"),
 	}
 }
 
@@ -109,14 +110,98 @@ func (s *streams) allowed(t testing.TB, d time.Duration) (feeds, chat api.Grant)
 	chat = s.p.grant(t, s.p.reporter, api.Ask{Entitlement: "chat/use", Duration: d.String()})
 	c := caller{s.h1.Client}
 	passes(t, "the feeds", func() answer { return c.get(t, "https://"+feedsHost+"/") })
-	eventually(t, "the chat", func() error {
-		r, err := s.p.reporter.Reach(t.Context(), chat.ID)
+	s.held(t, chat)
+	return feeds, chat
+}
+
+// also makes grants of the same access for that long, likewise.
+func (s *streams) also(t testing.TB, d time.Duration) (feeds, chat api.Grant) {
+	t.Helper()
+	feeds = s.p.grant(t, s.p.reporter, api.Ask{Entitlement: "feeds/also", Duration: d.String()})
+	chat = s.p.grant(t, s.p.reporter, api.Ask{Entitlement: "chat/also", Duration: d.String()})
+	s.held(t, feeds)
+	s.held(t, chat)
+	return feeds, chat
+}
+
+// held waits until every gateway holds a grant.
+func (s *streams) held(t testing.TB, g api.Grant) {
+	t.Helper()
+	eventually(t, "the gateway holds "+g.Entitlement, func() error {
+		r, err := s.p.reporter.Reach(t.Context(), g.ID)
 		if err == nil && (r.Holds == 0 || len(r.Waits) > 0) {
 			err = errNotYet
 		}
 		return err
 	})
-	return feeds, chat
+}
+
+// goOn waits until each stream has carried something after that moment.
+func (s *streams) goOn(t testing.TB, from time.Time) {
+	t.Helper()
+	for _, name := range s.names {
+		eventually(t, name+" goes on", func() error {
+			last, over := s.app.of(name)
+			if !strings.HasPrefix(name, "slow POST") {
+				last, _ = s.of(name)
+			}
+			if !over.IsZero() {
+				t.Fatalf("%s ended for the app %s after that", name, over.Sub(from))
+			}
+			if !last.After(from) {
+				return fmt.Errorf("last byte %s", last)
+			}
+			return nil
+		})
+	}
+}
+
+// cutBy waits until every gateway has acknowledged the end of each grant, and returns how
+// many streams they say were cut.
+func (s *streams) cutBy(t testing.TB, grants [2]api.Grant) (cut int) {
+	t.Helper()
+	for _, g := range grants {
+		var r api.Receipts
+		eventually(t, "the end of "+g.Entitlement+" is acknowledged", func() (err error) {
+			r, err = s.p.bob.Receipts(t.Context(), g.ID)
+			if err == nil && !r.Complete {
+				err = errNotYet
+			}
+			return err
+		})
+		for _, w := range r.Waits {
+			cut += int(w.StreamsCut)
+		}
+	}
+	return cut
+}
+
+// wentOn holds the record to what it must say of each stream: an intent under the first
+// of two grants, that it went on under the second, and an outcome that says what ended it.
+func (s *streams) wentOn(t testing.TB, first, second [2]api.Grant, by string) {
+	t.Helper()
+	eventually(t, "the outcomes are on record", func() error {
+		_, r, _ := s.p.record(t)
+		n := 0
+		for id, i := range r.Intents {
+			k := slices.IndexFunc(first[:], func(g api.Grant) bool { return g.ID == i.Grant })
+			if k < 0 || i.Deadline.IsZero() || i.Try.Resource == "/" {
+				continue
+			}
+			rebound, o := r.Rebounds[id], r.Outcomes[id]
+			if o.Action == "" {
+				return fmt.Errorf("%s has no outcome", id)
+			}
+			if len(rebound) != 1 || rebound[0].From != first[k].ID || rebound[0].Grant != second[k].ID || o.EndedBy != by {
+				t.Fatalf("%s: %+v, outcome %+v", id, rebound, o)
+			}
+			n++
+		}
+		if n != len(s.names) {
+			return fmt.Errorf("%d streams of %d", n, len(s.names))
+		}
+		return nil
+	})
 }
 
 // kinds of traffic, by name: what opens one.
@@ -313,6 +398,10 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.inForce(t, hash)
+	for _, host := range []string{feedsHost, chatHost} { // until then Envoy knows no such name
+		c := p.as(t, "reporter", p.gw)
+		eventually(t, host+" is served", func() error { _, err := c.do(t.Context(), http.MethodGet, "https://"+host+"/", nil); return err })
+	}
 	t.Log("| ended by | kind | caller: last byte, ms | caller: end | app: last byte | app: end |")
 	t.Log("|---|---|---|---|---|---|")
 
@@ -337,6 +426,48 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 			end = other
 		}
 		s.ended(t, "end", end, env.Late)
+	})
+	t.Run("revoke, then the other grant's end", func(t *testing.T) {
+		s := p.streams(t, app.anew(), p.gw)
+		var first, second [2]api.Grant
+		first[0], first[1] = s.allowed(t, 10*time.Minute)
+		s.open(t)
+		second[0], second[1] = s.also(t, 6*time.Second)
+		for _, g := range first {
+			if _, err := p.bob.Revoke(t.Context(), g.ID, api.Because{Reason: "the other one will do"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := s.cutBy(t, first); n != 0 {
+			t.Errorf("%d streams that go on are told as cut", n)
+		}
+		s.goOn(t, time.Now())
+		end := endOf(t, second[0])
+		if other := endOf(t, second[1]); other.After(end) {
+			end = other
+		}
+		s.ended(t, "revoke, then the other grant's end", end, env.Late)
+		s.wentOn(t, first, second, "deadline")
+	})
+	t.Run("end, then a revoke of the other grant", func(t *testing.T) {
+		s := p.streams(t, app.anew(), p.gw)
+		var first, second [2]api.Grant
+		first[0], first[1] = s.allowed(t, 6*time.Second)
+		s.open(t)
+		second[0], second[1] = s.also(t, 10*time.Minute)
+		s.goOn(t, endOf(t, first[1]).Add(env.Late))
+		began := time.Now()
+		for _, g := range second {
+			if _, err := p.bob.Revoke(t.Context(), g.ID, api.Because{Reason: "the work is done"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.ended(t, "end, then a revoke of the other grant", began, 2*time.Second)
+		// An end that a gateway hears of with another one counts the streams of both.
+		if n := s.cutBy(t, second); n < len(s.names) || n > 2*len(s.names) {
+			t.Errorf("%d streams are told as cut, of %d", n, len(s.names))
+		}
+		s.wentOn(t, first, second, "grant")
 	})
 	t.Run("lost lease", func(t *testing.T) {
 		relay, err := env.NewRelay(p.Nodes())

@@ -74,7 +74,7 @@ func playMemory(ctx context.Context, s *stage) error {
 	}
 	before := heap()
 	began := time.Now()
-	if err := fill(ctx, table, w.Count); err != nil {
+	if err := fill(ctx, table, clock, w.Count); err != nil {
 		return err
 	}
 	built := time.Since(began)
@@ -97,7 +97,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-func fill(ctx context.Context, t *proxy.Table, n int) error {
+func fill(ctx context.Context, t *proxy.Table, clock *proxy.Clock, n int) error {
 	if _, nacks, err := t.Swap(ctx, feed.Snapshot{At: feed.Position{Epoch: 1, Revision: 1}}); err != nil || len(nacks) > 0 {
 		return fmt.Errorf("begin: %v, %w", nacks, err)
 	}
@@ -110,8 +110,16 @@ func fill(ctx context.Context, t *proxy.Table, n int) error {
 		if _, nacks, err := t.Apply(ctx, d); err != nil || len(nacks) > 0 {
 			return fmt.Errorf("grants from %d on: %v, %w", done, nacks, err)
 		}
+		if err := pong(t, clock, revision); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// pong is what comes each second, and says that no grant waits for the time.
+func pong(t *proxy.Table, clock *proxy.Clock, revision int64) error {
+	return t.Ponged(clock.Boot(), &feed.Pong{Epoch: 1, Head: revision, CompleteTo: revision, TimeUs: time.Now().UnixMicro()})
 }
 
 // weighedGrant is one of refunds: of one charge, up to one amount.

@@ -1,0 +1,169 @@
+package access_test
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/feed"
+)
+
+// counted is a store that counts its changes, in each of which one spool cannot be
+// written.
+type counted struct {
+	access.Store
+	broken  string
+	changes atomic.Int32
+}
+
+func (c *counted) Update(ctx context.Context, do func(access.Tx) error) error {
+	c.changes.Add(1)
+	return c.Store.Update(ctx, func(tx access.Tx) error { return do(countedTx{tx, c}) })
+}
+
+type countedTx struct {
+	access.Tx
+	c *counted
+}
+
+func (t countedTx) Spools() access.SpoolStore { return countedSpools{t.Tx.Spools(), t.c} }
+
+type countedSpools struct {
+	access.SpoolStore
+	c *counted
+}
+
+func (s countedSpools) Append(ctx context.Context, seg access.StoredSegment) error {
+	if seg.Spool == s.c.broken {
+		return errDisk
+	}
+	return s.SpoolStore.Append(ctx, seg)
+}
+
+// TestSegmentsThatArriveTogether share changes, and none is refused or lost for another:
+// not for one that leaves a gap, one of a gateway that is not listed, or one that the
+// store cannot take.
+func TestSegmentsThatArriveTogether(t *testing.T) {
+	store := &counted{}
+	w := newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store })
+	i := w.join("1")
+	r := w.granted()
+	const many = 24
+	spools := make([]*spool, many)
+	asks := make([]*feed.IngestRequest, many)
+	for n := range spools {
+		spools[n] = newSpool(t)
+		_, intent := spools[n].intent(r)
+		asks[n] = spools[n].segment(intent)
+	}
+	gap, broken := 3, 5
+	_, intent := spools[gap].intent(r)
+	asks[gap] = spools[gap].segment(intent)
+	store.broken = spools[broken].id
+
+	release, held := make(chan struct{}), make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() { // somebody has the writer while they arrive
+		_ = store.Store.Update(context.Background(), func(access.Tx) error { close(held); <-release; return nil })
+	})
+	<-held
+	store.changes.Store(0)
+	outs, errs := make([]*feed.IngestResponse, many), make([]error, many)
+	for n := range asks {
+		done.Go(func() { outs[n], errs[n] = w.Source().Ingest(t.Context(), i, asks[n]) })
+	}
+	for w.ArrivedSegments() < many {
+		runtime.Gosched()
+	}
+	close(release)
+	done.Wait()
+	for n := range asks {
+		switch {
+		case n == gap:
+			if errs[n] != nil || outs[n].GetAccepted() || outs[n].GetNextSeq() != 1 {
+				t.Errorf("the gap: %v, %v", outs[n], errs[n])
+			}
+		case n == broken:
+			if errs[n] == nil || status.Code(errs[n]) == codes.InvalidArgument {
+				t.Errorf("what cannot be stored: %v, %v", outs[n], errs[n])
+			}
+		case errs[n] != nil || !outs[n].GetAccepted():
+			t.Errorf("segment %d: %v, %v", n, outs[n], errs[n])
+		}
+	}
+	store.broken = ""
+	if out, err := w.Source().Ingest(t.Context(), i, asks[broken]); err != nil || !out.GetAccepted() {
+		t.Errorf("again: %v, %v", out, err)
+	}
+	for n, ask := range asks {
+		if n != gap {
+			if out, err := w.Source().Ingest(t.Context(), i, ask); err != nil || !out.GetAccepted() {
+				t.Errorf("segment %d is not there: %v, %v", n, out, err)
+			}
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	store.changes.Store(0)
+	for n := range spools {
+		spools[n] = newSpool(t)
+		_, intent := spools[n].intent(r)
+		asks[n] = spools[n].segment(intent, audit.Outcome{Action: intent.Action, Result: audit.ResultSent})
+	}
+	release, held = make(chan struct{}), make(chan struct{})
+	done.Go(func() {
+		_ = store.Store.Update(context.Background(), func(access.Tx) error { close(held); <-release; return nil })
+	})
+	<-held
+	for n := range asks {
+		done.Go(func() { outs[n], errs[n] = w.Source().Ingest(t.Context(), i, asks[n]) })
+	}
+	for w.ArrivedSegments() < many {
+		runtime.Gosched()
+	}
+	close(release)
+	done.Wait()
+	if got := store.changes.Load(); got > 2 { // the one that waited for the writer, and one for the rest
+		t.Errorf("%d segments took %d changes", many, got)
+	}
+}
+
+// TestARecordThatOnlyMentionsAnId is not of it: whoever puts somebody's grant into an
+// attribute stands in no trace of that grant. What is of it is found in the whole segment.
+func TestARecordThatOnlyMentionsAnId(t *testing.T) {
+	w := newWorld(t)
+	i, s := w.join("1"), newSpool(t)
+	r := w.granted()
+	_, first := s.intent(r)
+	_, other := s.intent(r)
+	other.Grant = s.minter.NewGrantID(epoch).String()
+	other.Attributes = map[string]audit.Attr{"path": {Value: r.Grant.String()}}
+	_, second := s.intent(r)
+	sent := func(b audit.Intent) audit.Outcome { return audit.Outcome{Action: b.Action, Result: audit.ResultSent} }
+	if _, err := w.Source().Ingest(t.Context(), i, s.segment(first, other, sent(other), sent(first), second)); err != nil {
+		t.Fatal(err)
+	}
+	x, err := w.Trace(t.Context(), w.as(refunder), r.Grant.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seqs []uint64
+	for _, one := range x.Records {
+		if one.Place.Spool != "" {
+			seqs = append(seqs, one.Place.Seq)
+		}
+	}
+	slices.Sort(seqs)
+	if !slices.Equal(seqs, []uint64{1, 4, 5}) {
+		t.Errorf("the trace has records %v of the segment", seqs)
+	}
+}

@@ -47,6 +47,7 @@ type Wait struct {
 	LastAllowed time.Time
 	LastAction  string
 	Bounded     time.Time
+	StreamsCut  uint32 // requests under way that were cut by this end, or by another that the same receipt tells of
 }
 
 // Done says how the wait ended at now: "acked", "closed", or "" while it lasts.

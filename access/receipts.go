@@ -47,6 +47,7 @@ type receiptBody struct {
 	LastAllowed audit.Time `json:"last_allowed_at,omitzero"`
 	LastAction  string     `json:"last_action,omitempty"`
 	Bounded     audit.Time `json:"bounded_at,omitzero"`
+	StreamsCut  uint32     `json:"streams_cut,string"`
 }
 
 // maxReceipts keeps the leaf below the record's limit.
@@ -118,7 +119,7 @@ func receiptsOf(r Revocation, now time.Time) grantReceipts {
 }
 
 func receiptBodyOf(w Wait, now time.Time) receiptBody {
-	b := receiptBody{Instance: w.Instance.String(), How: w.Done(now), At: audit.At(w.Until), LastAction: w.LastAction}
+	b := receiptBody{Instance: w.Instance.String(), How: w.Done(now), At: audit.At(w.Until), LastAction: w.LastAction, StreamsCut: w.StreamsCut}
 	if !w.AckedAt.IsZero() {
 		b.At = audit.At(w.AckedAt)
 	}

@@ -87,12 +87,13 @@ func (s instances) SetAcked(ctx context.Context, receipts []feed.Receipt, at tim
 
 // selectReceipts reads what receiptRows wrote, in a statement's first argument.
 const selectReceipts = `SELECT value ->> 0 AS instance, value ->> 1 AS epoch, value ->> 2 AS revision,
-		value ->> 3 AS last_allowed, value ->> 4 AS last_action, value ->> 5 AS bounded FROM json_each(?1)`
+		value ->> 3 AS last_allowed, value ->> 4 AS last_action, value ->> 5 AS bounded,
+		value ->> 6 AS streams_cut FROM json_each(?1)`
 
 func receiptRows(receipts []feed.Receipt) object {
 	rows := make([][]any, len(receipts))
 	for i, r := range receipts {
-		rows[i] = []any{r.Instance.String(), r.At.Epoch, r.At.Revision, micros(r.LastAllowed), r.LastAction, micros(r.Bounded)}
+		rows[i] = []any{r.Instance.String(), r.At.Epoch, r.At.Revision, micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.StreamsCut}
 	}
 	return object{rows}
 }

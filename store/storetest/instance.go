@@ -135,7 +135,7 @@ func testRevocations(t *testing.T, store access.Store) {
 	ack := func(run byte, revision int64, at time.Time) {
 		update(t, store, func(ctx context.Context, tx access.Tx) error {
 			return tx.Revocations().Acked(ctx, []feed.Receipt{{Instance: s.instance(run).ID, At: feed.Position{Epoch: 1, Revision: revision},
-				LastAllowed: epoch(), LastAction: "act_1", Bounded: epoch().Add(time.Minute)}}, at)
+				LastAllowed: epoch(), LastAction: "act_1", Bounded: epoch().Add(time.Minute), StreamsCut: 3}}, at)
 		})
 	}
 	ack(1, 4, at)                   // below both
@@ -151,6 +151,7 @@ func testRevocations(t *testing.T, store access.Store) {
 	ack(1, 5, at)
 	ack(1, 6, at.Add(time.Second)) // the first receipt counts
 	first.Waits[0].AckedAt, first.Waits[0].LastAllowed, first.Waits[0].LastAction, first.Waits[0].Bounded = at, epoch(), "act_1", epoch().Add(time.Minute)
+	first.Waits[0].StreamsCut = 3
 	same(t, "after one receipt", open(), []access.Revocation{first, second})
 	closing := func(id grant.GrantID, at time.Time) func(context.Context, access.Tx) error {
 		return func(ctx context.Context, tx access.Tx) error { return tx.Revocations().Close(ctx, id, at) }

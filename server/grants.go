@@ -105,7 +105,7 @@ func receiptsOf(v access.RevocationView) api.Receipts {
 		}
 		out.Waits = append(out.Waits, api.Receipt{
 			Instance: wait.Instance.String(), State: state, Until: stamp(wait.Until), AckedAt: stamp(wait.AckedAt),
-			LastAllowed: stamp(wait.LastAllowed), LastAction: wait.LastAction, BoundedAt: stamp(wait.Bounded), StreamsCut: wait.StreamsCut,
+			LastAllowed: stamp(wait.LastAllowed), LastAction: wait.LastAction, BoundedAt: stamp(wait.Bounded), StreamsCut: int(wait.StreamsCut),
 		})
 	}
 	return out

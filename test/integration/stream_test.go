@@ -170,7 +170,7 @@ func (s *streams) cutBy(t testing.TB, grants [2]api.Grant) (cut int) {
 			return err
 		})
 		for _, w := range r.Waits {
-			cut += int(w.StreamsCut)
+			cut += w.StreamsCut
 		}
 	}
 	return cut

@@ -16,7 +16,7 @@ PROTOC_GEN_GO       := v1.36.12
 PROTOC_GEN_GO_GRPC  := v1.6.2
 GRPCIO_TOOLS        := 1.76.0
 
-.PHONY: help demo build test test-long race lint golden fuzz mutants screenshots generate envoy browser node interop jaeger stripe-mock streams clean tools
+.PHONY: help demo build test test-long race lint golden fuzz mutants screenshots generate envoy browser node interop strace jaeger stripe-mock streams clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -34,7 +34,7 @@ test: tools envoy ## every test, with the race detector, and 1,000 histories wit
 	go test -v ./test/history; \
 	echo "make test took $$(( ($$(date +%s) - began + 30) / 60 )) minutes ($$(( $$(date +%s) - began )) s)"
 
-test-long: tools envoy ## the longer proofs: kill tests at full size, fuzzing, histories
+test-long: tools envoy ## the longer proofs: ten minutes of faults, fuzzing, histories
 	MAYFLY_LONG=1 go test -race -timeout 60m ./test/...
 	MAYFLY_LONG=1 go test -count=1 -v -timeout 5h ./test/history
 	MAYFLY_LONG=1 go test -count=1 -v -run VerifyCosts ./tokens
@@ -75,6 +75,9 @@ browser: ## a Chromium for tests: from PATH, else from Debian where this is root
 node: ## Node, a second identity provider, an OAuth client and other npm modules into .cache
 	@scripts/node.sh
 
+strace: ## strace, which makes syncs slow or fail for test/fault: from PATH, else from Debian
+	@scripts/strace.sh
+
 interop: ## independent verifiers of tokens: jwcrypto, latchset jose, Apache with mod_oauth2
 	@scripts/interop.sh
 
@@ -88,7 +91,7 @@ clean: ## remove what was built and fetched into this checkout
 	rm -rf $(BIN) $(CACHE)
 
 # What tests run beside our own binaries. The demo needs stripe-mock only.
-tools: $(TOOLS)/stripe-mock browser node interop
+tools: $(TOOLS)/stripe-mock browser node interop strace
 
 stripe-mock: $(TOOLS)/stripe-mock
 

@@ -98,7 +98,7 @@ func TestP4_RevokeNamesWhomItWaitsFor(t *testing.T) {
 	}
 	ack := func(i feed.Instance, at feed.Position) {
 		t.Helper()
-		err := w.Source().Acknowledge(ctx, []feed.Receipt{{Instance: i, At: at, LastAllowed: started, LastAction: "act_x", Bounded: started.Add(time.Minute)}})
+		err := w.Source().Acknowledge(ctx, []feed.Receipt{{Instance: i, At: at, LastAllowed: started, LastAction: "act_x", Bounded: started.Add(time.Minute), StreamsCut: 2}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +110,7 @@ func TestP4_RevokeNamesWhomItWaitsFor(t *testing.T) {
 	before := len(w.leaves())
 	ack(heard, v.At)
 	w.beat(heard, gone) // Pongs after the revoke do not move the instant
-	if v, err = w.Revocation(ctx, w.as(dave), r.Grant); err != nil || v.Done || v.Waits[0].Done(v.Now) != "acked" || v.Waits[1].Done(v.Now) != "" || w.types(before) != "" {
+	if v, err = w.Revocation(ctx, w.as(dave), r.Grant); err != nil || v.Done || v.Waits[0].Done(v.Passed) != "acked" || v.Waits[0].StreamsCut != 2 || v.Waits[1].Done(v.Passed) != "" || w.types(before) != "" {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	w.pass(v.Waits[1].Until.Sub(w.clock()) - time.Microsecond)
@@ -121,11 +121,15 @@ func TestP4_RevokeNamesWhomItWaitsFor(t *testing.T) {
 	if err := w.Sweep(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if v, err = w.Revocation(ctx, w.as(dave), r.Grant); err != nil || !v.Done || v.Waits[1].Done(v.Now) != "closed" {
+	if v, err = w.Revocation(ctx, w.as(dave), r.Grant); err != nil || !v.Done || v.Waits[1].Done(v.Passed) != "closed" {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	if got := w.types(before); got != "grant.receipts" {
 		t.Fatalf("leaves %q", got)
+	}
+	body, err := w.leaves()[before].Texts()
+	if cut := body["instances.0.streams_cut"] + " " + body["instances.1.streams_cut"]; err != nil || cut != "0 2" {
+		t.Errorf("the receipts: %s, %v", body, err)
 	}
 	if err := w.Sweep(ctx); err != nil || w.types(before) != "grant.receipts" {
 		t.Fatalf("receipts written twice, or %v", err)

@@ -218,6 +218,9 @@ func receiptText(w api.Receipt) string {
 	if w.LastAllowed != "" {
 		out += ", last allowed at " + w.LastAllowed
 	}
+	if w.StreamsCut > 0 {
+		out += ", " + count(w.StreamsCut, "stream") + " cut"
+	}
 	if w.BoundedAt != "" {
 		out += ", requests under way end by " + w.BoundedAt
 	}

@@ -105,6 +105,7 @@ func TestP4_RevokeWaitNamesEveryInstance(t *testing.T) {
 	wait("has ended")
 	w.ack("a")
 	wait("acked   " + instance("a").String())
+	wait(", 2 streams cut\n")
 	if strings.Contains(out.String(), "closed") || len(code) > 0 {
 		t.Fatalf("b was given up while its lease ran: %s", out)
 	}

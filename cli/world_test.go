@@ -359,7 +359,7 @@ func (w *world) ack(run string) {
 	w.t.Helper()
 	snapshot, err := w.Source().Snapshot(w.t.Context(), nil)
 	check(w.t, err)
-	check(w.t, w.Source().Acknowledge(w.t.Context(), []feed.Receipt{{Instance: instance(run), At: snapshot.At}}))
+	check(w.t, w.Source().Acknowledge(w.t.Context(), []feed.Receipt{{Instance: instance(run), At: snapshot.At, StreamsCut: 2}}))
 }
 
 func check(t testing.TB, err error) {

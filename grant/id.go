@@ -216,17 +216,10 @@ func decode(s string) (u [16]byte, ok bool) {
 
 // digit returns what a character of the alphabet stands for, 32 for any other.
 func digit(c byte) uint64 {
-	switch {
-	case '0' <= c && c <= '9':
-		return uint64(c - '0')
-	case c < 'A' || c > 'Z' || c == 'I' || c == 'L' || c == 'O' || c == 'U':
-		return 32
+	const values = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09" + "       " + // from 0 on; a space is 32
+		"\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11 \x12\x13 \x14\x15 \x16\x17\x18\x19\x1a \x1b\x1c\x1d\x1e\x1f"
+	if i := int(c) - '0'; i >= 0 && i < len(values) {
+		return uint64(values[i])
 	}
-	v := uint64(c-'A') + 10
-	for _, left := range [...]byte{'I', 'L', 'O', 'U'} {
-		if c > left {
-			v--
-		}
-	}
-	return v
+	return 32
 }

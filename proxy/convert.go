@@ -29,6 +29,7 @@ func newGrant(r *feed.Resource) (grant.Grant, error) {
 	}
 	g.Pseudonym, g.Entitlement = m.GetPseudonym(), m.GetEntitlement()
 	g.NotBefore, g.NotAfter = feed.TimeOf(m.GetNotBeforeUs()), feed.TimeOf(m.GetNotAfterUs())
+	g.Scope.Rules = make([]scope.Rule, 0, len(m.GetRules()))
 	for _, rule := range m.GetRules() {
 		read, err := newRule(rule)
 		if err != nil {
@@ -60,6 +61,9 @@ func newRule(m *feed.Rule) (scope.Rule, error) {
 	if rule.Operation == "" {
 		return scope.Rule{}, fmt.Errorf("a rule without an operation")
 	}
+	if n := len(m.GetWhere()); n > 0 {
+		rule.Where = make([]scope.Constraint, 0, n)
+	}
 	for _, c := range m.GetWhere() {
 		read, err := newConstraint(c)
 		if err != nil {
@@ -73,6 +77,7 @@ func newRule(m *feed.Rule) (scope.Rule, error) {
 // newConstraint reads a constraint whose values are all of one known type.
 func newConstraint(m *feed.Constraint) (scope.Constraint, error) {
 	c := scope.Constraint{Attribute: m.GetAttribute(), Comparison: scope.Comparison(m.GetOp())}
+	c.Values = make([]scope.Value, 0, len(m.GetValues()))
 	t := scope.TypeNone
 	for _, v := range m.GetValues() {
 		typ, err := scope.ParseType(v.GetType())

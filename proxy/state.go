@@ -61,6 +61,9 @@ type draft struct {
 	relisted map[holder]*relisting
 	denied   bool // unheld is a copy
 	doubting bool // unsure is a copy
+	aged     bool // the lease was asked for its age: see ageIn
+	heard    bool
+	age      time.Duration
 }
 
 // edit returns a draft of what follows s.

@@ -95,12 +95,12 @@ func (s *state) recount(tenth int) map[string]feed.Digest {
 		out[feed.CountsFor(r)] = out[feed.CountsFor(r)].Plus(one)
 	}
 	for n := tenth; n < shardCount; n += tenths {
-		for id, h := range s.byID.parts[n] {
+		for id, h := range s.byID.at(n) {
 			if !h.past() && h.id == id && s.listed(h) {
 				out[h.app()] = out[h.app()].Plus(c.grant(h))
 			}
 		}
-		for _, h := range s.seatOf.parts[n] {
+		for _, h := range s.seatOf.at(n) {
 			if !h.past {
 				add(remadeSession(h.session))
 			}
@@ -119,9 +119,13 @@ func (s *state) recount(tenth int) map[string]feed.Digest {
 	return out
 }
 
-// listed reports whether h is in the list of its holder, where decisions find it.
+// listed reports whether h is in the list of its holder, where decisions find it. Most
+// lists are short, and searched without a look at what is in them.
 func (s *state) listed(h *held) bool {
 	list, _ := s.lists.get(h.holder())
+	if len(list) <= 64 {
+		return slices.Contains(list, h)
+	}
 	at, ok := slices.BinarySearchFunc(list, h, order)
 	return ok && list[at] == h
 }

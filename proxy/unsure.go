@@ -24,7 +24,7 @@ func (t *Table) question(d *draft, g grant.Grant) {
 		return
 	}
 	known := d.now // what was made before is counted by a t that is not behind
-	switch age, heard := t.Freshness(); {
+	switch age, heard := t.ageIn(d); {
 	case heard && age < maxStale:
 		if age > missedPong {
 			known = d.now.Add(-age)
@@ -38,6 +38,16 @@ func (t *Table) question(d *draft, g grant.Grant) {
 		d.doubt(g.ID, t.clock.Boot())
 		t.clock.Doubt(d.unsure[g.ID])
 	}
+}
+
+// ageIn is Freshness at the draft's beginning: one reading of the clock for all grants
+// of a message.
+func (t *Table) ageIn(d *draft) (age time.Duration, heard bool) {
+	if !d.aged {
+		d.age, d.heard = t.Freshness()
+		d.aged = true
+	}
+	return d.age, d.heard
 }
 
 // doubt keeps a grant out of force until a Pong of a Ping sent after that reading.

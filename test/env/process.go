@@ -33,6 +33,12 @@ func newProcess(name, dir, log string, env []string, argv ...string) *Process {
 	return &Process{Name: name, Log: log, argv: argv, env: env, dir: dir}
 }
 
+// Program describes one more program, which whoever starts it ends. Its output goes to
+// a file beside the others'.
+func (e *Env) Program(name string, argv ...string) *Process {
+	return newProcess(name, e.Dir, e.path(name+".log"), os.Environ(), argv...)
+}
+
 // Start starts the program. One that runs already is an error.
 func (p *Process) Start() error {
 	p.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -78,7 +79,17 @@ type Record struct {
 	Denied   map[string]int             // verbatim denials by reason code
 	Grants   map[string]time.Time       // not_after by grant
 	Ended    map[string]time.Time       // when revoked or finished, by grant
+	Settled  map[string]time.Time       // when every instance had acknowledged that, or could hold it no longer
 	Reserved map[string]string          // action to grant
+
+	read map[string]part // by file of the export
+}
+
+// part is the begin of a file that was read.
+type part struct {
+	size int
+	sum  [sha256.Size]byte
+	tail audit.Tail // of frames
 }
 
 // Intent is one action.intent.
@@ -92,32 +103,70 @@ type Intent struct {
 
 // ReadRecord reads an export.
 func ReadRecord(dir string) (*Record, error) {
-	r := &Record{
+	r := NewRecord()
+	return r, r.Read(dir)
+}
+
+// NewRecord returns one of which nothing was read.
+func NewRecord() *Record {
+	return &Record{
 		Intents: map[string]Intent{}, Outcomes: map[string]audit.Outcome{}, Rebounds: map[string][]audit.Rebound{}, Denied: map[string]int{},
-		Grants: map[string]time.Time{}, Ended: map[string]time.Time{}, Reserved: map[string]string{},
+		Grants: map[string]time.Time{}, Ended: map[string]time.Time{}, Settled: map[string]time.Time{}, Reserved: map[string]string{},
+		read: map[string]part{},
 	}
-	for pattern, read := range map[string]func(path string, text []byte) error{
+}
+
+// Read reads what an export has beyond the one read before. It fails if that one is
+// not the begin of this one, byte by byte.
+func (r *Record) Read(dir string) error {
+	for path := range r.read {
+		if _, err := os.Stat(filepath.Join(dir, path)); err != nil {
+			return fmt.Errorf("what was on record is gone: %w", err)
+		}
+	}
+	for pattern, read := range map[string]func(spool string, text []byte, p *part) error{
 		"leaves/*.jsonl": r.leaves, "segments/*.frames": r.frames,
 	} {
 		paths, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(pattern)))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		sort.Strings(paths)
 		for _, path := range paths {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return nil, err
-			}
-			if err := read(path, text); err != nil {
-				return nil, fmt.Errorf("%s: %w", path, err)
+			if err := r.more(dir, path, read); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
 			}
 		}
 	}
-	return r, nil
+	return nil
 }
 
-func (r *Record) leaves(_ string, text []byte) error {
+// more reads on in one file.
+func (r *Record) more(dir, path string, read func(spool string, text []byte, p *part) error) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	name, err := filepath.Rel(dir, path)
+	if err != nil {
+		return err
+	}
+	p, ok := r.read[name]
+	if ok && (len(text) < p.size || sha256.Sum256(text[:p.size]) != p.sum) {
+		return errors.New("what was on record is not as it was")
+	}
+	if !ok {
+		p.tail.Next = 1
+	}
+	if err := read(strings.TrimSuffix(filepath.Base(path), ".frames"), text[p.size:], &p); err != nil {
+		return err
+	}
+	p.size, p.sum = len(text), sha256.Sum256(text)
+	r.read[name] = p
+	return nil
+}
+
+func (r *Record) leaves(_ string, text []byte, _ *part) error {
 	for line := range bytes.Lines(text) {
 		leaf, err := audit.Decode(bytes.TrimSuffix(line, []byte("\n")))
 		if err != nil {
@@ -136,6 +185,8 @@ func (r *Record) leaves(_ string, text []byte) error {
 			}
 		case audit.TypeGrantRevoked, audit.TypeGrantFinished, audit.TypeGrantIdle:
 			r.Ended[of("grant")] = leaf.Time
+		case audit.TypeGrantReceipts:
+			r.Settled[of("grant")] = leaf.Time
 		case audit.TypeActionReserved:
 			r.Reserved[of("action")] = of("grant")
 		}
@@ -143,9 +194,8 @@ func (r *Record) leaves(_ string, text []byte) error {
 	return nil
 }
 
-func (r *Record) frames(path string, text []byte) error {
-	spool := strings.TrimSuffix(filepath.Base(path), ".frames")
-	tail, err := audit.ScanFrames(text, audit.Hash{}, 1, func(e audit.Entry) error {
+func (r *Record) frames(spool string, text []byte, p *part) error {
+	tail, err := audit.ScanFrames(text, p.tail.Head, p.tail.Next, func(e audit.Entry) error {
 		switch e.Record.Type {
 		case audit.TypeActionIntent:
 			i := Intent{Time: e.Record.Time, Node: e.Record.Node, Spool: spool, Seq: e.Seq}
@@ -177,37 +227,66 @@ func (r *Record) frames(path string, text []byte) error {
 	if err == nil && tail.Torn {
 		err = errors.New("the export ends with half a frame")
 	}
+	p.tail = tail
 	return err
 }
 
 // Late is how long after a grant's end its last request may still arrive.
 const Late = 250 * time.Millisecond
 
-// Hold compares what reached the upstreams with the record: an error for each
-// arrival without an intent, after its grant's not_after and Late, or under an
-// action id that arrived before.
-func (r *Record) Hold(arrivals []Arrival) []error {
-	var out []error
+// Breach is one way in which what reached an upstream is not as the record says.
+type Breach struct {
+	Kind    BreachKind
+	Arrival Arrival
+	Because string
+}
+
+// BreachKind is what is wrong with an arrival.
+type BreachKind int
+
+const (
+	Unrecorded BreachKind = iota + 1 // it has no intent, or none of a grant
+	AfterEnd                         // its grant had ended by time, or on every instance
+	Twice                            // its action had arrived before
+	Other                            // its intent is for something else
+)
+
+// Error implements error.
+func (b *Breach) Error() string {
+	a := b.Arrival
+	return fmt.Sprintf("%s %s at %s under %q: %s", a.Method, a.Path, a.At.UTC().Format(time.RFC3339Nano), a.Action, b.Because)
+}
+
+// Hold compares what reached the upstreams with the record: a Breach for each
+// arrival without an intent, later than Late after its grant's not_after or after
+// the receipts of its early end, or under an action id that arrived before.
+func (r *Record) Hold(arrivals []Arrival) []*Breach {
+	var out []*Breach
 	seen := map[string]bool{}
 	for _, a := range arrivals {
-		where := fmt.Sprintf("%s %s at %s under %q", a.Method, a.Path, a.At.UTC().Format(time.RFC3339Nano), a.Action)
+		breach := func(kind BreachKind, format string, args ...any) {
+			out = append(out, &Breach{Kind: kind, Arrival: a, Because: fmt.Sprintf(format, args...)})
+		}
 		i, ok := r.Intents[a.Action]
 		if !ok {
-			out = append(out, fmt.Errorf("%s: no intent on record", where))
+			breach(Unrecorded, "no intent on record")
 			continue
 		}
 		if seen[a.Action] {
-			out = append(out, fmt.Errorf("%s: arrived twice", where))
+			breach(Twice, "arrived twice")
 		}
 		seen[a.Action] = true
 		if i.App != a.App || i.Ask.Method != a.Method {
-			out = append(out, fmt.Errorf("%s: the intent is for %s %s", where, i.Ask.Method, i.App))
+			breach(Other, "the intent is for %s %s", i.Ask.Method, i.App)
 		}
 		end, ok := r.Grants[i.Grant]
 		if !ok {
-			out = append(out, fmt.Errorf("%s: its grant %s is not on record", where, i.Grant))
+			breach(Unrecorded, "its grant %s is not on record", i.Grant)
 		} else if late := a.At.Sub(end); late > Late {
-			out = append(out, fmt.Errorf("%s: %s after the end of %s", where, late, i.Grant))
+			breach(AfterEnd, "%s after the end of %s", late, i.Grant)
+		}
+		if settled, ok := r.Settled[i.Grant]; ok && a.At.Sub(settled) > Late {
+			breach(AfterEnd, "%s after no gateway took %s any more", a.At.Sub(settled), i.Grant)
 		}
 	}
 	return out

@@ -72,6 +72,10 @@ func read(ctx context.Context, c *env.Caller, path string) answer {
 	return call(ctx, c, http.MethodGet, "https://"+env.ReportsHost+path, nil)
 }
 
+func write(ctx context.Context, c *env.Caller, path string) answer {
+	return call(ctx, c, http.MethodPost, "https://"+env.ReportsHost+path, url.Values{"title": {"today"}})
+}
+
 func refund(ctx context.Context, c *env.Caller, charge string, amount int) answer {
 	return call(ctx, c, http.MethodPost, "https://"+env.StripeHost+"/v1/refunds", url.Values{"charge": {charge}, "amount": {strconv.Itoa(amount)}})
 }

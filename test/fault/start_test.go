@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,13 +29,13 @@ func missing(t testing.TB, what error) {
 }
 
 // built builds the binaries once for all tests of the package. They stay, so that
-// the next run builds only what changed.
+// the next run builds only what changed. Copies of the checkout may share .cache.
 var built = sync.OnceValues(func() (string, error) {
 	root, err := env.Root()
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(root, ".cache", "test-bin", "fault")
+	dir := filepath.Join(root, ".cache", "test-bin", fmt.Sprintf("fault-%x", sha256.Sum256([]byte(root)))[:20])
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -45,6 +46,21 @@ var built = sync.OnceValues(func() (string, error) {
 
 // start starts the product with one gateway.
 func start(t testing.TB) (*env.Env, *env.Gateway) {
+	t.Helper()
+	e := startIn(t, folder(t))
+	return e, check[*env.Gateway](t)(e.StartGateway(t.Context(), "gw"))
+}
+
+// folder makes a folder that goes with the test. Its path is short: sockets are in it.
+func folder(t testing.TB) string {
+	t.Helper()
+	dir := check[string](t)(os.MkdirTemp("", "mf"))
+	t.Cleanup(func() { leave(t, dir) })
+	return dir
+}
+
+// startIn starts the product without a gateway in a folder.
+func startIn(t testing.TB, dir string) *env.Env {
 	t.Helper()
 	found, err := envoy.Find(t.Context(), envoy.FindConfig{Named: os.Getenv("MAYFLY_ENVOY"), Fallback: env.Tool("envoy", "envoy")})
 	if err != nil {
@@ -61,11 +77,6 @@ func start(t testing.TB) (*env.Env, *env.Gateway) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "mf") // short: sockets are in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { leave(t, dir) })
 	e, err := env.Start(t.Context(), env.Config{Bin: bin, Envoy: found.Path, StripeMock: mock, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -75,11 +86,7 @@ func start(t testing.TB) (*env.Env, *env.Gateway) {
 			t.Error(err)
 		}
 	})
-	g, err := e.StartGateway(t.Context(), "gw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e, g
+	return e
 }
 
 // leave removes the folder, unless its logs are wanted.

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	readers, payers = 5, 4                   // connections that stay busy
-	pace            = 20 * time.Millisecond  // of each
-	askPace         = 250 * time.Millisecond // of the one who asks
+	readers, writers, payers = 5, 2, 4                // connections that stay busy
+	pace                     = 40 * time.Millisecond  // of each
+	askPace                  = 250 * time.Millisecond // of the one who asks
 )
 
 // traffic is several callers that do not stop for anything.
@@ -35,6 +35,8 @@ type traffic struct {
 	made, finished []string
 
 	done sync.WaitGroup
+	// road is held to read for each call, and whole while there are to be none.
+	road sync.RWMutex
 }
 
 // world is a product under traffic, with the people and workloads that ask.
@@ -48,6 +50,12 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return populate(t, start)
+}
+
+// populate is newWorld over a product that is started by start.
+func populate(t *testing.T, start func(testing.TB) (*env.Env, *env.Gateway)) *world {
 	t.Helper()
 	w := &world{}
 	w.Env, w.gw = start(t)
@@ -94,6 +102,9 @@ func (r *traffic) run(ctx context.Context) {
 	for i := range readers {
 		r.worker(ctx, pace, "read", func(n int) answer { return read(ctx, r.reporter, fmt.Sprintf("/daily/%d/%d", i, n)) })
 	}
+	for i := range writers {
+		r.worker(ctx, pace, "write", func(n int) answer { return write(ctx, r.reporter, fmt.Sprintf("/daily/%d/%d", i, n)) })
+	}
 	for range payers {
 		r.worker(ctx, pace, "money", func(n int) answer { return refund(ctx, r.refunder, "ch_1", 1+n%5000) })
 	}
@@ -104,9 +115,11 @@ func (r *traffic) worker(ctx context.Context, pace time.Duration, lane string, t
 		tick := time.NewTicker(pace)
 		defer tick.Stop()
 		for n := 0; ctx.Err() == nil; n++ {
+			r.road.RLock()
 			if a := try(n); ctx.Err() == nil {
 				r.note(lane, a)
 			}
+			r.road.RUnlock()
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -175,11 +188,11 @@ func (r *traffic) passed(lanes ...string) int {
 	return n
 }
 
-// resumed waits until both lanes pass again, and returns how long that took.
+// resumed waits until all lanes pass again, and returns how long that took.
 func (r *traffic) resumed(t testing.TB) time.Duration {
 	t.Helper()
 	began := time.Now()
-	for _, lane := range []string{"read", "money"} {
+	for _, lane := range []string{"read", "write", "money"} {
 		before := r.passed(lane)
 		eventually(t, lane+" traffic resumes", func() error {
 			if now := r.passed(lane); now < before+3 {

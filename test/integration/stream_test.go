@@ -156,16 +156,24 @@ func (s *streams) goOn(t testing.TB, from time.Time) {
 	}
 }
 
-// heard waits until every gateway has acknowledged the end of a grant.
-func (s *streams) heard(t testing.TB, g api.Grant) {
+// cutBy waits until every gateway has acknowledged the end of each grant, and returns how
+// many streams they say were cut.
+func (s *streams) cutBy(t testing.TB, grants [2]api.Grant) (cut int) {
 	t.Helper()
-	eventually(t, "the end of "+g.Entitlement+" is acknowledged", func() error {
-		r, err := s.p.bob.Receipts(t.Context(), g.ID)
-		if err == nil && !r.Complete {
-			err = errNotYet
+	for _, g := range grants {
+		var r api.Receipts
+		eventually(t, "the end of "+g.Entitlement+" is acknowledged", func() (err error) {
+			r, err = s.p.bob.Receipts(t.Context(), g.ID)
+			if err == nil && !r.Complete {
+				err = errNotYet
+			}
+			return err
+		})
+		for _, w := range r.Waits {
+			cut += w.StreamsCut
 		}
-		return err
-	})
+	}
+	return cut
 }
 
 // wentOn holds the record to what it must say of each stream: an intent under the first
@@ -390,6 +398,10 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.inForce(t, hash)
+	for _, host := range []string{feedsHost, chatHost} { // until then Envoy knows no such name
+		c := p.as(t, "reporter", p.gw)
+		eventually(t, host+" is served", func() error { _, err := c.do(t.Context(), http.MethodGet, "https://"+host+"/", nil); return err })
+	}
 	t.Log("| ended by | kind | caller: last byte, ms | caller: end | app: last byte | app: end |")
 	t.Log("|---|---|---|---|---|---|")
 
@@ -426,8 +438,8 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, g := range first {
-			s.heard(t, g)
+		if n := s.cutBy(t, first); n != 0 {
+			t.Errorf("%d streams that go on are told as cut", n)
 		}
 		s.goOn(t, time.Now())
 		end := endOf(t, second[0])
@@ -451,6 +463,10 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 			}
 		}
 		s.ended(t, "end, then a revoke of the other grant", began, 2*time.Second)
+		// An end that a gateway hears of with another one counts the streams of both.
+		if n := s.cutBy(t, second); n < len(s.names) || n > 2*len(s.names) {
+			t.Errorf("%d streams are told as cut, of %d", n, len(s.names))
+		}
 		s.wentOn(t, first, second, "grant")
 	})
 	t.Run("lost lease", func(t *testing.T) {

@@ -80,7 +80,7 @@ func (s *Server) ending(w http.ResponseWriter, r *http.Request, f func(grant.Gra
 	if err != nil {
 		return err
 	}
-	v := access.RevocationView{Revocation: made, Now: made.Started, Done: len(made.Waits) == 0}
+	v := access.RevocationView{Revocation: made, Done: len(made.Waits) == 0}
 	return writeJSON(w, http.StatusOK, receiptsOf(v))
 }
 
@@ -99,7 +99,7 @@ func (s *Server) receipts(w http.ResponseWriter, r *http.Request, c caller) erro
 func receiptsOf(v access.RevocationView) api.Receipts {
 	out := api.Receipts{Grant: v.Grant, Revision: v.At.Revision, Complete: v.Done, Waits: []api.Receipt{}}
 	for _, wait := range v.Waits {
-		state := wait.Done(v.Now)
+		state := wait.Done(v.Passed)
 		if state == "" {
 			state = "waiting"
 		}

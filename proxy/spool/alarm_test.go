@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/mayflyproxy/mayfly/audit"
@@ -16,7 +17,7 @@ func TestP9_AnAlarmIsRecordedInAFullSpool(t *testing.T) {
 	s := open(t, c)
 	stop := run(t, s)
 	fill(t, s)
-	want := audit.SpoolAlarm{Reason: "record_unavailable", Text: "another record", Kept: "one note", Shown: "another note"}
+	want := audit.SpoolAlarm{Reason: "record_unavailable", Text: strings.Repeat("another record ", 600), Kept: "one note", Shown: "another note"}
 	if !s.Alarm(want) {
 		t.Fatal("it is not taken")
 	}

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
-
-	"github.com/mayflyproxy/mayfly/audit"
 )
 
 // TestNoHistoryBreaksAPromise runs 1,000 histories, 100,000 with
@@ -41,7 +39,7 @@ func TestNoHistoryBreaksAPromise(t *testing.T) {
 	}
 }
 
-func once(t *testing.T, db []byte, signer *audit.Signer, root string, history []step, total *counts) error {
+func once(t *testing.T, db []byte, signer recordKey, root string, history []step, total *counts) error {
 	dir, err := os.MkdirTemp(root, "history")
 	if err != nil {
 		return err

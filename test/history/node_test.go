@@ -55,7 +55,17 @@ func (w *world) boot(n *node) {
 	if n.clock, err = proxy.OpenClock(proxy.ClockConfig{Boot: now, Mark: n.mark}); err != nil {
 		w.t.Fatal(err)
 	}
-	if n.table, err = proxy.NewTable(proxy.TableConfig{Clock: n.clock, Sidecar: gateway}); err != nil {
+	witness, err := proxy.OpenWitness(proxy.WitnessConfig{Record: w.signer.verifier, File: n.mark + ".checkpoint"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// There is one record here, whatever befalls those that tell of it.
+	alarm := func(a proxy.Alarm) {
+		if a.Shown != nil {
+			w.t.Errorf("the right record is disbelieved for good: %s", a.Text)
+		}
+	}
+	if n.table, err = proxy.NewTable(proxy.TableConfig{Clock: n.clock, Sidecar: gateway, Witness: witness, Alarm: alarm}); err != nil {
 		w.t.Fatal(err)
 	}
 	client, err := feed.NewClient(feed.ClientConfig{Conn: n.link, Instance: n.instance, Version: "test", Reader: proxy.Reader, Sink: &sink{Table: n.table, of: n, now: now}, BootNow: now})

@@ -147,7 +147,7 @@ func template(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := access.New(access.Config{Store: db, Signer: newSigner(t), Minter: grant.NewMinter(), Policy: options()})
+	s, err := access.New(access.Config{Store: db, Signer: newSigner(t).Signer, Minter: grant.NewMinter(), Policy: options()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,9 +168,15 @@ func template(t *testing.T) []byte {
 	return b
 }
 
-func newSigner(t *testing.T) *audit.Signer {
+// recordKey signs the record, and opens what it signed.
+type recordKey struct {
+	*audit.Signer
+	verifier *audit.Verifier
+}
+
+func newSigner(t *testing.T) recordKey {
 	t.Helper()
-	key, _, err := audit.GenerateKey("mayfly.acme.example/log")
+	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,5 +184,9 @@ func newSigner(t *testing.T) *audit.Signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return signer
+	verifier, err := audit.NewVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recordKey{signer, verifier}
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
-	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/store/sqlite"
@@ -26,7 +25,7 @@ type world struct {
 	began  time.Time
 	booted []time.Duration // when the machine of mayflyd was started
 	wall   atomic.Int64    // how wrong the wall clock of mayflyd is, in nanoseconds
-	signer *audit.Signer
+	signer recordKey
 	db     *sqlite.Store
 	planes []*plane
 	nodes  []*node
@@ -54,7 +53,7 @@ func (w *world) count(allowed bool) {
 func (w *world) elapsed() time.Duration { return time.Since(w.began) }
 
 // live runs a history in a bubble of its own. The error is what the model forbids.
-func live(t *testing.T, db []byte, signer *audit.Signer, dir string, history []step, total *counts) (err error) {
+func live(t *testing.T, db []byte, signer recordKey, dir string, history []step, total *counts) (err error) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dir: dir, began: time.Now(), booted: []time.Duration{0}, signer: signer, total: total}
 		if err := os.WriteFile(filepath.Join(dir, "mayfly.db"), db, 0o600); err != nil {

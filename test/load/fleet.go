@@ -35,7 +35,7 @@ func startFleet(ctx context.Context, e *env.Env, o options, n int) (*fleet, erro
 	f := &fleet{player: p, done: make(chan struct{}), changed: make(chan struct{}), reached: map[string]time.Duration{}, shown: map[string]seen{}}
 	go f.listen()
 	err = f.order(fleetPlan{
-		Nodes: e.NodesAddress(), WorkloadAPI: dev.Address(e.Dir + "/gw.sock"), Control: env.ControlID, Sidecar: env.SidecarID, Dir: e.Dir, Count: n,
+		Nodes: e.NodesAddress(), WorkloadAPI: dev.Address(e.Dir + "/gw.sock"), Control: env.ControlID, Sidecar: env.SidecarID, RecordKey: e.KeyFile(), Dir: e.Dir, Count: n,
 	})
 	if err == nil {
 		err = f.await(ctx, "every instance holds a snapshot", func() bool { return f.joined == n })

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/proxy"
 	"github.com/mayflyproxy/mayfly/spiffe"
@@ -25,6 +26,7 @@ type fleetPlan struct {
 	WorkloadAPI string
 	Control     string // SPIFFE IDs
 	Sidecar     string
+	RecordKey   string // a file
 	Dir         string // for what instances keep on disk
 	Count       int
 }
@@ -60,10 +62,11 @@ type seen struct {
 
 // instances are simulated sidecars: everything of one but Envoy, spool and secrets.
 type instances struct {
-	stage *stage
-	plan  fleetPlan
-	own   *spiffe.Source
-	all   []*instance
+	stage  *stage
+	plan   fleetPlan
+	record *audit.Verifier
+	own    *spiffe.Source
+	all    []*instance
 
 	probing *probing
 	probed  []*instance
@@ -91,6 +94,13 @@ func playFleet(ctx context.Context, s *stage) error {
 		return err
 	}
 	f.reading = f.plan.Count
+	key, err := os.ReadFile(f.plan.RecordKey)
+	if err != nil {
+		return err
+	}
+	if f.record, err = audit.NewVerifier(string(key)); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -235,7 +245,12 @@ func (f *instances) newInstance(n int) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock, Sidecar: f.plan.Sidecar}); err != nil {
+	// Nor are checkpoints; that what Pongs show of the record goes on is checked.
+	witness, err := proxy.OpenWitness(proxy.WitnessConfig{Record: f.record, File: filepath.Join(f.plan.Dir, fmt.Sprintf("checkpoint-%d", n))})
+	if err != nil {
+		return nil, err
+	}
+	if i.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock, Sidecar: f.plan.Sidecar, Witness: witness}); err != nil {
 		return nil, err
 	}
 	conn, err := f.dial(i.line)

@@ -45,7 +45,7 @@ func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error)
 				ids = append(ids, b.Instance)
 			}
 		}
-		if err := w.tx.Instances().SetLastPong(ctx, ids, w.now); err != nil {
+		if err := w.tx.Instances().SetLastPong(ctx, ids, w.now, w.tx.Passed()); err != nil {
 			return fmt.Errorf("last pong: %w", err)
 		}
 		out = feed.Pulse{Head: head, Time: w.now, Silent: quiet}
@@ -90,7 +90,7 @@ func (s Source) Acknowledge(ctx context.Context, receipts []feed.Receipt) error 
 		if err := w.tx.Instances().SetAcked(ctx, receipts, w.now); err != nil {
 			return fmt.Errorf("receipts of %d instances: %w", len(receipts), err)
 		}
-		if err := w.tx.Revocations().Acked(ctx, receipts, w.now); err != nil {
+		if err := w.tx.Revocations().Acked(ctx, receipts, w.now, w.tx.Passed()); err != nil {
 			return fmt.Errorf("receipts of %d instances: %w", len(receipts), err)
 		}
 		return w.settle(ctx)

@@ -85,9 +85,9 @@ func (w *work) waits(ctx context.Context, set *policy.Set, app string) ([]Wait, 
 		if !slices.Contains(i.Apps, app) || i.LastPong.IsZero() {
 			continue
 		}
-		until := i.LastPong.Add(max(i.StaleAfter, staleAfter(set, i.Apps)) + pongMargin)
-		if until.After(w.now) {
-			out = append(out, Wait{Instance: i.ID, LastPong: i.LastPong, Until: until})
+		until := i.PongPassed + max(i.StaleAfter, staleAfter(set, i.Apps)) + pongMargin
+		if left := until - w.tx.Passed(); left > 0 {
+			out = append(out, Wait{Instance: i.ID, LastPong: i.LastPong, Until: w.now.Add(left), UntilPassed: until})
 		}
 	}
 	return out, nil

@@ -110,7 +110,7 @@ func TestP4_RevokeNamesWhomItWaitsFor(t *testing.T) {
 	before := len(w.leaves())
 	ack(heard, v.At)
 	w.beat(heard, gone) // Pongs after the revoke do not move the instant
-	if v, err = w.Revocation(ctx, w.as(dave), r.Grant); err != nil || v.Done || v.Waits[0].Done(v.Now) != "acked" || v.Waits[0].StreamsCut != 2 || v.Waits[1].Done(v.Now) != "" || w.types(before) != "" {
+	if v, err = w.Revocation(ctx, w.as(dave), r.Grant); err != nil || v.Done || v.Waits[0].Done(v.Passed) != "acked" || v.Waits[0].StreamsCut != 2 || v.Waits[1].Done(v.Passed) != "" || w.types(before) != "" {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	w.pass(v.Waits[1].Until.Sub(w.clock()) - time.Microsecond)
@@ -121,7 +121,7 @@ func TestP4_RevokeNamesWhomItWaitsFor(t *testing.T) {
 	if err := w.Sweep(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if v, err = w.Revocation(ctx, w.as(dave), r.Grant); err != nil || !v.Done || v.Waits[1].Done(v.Now) != "closed" {
+	if v, err = w.Revocation(ctx, w.as(dave), r.Grant); err != nil || !v.Done || v.Waits[1].Done(v.Passed) != "closed" {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	if got := w.types(before); got != "grant.receipts" {

@@ -27,6 +27,7 @@ const (
 	byLock     endedBy = "lock"     // an administrator
 	byPolicy   endedBy = "policy"   // the host takes no people any more
 	byTime     endedBy = "time"     // the sweeper
+	byRecovery endedBy = "recovery" // an operator, with all others: the database was set back
 	byReuse    endedBy = "reuse"    // the code that it came of was shown a second time
 )
 

@@ -15,6 +15,7 @@ type Instance struct {
 	Catalogues  map[string]string
 	JoinedAt    time.Time
 	LastPong    time.Time     // of the last transaction that answered its Ping; zero: none yet
+	PongPassed  time.Duration // Tx.Passed at LastPong
 	StaleAfter  time.Duration // largest of its apps
 	Acked       feed.Position
 	LastAllowed time.Time // of the receipt with Acked
@@ -38,11 +39,13 @@ type Revocation struct {
 }
 
 // Wait is one instance that a revocation waits for. It ends when the instance
-// acknowledges, or at Until whatever happens: by then its lease has run out.
+// acknowledges, or once UntilPassed has passed, whatever happens: by then its lease has
+// run out. That is Until, unless a wall clock is moved meanwhile.
 type Wait struct {
 	Instance    feed.Instance
 	LastPong    time.Time
-	Until       time.Time // LastPong + StaleAfter + 1 s
+	Until       time.Time // StaleAfter + 1 s after LastPong
+	UntilPassed time.Duration
 	AckedAt     time.Time // zero: not acked
 	LastAllowed time.Time
 	LastAction  string
@@ -50,12 +53,13 @@ type Wait struct {
 	StreamsCut  uint32 // requests under way that were cut by this end, or by another that the same receipt tells of
 }
 
-// Done says how the wait ended at now: "acked", "closed", or "" while it lasts.
-func (w Wait) Done(now time.Time) string {
+// Done says how the wait ended, at a reading of Tx.Passed: "acked", "closed", or ""
+// while it lasts.
+func (w Wait) Done(passed time.Duration) string {
 	switch {
 	case !w.AckedAt.IsZero():
 		return "acked"
-	case !now.Before(w.Until):
+	case passed >= w.UntilPassed:
 		return "closed"
 	default:
 		return ""

@@ -134,7 +134,7 @@ func (v *viewer) grant(ctx context.Context, tx Tx, id grant.GrantID) (GrantView,
 	}
 	r, err := tx.Revocations().Get(ctx, id)
 	if err == nil {
-		ending := viewRevocation(r, v.now)
+		ending := viewRevocation(r, tx.Passed())
 		out.Ending = &ending
 		return out, nil
 	}

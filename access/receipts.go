@@ -12,18 +12,18 @@ import (
 // RevocationView is a Revocation at one instant.
 type RevocationView struct {
 	Revocation
-	Now  time.Time
-	Done bool // every awaited instance acknowledged or cannot hold it any more
+	Passed time.Duration // Tx.Passed then
+	Done   bool          // every awaited instance acknowledged or cannot hold it any more
 }
 
-func viewRevocation(r Revocation, now time.Time) RevocationView {
-	return RevocationView{Revocation: r, Now: now, Done: settled(r, now)}
+func viewRevocation(r Revocation, passed time.Duration) RevocationView {
+	return RevocationView{Revocation: r, Passed: passed, Done: settled(r, passed)}
 }
 
 // settled reports whether nobody is awaited any more.
-func settled(r Revocation, now time.Time) bool {
+func settled(r Revocation, passed time.Duration) bool {
 	for _, w := range r.Waits {
-		if w.Done(now) == "" {
+		if w.Done(passed) == "" {
 			return false
 		}
 	}
@@ -56,13 +56,13 @@ const maxReceipts = 150
 // settle writes the leaf grant.receipts for each revocation that nobody is
 // awaited for any more, and closes it.
 func (w *work) settle(ctx context.Context) error {
-	over, err := w.tx.Revocations().Settled(ctx, w.now)
+	over, err := w.tx.Revocations().Settled(ctx, w.tx.Passed())
 	if err != nil {
 		return fmt.Errorf("settled revocations: %w", err)
 	}
 	for _, r := range over {
 		w.touch(r.Grant)
-		if _, err := w.leaf(ctx, audit.TypeGrantReceipts, r.Grant, receiptsOf(r, w.now), r.Grant); err != nil {
+		if _, err := w.leaf(ctx, audit.TypeGrantReceipts, r.Grant, receiptsOf(r, w.now, w.tx.Passed()), r.Grant); err != nil {
 			return err
 		}
 		id, err := parseGrantID(r.Grant)
@@ -95,7 +95,7 @@ func (s *Service) measure(settled []Revocation) {
 	}
 }
 
-func receiptsOf(r Revocation, now time.Time) grantReceipts {
+func receiptsOf(r Revocation, now time.Time, passed time.Duration) grantReceipts {
 	body := grantReceipts{
 		Grant: r.Grant, Epoch: strconv.FormatInt(r.At.Epoch, 10), Revision: strconv.FormatInt(r.At.Revision, 10),
 		Instances: []receiptBody{},
@@ -113,13 +113,16 @@ func receiptsOf(r Revocation, now time.Time) grantReceipts {
 			body.More = strconv.Itoa(len(r.Waits) - maxReceipts)
 			break
 		}
-		body.Instances = append(body.Instances, receiptBodyOf(w, now))
+		body.Instances = append(body.Instances, receiptBodyOf(w, now, passed))
 	}
 	return body
 }
 
-func receiptBodyOf(w Wait, now time.Time) receiptBody {
-	b := receiptBody{Instance: w.Instance.String(), How: w.Done(now), At: audit.At(w.Until), LastAction: w.LastAction, StreamsCut: w.StreamsCut}
+// receiptBodyOf writes how a wait ended. One that was closed was so when its lease was
+// over, by the clock of now, which may have been moved forward since it began.
+func receiptBodyOf(w Wait, now time.Time, passed time.Duration) receiptBody {
+	closed := later(w.Until, now.Add(w.UntilPassed-passed))
+	b := receiptBody{Instance: w.Instance.String(), How: w.Done(passed), At: audit.At(closed), LastAction: w.LastAction, StreamsCut: w.StreamsCut}
 	if !w.AckedAt.IsZero() {
 		b.At = audit.At(w.AckedAt)
 	}

@@ -90,7 +90,7 @@ func (w *work) join(ctx context.Context, set *policy.Set, node policy.Node, i fe
 		JoinedAt: w.now, StaleAfter: staleAfter(set, node.Apps),
 	}
 	if known { // the lease that it may still hold is the one that was promised before
-		now.LastPong, now.StaleAfter = before.LastPong, max(before.StaleAfter, now.StaleAfter)
+		now.LastPong, now.PongPassed, now.StaleAfter = before.LastPong, before.PongPassed, max(before.StaleAfter, now.StaleAfter)
 	}
 	if err := w.tx.Instances().Join(ctx, now); err != nil {
 		return fmt.Errorf("instance: %w", err)

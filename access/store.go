@@ -35,6 +35,10 @@ type Tx interface {
 	// Now is the transaction's clock (contracts §1): read once, never behind any
 	// earlier transaction's.
 	Now() time.Time
+	// Passed is how much time has certainly passed since some fixed instant, read with
+	// Now. It grows by BOOTTIME while a mayflyd runs, and by nothing else: unlike Now it
+	// does not jump where a wall clock is moved, and may stand still while none runs.
+	Passed() time.Duration
 	// Log is the control log's storage; audit.Log appends to it.
 	Log() audit.Storage
 	Head() HeadStore
@@ -137,7 +141,7 @@ type GrantFilter struct {
 	Principal   identity.Principal
 	App         string
 	Entitlement string
-	LiveAt      time.Time // only those neither marked nor ended then
+	LiveAt      time.Time // only those neither marked, swept nor ended then
 	Fed         bool      // only those neither marked nor swept: what instances hold
 	Before      grant.GrantID
 	Limit       int
@@ -231,7 +235,8 @@ type InstanceStore interface {
 	Join(ctx context.Context, i Instance) error // again: replaces all but the receipts
 	Get(ctx context.Context, id feed.Instance) (Instance, error)
 	List(ctx context.Context) ([]Instance, error) // not gone, by id
-	SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time) error
+	// SetLastPong notes that their Pings were answered then, by Now and by Passed.
+	SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time, passed time.Duration) error
 	// SetAcked stores receipts, each if it is the highest of its instance. They come
 	// from a thousand instances at once: one of each.
 	SetAcked(ctx context.Context, receipts []feed.Receipt, at time.Time) error
@@ -250,12 +255,12 @@ type RevocationStore interface {
 	Get(ctx context.Context, id grant.GrantID) (Revocation, error)
 	Open(ctx context.Context) ([]Revocation, error)
 	// Acked notes each instance's acknowledgement in every open revocation at or
-	// below its receipt's position. One that comes at or after a wait's Until does
+	// below its receipt's position. One that comes once UntilPassed has passed does
 	// not count: the wait was closed then, whatever follows (contracts §2).
-	Acked(ctx context.Context, receipts []feed.Receipt, at time.Time) error
-	// Settled lists the open ones in which nobody is awaited any more at an instant:
-	// every wait is acknowledged, or its Until has come.
-	Settled(ctx context.Context, at time.Time) ([]Revocation, error)
+	Acked(ctx context.Context, receipts []feed.Receipt, at time.Time, passed time.Duration) error
+	// Settled lists the open ones in which nobody is awaited any more:
+	// every wait is acknowledged, or its UntilPassed has passed.
+	Settled(ctx context.Context, passed time.Duration) ([]Revocation, error)
 	Close(ctx context.Context, id grant.GrantID, at time.Time) error
 }
 

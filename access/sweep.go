@@ -96,7 +96,7 @@ func (w *work) ended(ctx context.Context, g grant.Grant) error {
 
 func (s *Service) sweepRevocations(ctx context.Context) error {
 	return s.sweep(ctx, func(tx Tx) (bool, error) {
-		over, err := tx.Revocations().Settled(ctx, tx.Now())
+		over, err := tx.Revocations().Settled(ctx, tx.Passed())
 		return len(over) > 0, err
 	}, func(w *work) error { return w.settle(ctx) })
 }

@@ -119,7 +119,7 @@ func (s *Service) Revocation(ctx context.Context, c Caller, id grant.GrantID) (R
 		if err != nil {
 			return missing(err, id.String())
 		}
-		out = viewRevocation(r, tx.Now())
+		out = viewRevocation(r, tx.Passed())
 		return nil
 	})
 	if err != nil {

@@ -153,7 +153,7 @@ type Receipt struct {
 	LastAllowed string `json:"last_allowed_at,omitempty"`
 	LastAction  string `json:"last_action,omitempty"`
 	BoundedAt   string `json:"bounded_at,omitempty"`
-	StreamsCut  uint32 `json:"streams_cut"` // requests under way that it cut; one of ends that it heard of at once may be in each
+	StreamsCut  int    `json:"streams_cut"` // requests under way that it cut; one of ends that it heard of at once may be in each
 }
 
 // Node is one running sidecar, or a registered one that does not run.

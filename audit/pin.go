@@ -30,7 +30,7 @@ type BehindError struct {
 // Error says what is missing and what to do.
 func (e *BehindError) Error() string {
 	return fmt.Sprintf("the database holds %d entries of the record, but the pin file %s holds a signed checkpoint of %d: "+
-		"entries %d to %d are missing, so this is an older copy of the database. Restore a newer copy",
+		"entries %d to %d are missing, so this is an older copy of the database. Restore a newer copy; if there is none, mayflyd recover --accept-rollback",
 		e.Size, e.Path, e.Pinned.Size, e.Size, e.Pinned.Size-1)
 }
 
@@ -45,7 +45,7 @@ type DivergedError struct {
 // Error says what differs and what to do.
 func (e *DivergedError) Error() string {
 	return fmt.Sprintf("the first %d entries of the record have root %s, but the pin file %s holds a signed checkpoint with root %s: "+
-		"the database was changed, or it is a copy that went its own way. Restore a newer copy of the database that this pin file belongs to",
+		"the database was changed, or it is a copy that went its own way. Restore a newer copy of the database that this pin file belongs to; if there is none, mayflyd recover --accept-rollback",
 		e.Size, e.Root, e.Path, e.Pinned.Root)
 }
 
@@ -129,6 +129,21 @@ func (p *Pin) Advance(signed []byte) error {
 		return fmt.Errorf("pin file: %w", err)
 	}
 	p.current = c
+	return nil
+}
+
+// ReplacePin puts a signed checkpoint into the pin file whatever was there, or makes
+// it: an operator has accepted that the log was set back.
+func ReplacePin(path string, v *Verifier, signed []byte) error {
+	if v == nil {
+		return errors.New("pin file: no verifier")
+	}
+	if _, err := v.Open(signed); err != nil {
+		return fmt.Errorf("pin file: %w", err)
+	}
+	if err := replaceFile(path, signed); err != nil {
+		return fmt.Errorf("pin file: %w", err)
+	}
 	return nil
 }
 

@@ -34,6 +34,7 @@ const (
 	TypeKeyRotated       Type = "key.rotated"       // another key signs tokens, or the next one was published
 	TypeKeyRemoved       Type = "key.removed"       // a key of tokens verifies nothing any more, and why
 	TypeAdministration   Type = "administration"    // any other act of an administrator
+	TypeRecordRecovered  Type = "record.recovered"  // an operator went on with a database that was set back; the checkpoints that it does not continue
 	TypeInstanceStarted  Type = "instance.started"  // a sidecar process was first heard
 	TypeInstanceGone     Type = "instance.gone"     // a sidecar process left the list
 
@@ -69,7 +70,7 @@ func (t Type) Where() Where {
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
 		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle, TypeGrantEnded, TypeGrantReceipts,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
-		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeInstanceStarted, TypeInstanceGone,
+		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeRecordRecovered, TypeInstanceStarted, TypeInstanceGone,
 		TypeInstanceQuarantined, TypeInstanceReleased:
 		return WhereLeaf
 	case TypeSpoolStarted, TypeSpoolAlarm, TypeActionIntent, TypeActionOutcome, TypeActionRebound, TypeActionDenied, TypeActionDeniedCount:

@@ -1,6 +1,9 @@
 package audit
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Report is what Verify found.
 type Report struct {
@@ -13,6 +16,8 @@ type Report struct {
 
 	// Problems are what is wrong; none means that the record holds.
 	Problems []Problem `json:"problems"`
+	// Nodes are the gateways whose checkpoints were given.
+	Nodes []NodeReport `json:"nodes,omitempty"`
 	// Notes are no problems: intents without an outcome yet, reservations whose
 	// segment is not anchored yet, intents after their grant was ended by hand.
 	Notes []Problem `json:"notes"`
@@ -20,8 +25,17 @@ type Report struct {
 	Unchecked []string `json:"unchecked,omitempty"`
 }
 
-// OK reports whether the record holds.
-func (r Report) OK() bool { return len(r.Problems) == 0 }
+// NodeReport says whether the record continues what a gateway keeps.
+type NodeReport struct {
+	Node    string `json:"node"`
+	Size    int64  `json:"size,string"`       // of its checkpoint
+	Problem string `json:"problem,omitempty"` // empty: it does
+}
+
+// OK reports whether the record holds, and continues what gateways keep.
+func (r Report) OK() bool {
+	return len(r.Problems) == 0 && !slices.ContainsFunc(r.Nodes, func(n NodeReport) bool { return n.Problem != "" })
+}
 
 // Problem is one thing that Verify has to say about one place.
 type Problem struct {

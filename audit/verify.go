@@ -17,6 +17,14 @@ type VerifyOptions struct {
 	// Kept are signed checkpoints kept from before, in any order. What was cut
 	// off and signed anew is found only against one of them.
 	Kept [][]byte
+	// Nodes are the signed checkpoints that gateways keep, each reported on by itself.
+	Nodes []NodeNote
+}
+
+// NodeNote is the signed checkpoint that a gateway keeps.
+type NodeNote struct {
+	Node string
+	Note []byte
 }
 
 // Verify checks an export and trusts nothing in it: it computes the tree from
@@ -34,6 +42,7 @@ func Verify(dir string, o VerifyOptions) (Report, error) {
 	}
 	v.checkpoint(verifier)
 	v.kept(verifier, o.Kept)
+	v.nodes(verifier, o.Nodes)
 	v.leaves()
 	v.segments()
 	v.actions.finish(v)
@@ -61,6 +70,7 @@ type verification struct {
 	report    Report
 	signed    bool         // report.Checkpoint holds
 	keptHeads []Checkpoint // that hold
+	nodeHeads []Checkpoint // of report.Nodes
 	whole     bool         // every leaf is the signed one: what is not in a leaf is nowhere
 	anchors   map[string][]anchored
 	actions   *actionCheck
@@ -127,6 +137,18 @@ func (v *verification) kept(verifier *Verifier, kept [][]byte) {
 		}
 	}
 	slices.SortFunc(v.keptHeads, func(a, b Checkpoint) int { return int(a.Size - b.Size) })
+}
+
+// nodes opens what gateways keep; see checkNodes.
+func (v *verification) nodes(verifier *Verifier, notes []NodeNote) {
+	for _, n := range notes {
+		c, err := verifier.Open(n.Note)
+		r := NodeReport{Node: n.Node, Size: c.Size}
+		if err != nil {
+			r.Problem = err.Error()
+		}
+		v.report.Nodes, v.nodeHeads = append(v.report.Nodes, r), append(v.nodeHeads, c)
+	}
 }
 
 // files returns the paths, below the export, of the regular files in a folder.

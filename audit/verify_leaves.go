@@ -23,6 +23,7 @@ func (v *verification) leaves() {
 	at, proven := v.place(found, index)
 	v.whole = v.whole || proven != nil && !slices.Contains(at, -1)
 	v.checkKept(hashesOf(found), proven)
+	v.checkNodes(hashesOf(found), proven)
 	for entry, line := range at {
 		if line >= 0 {
 			v.leaf(int64(entry), found[line])
@@ -191,6 +192,26 @@ func (v *verification) checkKept(found, proven []Hash) {
 		case merkleRoot(found[:k.Size]) != k.Root:
 			v.whole = false
 			v.problem(leafPlace(0, k.Size-1), ReasonDiverged, "not the history that a kept checkpoint of %d entries signs", k.Size)
+		}
+	}
+}
+
+// checkNodes says of each gateway whether the record continues what it keeps.
+func (v *verification) checkNodes(found, proven []Hash) {
+	n := int64(len(found))
+	if v.signed {
+		found, n = proven, v.report.Checkpoint.Size
+	}
+	for i, c := range v.nodeHeads {
+		r := &v.report.Nodes[i]
+		switch {
+		case r.Problem != "":
+		case c.Size > n:
+			r.Problem = fmt.Sprintf("it keeps a signed checkpoint of %d entries, and there are %d", c.Size, n)
+		case c.Size > int64(len(found)):
+			r.Problem = "nothing can be said: the entries are not those that were signed"
+		case merkleRoot(found[:c.Size]) != c.Root:
+			r.Problem = fmt.Sprintf("the first %d entries are not those that its signed checkpoint is of", c.Size)
 		}
 	}
 }

@@ -385,6 +385,38 @@ func TestP9_ACutThatIsSignedAgainIsFoundByAKeptCheckpoint(t *testing.T) {
 	}
 }
 
+// What gateways keep is compared one by one: a node that saw more, or another history,
+// is named, and the record does not hold.
+func TestP9_WhatGatewaysKeepIsCompared(t *testing.T) {
+	w := filled(t, 100)
+	early := w.checkpoint()
+	for len(w.Leaves) < 105 {
+		w.leaf(audit.TypeLogin, nil)
+	}
+	fork := sign(t, w.signer, 50, audit.SHA256([]byte("another history")))
+	more := sign(t, w.signer, 200, audit.SHA256([]byte("what is lost")))
+	stranger := newWorld(t)
+	stranger.leaf(audit.TypeLogin, nil)
+	dir := w.export()
+	ask := func(nodes ...audit.NodeNote) audit.Report {
+		t.Helper()
+		r, err := audit.Verify(dir, audit.VerifyOptions{Key: w.key, Nodes: nodes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := ask(audit.NodeNote{Node: "a", Note: early}, audit.NodeNote{Node: "b", Note: w.checkpoint()}); !r.OK() || len(r.Nodes) != 2 || r.Nodes[0] != (audit.NodeReport{Node: "a", Size: 100}) {
+		t.Errorf("%+v", r.Nodes)
+	}
+	for want, note := range map[string][]byte{"are not those": fork, "there are 105": more, "signature": stranger.checkpoint(), "checkpoint": []byte("none")} {
+		r := ask(audit.NodeNote{Node: "a", Note: early}, audit.NodeNote{Node: "b", Note: note})
+		if r.OK() || r.Nodes[0].Problem != "" || !strings.Contains(r.Nodes[1].Problem, want) || len(r.Problems) != 0 {
+			t.Errorf("want %q, got %+v", want, r)
+		}
+	}
+}
+
 // cut takes the first n leaves of another world.
 func (w *world) cut(of *world, n int) {
 	for i, leaf := range of.Leaves[:n] {

@@ -124,6 +124,7 @@ func unpackOne(root *os.Root, h *tar.Header, r io.Reader) error {
 type verifying struct {
 	keyFile     string
 	checkpoints []string
+	nodes       bool
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -136,13 +137,19 @@ outcomes. It is checked against every checkpoint that this command has seen and
 kept, and those of --checkpoint. Without DIR the record is fetched first.
 
 The signature is checked with the key in --key, else with the one that was kept at
-the first login; without either the export vouches for itself, and it says so.`,
+the first login; without either the export vouches for itself, and it says so.
+
+With --nodes it is checked against what each running gateway keeps, too, by mayflyd's
+word of it. Whoever does not trust mayflyd with that takes the file checkpoint from the
+state_dir of a gateway, and gives it with --checkpoint.`,
 		Example: `  mayfly audit verify
+  mayfly audit verify --nodes
   mayfly audit verify ./record --key record.key --checkpoint last-week.note`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error { return a.verify(cmd.Context(), args, in) }),
 	}
 	cmd.Flags().StringVar(&in.keyFile, "key", "", "file with the record's key")
+	cmd.Flags().BoolVar(&in.nodes, "nodes", false, "check against what each running gateway keeps, too; without DIR")
 	cmd.Flags().StringArrayVar(&in.checkpoints, "checkpoint", nil, "file with a signed checkpoint kept from before; again for each one")
 	return cmd
 }
@@ -150,12 +157,23 @@ the first login; without either the export vouches for itself, and it says so.`,
 func (a *app) verify(ctx context.Context, args []string, in verifying) error {
 	var cut error // what the fetch already found
 	dir := ""
+	var nodes []api.Node
+	if len(args) == 1 && in.nodes {
+		return usage{"--nodes asks the server, and what gateways keep is newer than a folder", "mayfly audit verify --nodes"}
+	}
 	if len(args) == 1 {
 		dir = args[0]
 	} else {
 		client, err := a.connect(ctx)
 		if err != nil {
 			return err
+		}
+		if in.nodes { // before the record is fetched, which then is no older
+			all, err := client.Nodes(ctx)
+			if err != nil {
+				return err
+			}
+			nodes = all.Items
 		}
 		temp, err := os.MkdirTemp("", "mayfly-record-")
 		if err != nil {
@@ -174,11 +192,16 @@ func (a *app) verify(ctx context.Context, args []string, in verifying) error {
 	if err != nil {
 		return err
 	}
+	for _, n := range nodes {
+		if n.Checkpoint != "" {
+			options.Nodes = append(options.Nodes, audit.NodeNote{Node: n.Instance, Note: []byte(n.Checkpoint)})
+		}
+	}
 	report, err := audit.Verify(dir, options)
 	if err != nil {
 		return err
 	}
-	if err := a.showReport(report); err != nil {
+	if err := a.showReport(report, nodes); err != nil {
 		return err
 	}
 	if cut != nil {
@@ -264,10 +287,11 @@ func (a *app) keep(dir, key string, k kept) error {
 	return k.verified()
 }
 
-func (a *app) showReport(r audit.Report) error {
+func (a *app) showReport(r audit.Report, nodes []api.Node) error {
 	if a.isJSON() {
 		return a.json(r)
 	}
+	a.showNodeReports(r.Nodes, nodes)
 	for _, p := range r.Problems {
 		fmt.Fprintln(a.c.Stdout, "WRONG", plain(p.String()))
 	}
@@ -279,7 +303,7 @@ func (a *app) showReport(r audit.Report) error {
 	}
 	word := "The record holds"
 	if !r.OK() {
-		word = fmt.Sprintf("The record does NOT hold (%s)", count(len(r.Problems), "problem"))
+		word = fmt.Sprintf("The record does NOT hold (%s)", count(len(r.Problems)+contradicting(r.Nodes), "problem"))
 	}
 	fmt.Fprintf(a.c.Stdout, "%s: %d entries, %d segments with %d frames, %d actions, checkpoint of size %d.\n",
 		word, r.Leaves, r.Segments, r.Frames, r.Actions, r.Checkpoint.Size)
@@ -288,4 +312,33 @@ func (a *app) showReport(r audit.Report) error {
 		a.hint("mayfly audit verify DIR --key FILE, with the key that mayflyd showed when it was set up")
 	}
 	return nil
+}
+
+// showNodeReports prints a line for each gateway, also for those that keep nothing.
+func (a *app) showNodeReports(reports []audit.NodeReport, nodes []api.Node) {
+	for _, n := range reports {
+		line := fmt.Sprintf("%s keeps a checkpoint of %d entries, which the record continues", n.Node, n.Size)
+		if n.Problem != "" {
+			line = "WRONG " + n.Node + ": " + n.Problem
+		}
+		fmt.Fprintln(a.c.Stdout, plain(line))
+	}
+	for _, n := range nodes {
+		switch {
+		case n.Instance == "":
+			fmt.Fprintln(a.c.Stdout, plain(n.Sidecar+" does not run: not asked"))
+		case n.Checkpoint == "":
+			fmt.Fprintln(a.c.Stdout, plain(n.Instance+" has not said what it keeps"))
+		}
+	}
+}
+
+func contradicting(nodes []audit.NodeReport) int {
+	n := 0
+	for _, one := range nodes {
+		if one.Problem != "" {
+			n++
+		}
+	}
+	return n
 }

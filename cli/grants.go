@@ -219,7 +219,7 @@ func receiptText(w api.Receipt) string {
 		out += ", last allowed at " + w.LastAllowed
 	}
 	if w.StreamsCut > 0 {
-		out += ", " + count(int(w.StreamsCut), "stream") + " cut"
+		out += ", " + count(w.StreamsCut, "stream") + " cut"
 	}
 	if w.BoundedAt != "" {
 		out += ", requests under way end by " + w.BoundedAt

@@ -24,6 +24,7 @@ import (
 //	save VAR REGEXP        keep the first group, found in the last output
 //	pass DURATION          mayflyd's clocks move on
 //	join RUN, ack RUN      a sidecar starts; it acknowledges everything
+//	seen RUN, forked RUN   it keeps the newest checkpoint; one of another history
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -48,6 +49,8 @@ func TestScripts(t *testing.T) {
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"mayfly": s.mayfly, "exits": s.exits, "login": s.login, "as": s.as, "type": s.typed, "save": s.save,
 					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked,
+					"seen":   func(_ *testscript.TestScript, _ bool, args []string) { s.keeps(args[0], false) },
+					"forked": func(_ *testscript.TestScript, _ bool, args []string) { s.keeps(args[0], true) },
 				},
 			})
 		})

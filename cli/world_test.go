@@ -43,6 +43,7 @@ import (
 // over a real database, an OpenID provider and a Workload API, and the policy
 // that the documentation shows. Its clock runs, and the test can move it on.
 type world struct {
+	signer *audit.Signer // of the record
 	*access.Service
 	t         testing.TB
 	db        access.Store
@@ -112,13 +113,13 @@ func (w *world) openService() {
 	w.t.Cleanup(func() { check(w.t, db.Close()) })
 	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
 	check(w.t, err)
-	signer, err := audit.NewSigner(key)
+	w.signer, err = audit.NewSigner(key)
 	check(w.t, err)
 	w.verifier, err = audit.NewVerifier(public)
 	check(w.t, err)
 	options, err := kinds()
 	check(w.t, err)
-	w.Service, err = access.New(access.Config{Store: db, Signer: signer, Minter: grant.NewMinter(), Policy: options, Seal: access.NewSealKey(), Console: "https://mayfly.acme.example"})
+	w.Service, err = access.New(access.Config{Store: db, Signer: w.signer, Minter: grant.NewMinter(), Policy: options, Seal: access.NewSealKey(), Console: "https://mayfly.acme.example"})
 	check(w.t, err)
 	_, err = w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: examples(w.t), Commit: strings.Repeat("1", 40), Signer: "carol"})
 	check(w.t, err)
@@ -330,6 +331,26 @@ func (w *world) join(run string) {
 	_, err := w.Source().Join(w.t.Context(), i, &feed.Subscribe{Instance: i.String(), Version: "test", Reader: 1})
 	check(w.t, err)
 	_, err = w.Source().Beat(w.t.Context(), []feed.Beat{{Instance: i, Ping: &feed.Ping{Nonce: "n"}}})
+	check(w.t, err)
+}
+
+// keeps has an instance say that it keeps the newest checkpoint, or one of as many
+// entries of another history.
+func (w *world) keeps(run string, forked bool) {
+	w.t.Helper()
+	note, err := w.Checkpoint(w.t.Context())
+	check(w.t, err)
+	c, err := audit.ParseNote(note)
+	check(w.t, err)
+	if forked {
+		note, err = w.signer.Sign(c.Size, audit.SHA256([]byte("another history")))
+		check(w.t, err)
+	}
+	ping := &feed.Ping{Nonce: "n", CheckpointSize: c.Size, Checkpoint: note}
+	if forked {
+		ping.Doubt = "two checkpoints have different roots"
+	}
+	_, err = w.Source().Beat(w.t.Context(), []feed.Beat{{Instance: instance(run), Ping: ping}})
 	check(w.t, err)
 }
 

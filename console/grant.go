@@ -101,7 +101,7 @@ func endWords(g grant.Grant) string {
 func endingOf(v access.RevocationView) *endingView {
 	out := &endingView{Done: v.Done}
 	for _, wait := range v.Waits {
-		one := waitView{Instance: wait.Instance.String(), State: wait.Done(v.Now), At: precise(wait.Until), LastAction: wait.LastAction, StreamsCut: wait.StreamsCut}
+		one := waitView{Instance: wait.Instance.String(), State: wait.Done(v.Passed), At: precise(wait.Until), LastAction: wait.LastAction, StreamsCut: wait.StreamsCut}
 		switch one.State {
 		case "":
 			one.State = "waiting"

@@ -5,27 +5,47 @@ import (
 	"maps"
 )
 
-const shardCount = 1024
+const (
+	rowSize    = 32
+	shardCount = rowSize * rowSize
+)
 
 // shards is a map that is never changed once it is shared. edit returns one that may
 // be changed until it is shared itself: it copies only the parts that change, each
 // once, so that one change to a large table copies a thousandth of it, and many copy
-// no more than all of it.
+// no more than all of it. Parts stand in rows, or each change would copy a pointer to
+// every part.
 type shards[K comparable, V any] struct {
-	seed  maphash.Seed
-	parts [shardCount]map[K]V
-	size  int
-	own   *[shardCount]bool // parts that nobody else has; nil: it is shared
+	seed maphash.Seed
+	rows [rowSize]*row[K, V]
+	size int
+	own  *owned // what nobody else has; nil: it is shared
+}
+
+type row[K comparable, V any] [rowSize]map[K]V
+
+// owned says of which rows, and of which parts in them, nobody else has a copy.
+type owned struct {
+	rows  uint32
+	parts [rowSize]uint32
 }
 
 func newShards[K comparable, V any]() *shards[K, V] {
-	return &shards[K, V]{seed: maphash.MakeSeed(), own: &[shardCount]bool{}}
+	return &shards[K, V]{seed: maphash.MakeSeed(), own: &owned{}}
 }
 
 func (s *shards[K, V]) part(k K) int { return int(maphash.Comparable(s.seed, k) % shardCount) }
 
+// at returns a part, to be read; nil if there is nothing in it.
+func (s *shards[K, V]) at(n int) map[K]V {
+	if r := s.rows[n/rowSize]; r != nil {
+		return r[n%rowSize]
+	}
+	return nil
+}
+
 func (s *shards[K, V]) get(k K) (V, bool) {
-	v, ok := s.parts[s.part(k)][k]
+	v, ok := s.at(s.part(k))[k]
 	return v, ok
 }
 
@@ -35,7 +55,7 @@ func (s *shards[K, V]) edit() *shards[K, V] {
 		return s
 	}
 	out := *s
-	out.own = &[shardCount]bool{}
+	out.own = &owned{}
 	return &out
 }
 
@@ -48,7 +68,7 @@ func (s *shards[K, V]) share() {
 
 // put changes s, which is edited.
 func (s *shards[K, V]) put(k K, v V) {
-	part := s.owned(s.part(k))
+	part := s.ours(s.part(k))
 	was := len(part)
 	part[k] = v
 	s.size += len(part) - was
@@ -57,26 +77,36 @@ func (s *shards[K, V]) put(k K, v V) {
 // remove changes s, which is edited.
 func (s *shards[K, V]) remove(k K) {
 	n := s.part(k)
-	if _, ok := s.parts[n][k]; ok {
-		delete(s.owned(n), k)
+	if _, ok := s.at(n)[k]; ok {
+		delete(s.ours(n), k)
 		s.size--
 	}
 }
 
-func (s *shards[K, V]) owned(n int) map[K]V {
-	if !s.own[n] {
-		s.own[n] = true
-		if s.parts[n] = maps.Clone(s.parts[n]); s.parts[n] == nil {
-			s.parts[n] = map[K]V{}
+// ours returns a part that nobody else has.
+func (s *shards[K, V]) ours(n int) map[K]V {
+	i, j := n/rowSize, n%rowSize
+	if s.own.rows&(1<<i) == 0 {
+		s.own.rows |= 1 << i
+		copied := row[K, V]{}
+		if s.rows[i] != nil {
+			copied = *s.rows[i]
+		}
+		s.rows[i] = &copied
+	}
+	if s.own.parts[i]&(1<<j) == 0 {
+		s.own.parts[i] |= 1 << j
+		if s.rows[i][j] = maps.Clone(s.rows[i][j]); s.rows[i][j] == nil {
+			s.rows[i][j] = map[K]V{}
 		}
 	}
-	return s.parts[n]
+	return s.rows[i][j]
 }
 
 // all calls f for each entry, in no order, until it returns false.
 func (s *shards[K, V]) all(f func(K, V) bool) {
-	for _, part := range s.parts {
-		for k, v := range part {
+	for n := range shardCount {
+		for k, v := range s.at(n) {
 			if !f(k, v) {
 				return
 			}

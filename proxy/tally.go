@@ -95,12 +95,12 @@ func (s *state) recount(tenth int) map[string]feed.Digest {
 		out[feed.CountsFor(r)] = out[feed.CountsFor(r)].Plus(one)
 	}
 	for n := tenth; n < shardCount; n += tenths {
-		for id, h := range s.byID.parts[n] {
+		for id, h := range s.byID.at(n) {
 			if !h.past() && h.id == id && s.listed(h) {
 				out[h.app()] = out[h.app()].Plus(c.grant(h))
 			}
 		}
-		for _, h := range s.seatOf.parts[n] {
+		for _, h := range s.seatOf.at(n) {
 			if !h.past {
 				add(remadeSession(h.session))
 			}

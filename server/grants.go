@@ -80,7 +80,7 @@ func (s *Server) ending(w http.ResponseWriter, r *http.Request, f func(grant.Gra
 	if err != nil {
 		return err
 	}
-	v := access.RevocationView{Revocation: made, Now: made.Started, Done: len(made.Waits) == 0}
+	v := access.RevocationView{Revocation: made, Done: len(made.Waits) == 0}
 	return writeJSON(w, http.StatusOK, receiptsOf(v))
 }
 
@@ -99,13 +99,13 @@ func (s *Server) receipts(w http.ResponseWriter, r *http.Request, c caller) erro
 func receiptsOf(v access.RevocationView) api.Receipts {
 	out := api.Receipts{Grant: v.Grant, Revision: v.At.Revision, Complete: v.Done, Waits: []api.Receipt{}}
 	for _, wait := range v.Waits {
-		state := wait.Done(v.Now)
+		state := wait.Done(v.Passed)
 		if state == "" {
 			state = "waiting"
 		}
 		out.Waits = append(out.Waits, api.Receipt{
 			Instance: wait.Instance.String(), State: state, Until: stamp(wait.Until), AckedAt: stamp(wait.AckedAt),
-			LastAllowed: stamp(wait.LastAllowed), LastAction: wait.LastAction, BoundedAt: stamp(wait.Bounded), StreamsCut: wait.StreamsCut,
+			LastAllowed: stamp(wait.LastAllowed), LastAction: wait.LastAction, BoundedAt: stamp(wait.Bounded), StreamsCut: int(wait.StreamsCut),
 		})
 	}
 	return out

@@ -47,6 +47,7 @@ func (s *sidecar) gateway(ctx context.Context, g *errgroup.Group, sp *spool.Spoo
 	if err := s.hop(ctx, g, supervisor, sp, pool); err != nil {
 		return err
 	}
+	g.Go(func() error { return s.halfway.Run(ctx) })
 	s.log.InfoContext(ctx, "serving", "instance", s.instance.String(), "services", s.c.Services.String(), "people", s.c.People.String(), "clients", s.c.Clients.String())
 	return supervisor.Run(ctx)
 }

@@ -58,6 +58,7 @@ type sidecar struct {
 	table    *proxy.Table
 	client   *feed.Client
 	actions  *proxy.Actions
+	halfway  *envoy.HalfClosed
 	traces   *trace.Tracer               // nil: off
 	spool    atomic.Pointer[spool.Spool] // nil until the time is known
 }
@@ -65,6 +66,7 @@ type sidecar struct {
 // run joins the parts and runs them until ctx ends or one of them fails.
 func run(ctx context.Context, c config, web *envoy.WebCertificates, o options, log *slog.Logger) error {
 	s := &sidecar{c: c, web: web, dev: o.dev, log: log, minter: grant.NewMinter(), actions: proxy.NewActions()}
+	s.halfway = envoy.NewHalfClosed(c.RunDir, func(text string) { s.alarms.add(audit.SpoolAlarm{Reason: string(grant.Internal), Text: text}) }, log)
 	g, ctx := errgroup.WithContext(ctx)
 	if err := s.identities(ctx, g); err != nil {
 		return stopped(g, ctx, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 
@@ -55,5 +56,38 @@ upstream credential. Run mayflyd init once before.`,
 			return initialise(cmd.OutOrStdout(), c, dev)
 		},
 	})
+	root.AddCommand(recoverCommand(&path, &dev))
 	return root
+}
+
+func recoverCommand(path *string, dev *bool) *cobra.Command {
+	var accept bool
+	var files []string
+	cmd := &cobra.Command{
+		Use:   "recover",
+		Short: "Go on with a database that was set back, when there is no newer copy",
+		Long: `Goes on with a database that is older than what was signed, because no newer copy is
+left. mayflyd must not run. The checkpoints that the database does not continue go on the
+record as evidence: that of the pin file, and those given with --checkpoint, such as a
+gateway's. A new epoch begins, every live grant and session ends with its record, and
+the pin is moved.
+
+Gateways that have seen more deny until the operator of each says mayfly-sidecar
+reset-checkpoint: whoever owns mayflyd must not be able to roll it back unnoticed.`,
+		Example: "  mayflyd recover --accept-rollback --config /etc/mayfly/mayflyd.yaml\n  mayflyd recover --accept-rollback --checkpoint gateway.note",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !accept {
+				return errors.New("this ends all access and accepts that entries of the record are lost: say --accept-rollback")
+			}
+			c, err := loadConfig(*path, *dev)
+			if err != nil {
+				return err
+			}
+			return recoverRecord(cmd.Context(), cmd.OutOrStdout(), c, *dev, files, slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+		},
+	}
+	cmd.Flags().BoolVar(&accept, "accept-rollback", false, "yes: entries of the record are lost, and all access ends")
+	cmd.Flags().StringArrayVar(&files, "checkpoint", nil, "file with a signed checkpoint of what is missing, such as a gateway's; again for each one")
+	return cmd
 }

@@ -24,6 +24,7 @@ func TestMistypedCommandLinesAreToldApartFromErrors(t *testing.T) {
 		{"init frob", 2, "hint: mayflyd init --help"},
 		{"--check --config /nowhere/mayflyd.yaml", 1, "--config names another file"},
 		{"--check --config " + empty, 1, "nothing stands in it"},
+		{"recover --config /nowhere/mayflyd.yaml", 1, "say --accept-rollback"},
 		{"init --config /nowhere/mayflyd.yaml", 1, "--config names another file"},
 	} {
 		var said strings.Builder

@@ -165,6 +165,12 @@ func (d *daemon) buildService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.key = key
+	return d.makeService(signer, advance(pin, d.log))
+}
+
+// makeService makes the verbs.
+func (d *daemon) makeService(signer *audit.Signer, published func([]byte)) error {
 	seal, err := sealKey(d.c.DataDir)
 	if err != nil {
 		return err
@@ -178,16 +184,19 @@ func (d *daemon) buildService(ctx context.Context) error {
 	if d.traces, err = trace.New(trace.Config{Settings: d.c.Traces, Service: "mayflyd", Version: version, Log: d.log}); err != nil {
 		return err
 	}
-	d.key = key
 	d.measure()
 	d.service, err = access.New(access.Config{
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Revoked: d.metrics.Revocations(), Log: d.log,
 		Seal: seal, Tokens: d.c.Tokens.keys(), IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.KeyName, Dev: d.dev},
 		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
-		Wake:      func() { d.feed.Wake() },
+		Wake: func() {
+			if d.feed != nil { // nobody listens while mayflyd recovers
+				d.feed.Wake()
+			}
+		},
 		Bundles:   d.bundles,
-		Published: advance(pin, d.log),
+		Published: published,
 	})
 	return err
 }

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,8 +14,8 @@ import (
 const maxBehind = 30 * time.Second
 
 // clock is control plane time: max(wall clock, last value + BOOTTIME since it).
-// It never stops or steps back, whatever the wall clock does. It is safe for
-// concurrent use.
+// It never stops or steps back, whatever the wall clock does. Beside it runs the time
+// that has certainly passed, which no wall clock moves. It is safe for concurrent use.
 type clock struct {
 	wall  func() time.Time
 	boot  func() time.Duration
@@ -22,41 +24,64 @@ type clock struct {
 	mu     sync.Mutex
 	last   time.Time     // the newest reading, finer than any that was returned
 	at     time.Duration // of the boot clock, at that reading
+	passed time.Duration // by that reading
 	behind bool          // the alarm was given and the wall clock has not caught up
 }
 
-// now reads the clock, at least at mark, to the microsecond.
-func (c *clock) now(mark time.Time) time.Time {
-	t, alarm := c.read(mark)
+// reading is what one transaction takes from the clock, and leaves for the next.
+type reading struct {
+	now    time.Time
+	passed time.Duration // that has certainly passed since the database was made
+	boot   time.Duration // of the boot clock
+}
+
+// resume goes on from a reading of this boot of the machine: what passed since, while
+// nobody read the clock, counts.
+func (c *clock) resume(r reading) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !r.now.IsZero() && r.boot <= c.boot() {
+		c.last, c.at, c.passed = r.now, r.boot, r.passed
+	}
+}
+
+// read reads the clock, to the microsecond: at least what mark says.
+func (c *clock) read(mark reading) reading {
+	r, alarm := c.step(mark)
 	if alarm != "" {
 		c.alarm(alarm)
 	}
-	return t.Truncate(time.Microsecond)
+	r.now, r.passed = r.now.Truncate(time.Microsecond), r.passed.Truncate(time.Microsecond)
+	return r
 }
 
-func (c *clock) read(mark time.Time) (now time.Time, alarm string) {
+func (c *clock) step(mark reading) (r reading, alarm string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	boot := max(c.boot(), c.at)
 	wall := c.wall().UTC().Round(0) // without Go's monotonic reading, which stops in a suspended machine
-	t := mark
-	if estimate := c.last.Add(boot - c.at); !c.last.IsZero() && estimate.After(t) {
-		t = estimate
+	t, passed := mark.now, mark.passed
+	if !c.last.IsZero() {
+		passed = max(passed, c.passed+boot-c.at)
+		if estimate := c.last.Add(boot - c.at); estimate.After(t) {
+			t = estimate
+		}
 	}
 	late := t.Sub(wall)
 	if wall.After(t) {
 		t = wall
 	}
-	c.last, c.at = t, boot
+	c.last, c.at, c.passed = t, boot, passed
+	r = reading{now: t, passed: passed, boot: boot}
 	if late <= maxBehind {
 		c.behind = false
-		return t, ""
+		return r, ""
 	}
 	if c.behind {
-		return t, ""
+		return r, ""
 	}
 	c.behind = true
-	return t, fmt.Sprintf("the wall clock is %s behind the database's clock, which never steps back and stands at %s: correct the wall clock; until then grants begin and end by the database's clock",
+	return r, fmt.Sprintf("the wall clock is %s behind the database's clock, which never steps back and stands at %s: correct the wall clock; until then grants begin and end by the database's clock",
 		late.Truncate(time.Second), t.Format(time.RFC3339))
 }
 
@@ -67,4 +92,19 @@ func bootNow() time.Duration {
 		return 0 // never on Linux; the clock then follows the wall clock and never falls
 	}
 	return time.Duration(ts.Nano())
+}
+
+// bootID names this boot of the machine, and the clock that a time namespace shows
+// instead of the machine's: BOOTTIME goes on over a restart of mayflyd only under the
+// same name. Empty if that cannot be known.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	namespace, err := os.Readlink("/proc/self/ns/time")
+	if err != nil && !os.IsNotExist(err) { // before Linux 5.6 there are none
+		return ""
+	}
+	return strings.TrimSpace(string(id)) + " " + namespace
 }

@@ -10,7 +10,7 @@ import (
 
 func TestClock(t *testing.T) {
 	storetest.RunClock(t, func(t *testing.T, folder string, c *storetest.Clock, alarm func(string)) (access.Store, func()) {
-		s, err := Open(t.Context(), Config{Path: filepath.Join(folder, "mayfly.db"), Now: c.Now, BootNow: c.BootNow, Alarm: alarm})
+		s, err := Open(t.Context(), Config{Path: filepath.Join(folder, "mayfly.db"), Now: c.Now, BootNow: c.BootNow, BootID: c.BootID(), Alarm: alarm})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -20,6 +20,12 @@ func TestClock(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTheBootHasAName(t *testing.T) {
+	if a := bootID(); a == "" || a != bootID() {
+		t.Errorf("%q, then %q", a, bootID())
+	}
 }
 
 func TestBootClockRuns(t *testing.T) {

@@ -74,16 +74,30 @@ func grantsOf(f access.GrantFilter) (query string, args []any) {
 	w.equal("app", f.App)
 	w.equal("entitlement", f.Entitlement)
 	w.before(f.Before.String())
-	from := ""
-	if !f.LiveAt.IsZero() { // few of all that ever were: without the hint SQLite walks those, newest first
-		from += `INDEXED BY grants_live `
-		w.and("revoked = 0 AND finished = 0 AND not_after > ?", micros(f.LiveAt))
+	if f.LiveAt.IsZero() && !f.Fed {
+		return w.page(f.Limit), w.args
 	}
-	if f.Fed {
-		from += `INDEXED BY grants_fed `
-		w.and("revoked = 0 AND finished = 0 AND swept = 0")
+	w.and(openGrant)
+	if !f.LiveAt.IsZero() {
+		w.and("not_after > ?", micros(f.LiveAt))
 	}
-	return from + w.page(f.Limit), w.args
+	return "INDEXED BY " + openIndex(f) + " " + w.page(f.Limit), w.args
+}
+
+// openGrant is true of grants of which no end is on record: few of all that ever were.
+const openGrant = "revoked = 0 AND finished = 0 AND swept = 0"
+
+// openIndex has the open grants in the order of a page, so that each page reads only
+// its own rows. Without the hint SQLite walks all grants that ever were.
+func openIndex(f access.GrantFilter) string {
+	switch {
+	case !f.Principal.IsZero():
+		return "grants_open_by_principal"
+	case f.App != "":
+		return "grants_fed"
+	default:
+		return "grants_open"
+	}
 }
 
 // MarkRevoked sets the mark once; a second revoke leaves the first as it is.

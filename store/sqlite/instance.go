@@ -12,7 +12,7 @@ type instances struct{ t *tx }
 
 const (
 	instanceColumns = `id, sidecar, run, apps, environment, version, catalogues, joined_at, last_pong, stale_after,
-		acked_epoch, acked_revision, last_allowed, last_action, bounded, nack, nack_at, gone_at, strayed_at, strayed`
+		acked_epoch, acked_revision, last_allowed, last_action, bounded, nack, nack_at, gone_at, strayed_at, strayed, pong_passed`
 	selectInstance = `SELECT ` + instanceColumns + ` FROM instances `
 )
 
@@ -21,21 +21,21 @@ func readInstance(r row) (i access.Instance, err error) {
 	return i, r.Scan(&id, &i.ID.Sidecar, &i.ID.Run, asObject(&i.Apps), &i.Environment, &i.Version, asObject(&i.Catalogues),
 		asTime(&i.JoinedAt), asTime(&i.LastPong), asDuration(&i.StaleAfter),
 		&i.Acked.Epoch, &i.Acked.Revision, asTime(&i.LastAllowed), &i.LastAction, asTime(&i.Bounded),
-		&i.Nack, asTime(&i.NackAt), asTime(&i.GoneAt), asTime(&i.StrayedAt), asObject(&i.Strayed))
+		&i.Nack, asTime(&i.NackAt), asTime(&i.GoneAt), asTime(&i.StrayedAt), asObject(&i.Strayed), asDuration(&i.PongPassed))
 }
 
 // Join keeps the later last_pong too: what a revoke waits for is the lease that
 // the instance may still hold, whatever stream it came by.
 func (s instances) Join(ctx context.Context, i access.Instance) error {
-	_, err := s.t.exec(ctx, `INSERT INTO instances (`+instanceColumns+`, acked_at) VALUES (`+marks(20)+`, 0)
+	_, err := s.t.exec(ctx, `INSERT INTO instances (`+instanceColumns+`, acked_at) VALUES (`+marks(21)+`, 0)
 		ON CONFLICT (id) DO UPDATE SET apps = excluded.apps, environment = excluded.environment,
 		version = excluded.version, catalogues = excluded.catalogues, joined_at = excluded.joined_at,
-		last_pong = max(last_pong, excluded.last_pong), stale_after = excluded.stale_after,
+		last_pong = max(last_pong, excluded.last_pong), pong_passed = max(pong_passed, excluded.pong_passed), stale_after = excluded.stale_after,
 		nack = excluded.nack, nack_at = excluded.nack_at, gone_at = excluded.gone_at`,
 		i.ID.String(), i.ID.Sidecar, i.ID.Run, object{i.Apps}, i.Environment, i.Version, object{i.Catalogues},
 		micros(i.JoinedAt), micros(i.LastPong), i.StaleAfter.Microseconds(),
 		i.Acked.Epoch, i.Acked.Revision, micros(i.LastAllowed), i.LastAction, micros(i.Bounded),
-		i.Nack, micros(i.NackAt), micros(i.GoneAt), micros(i.StrayedAt), object{i.Strayed})
+		i.Nack, micros(i.NackAt), micros(i.GoneAt), micros(i.StrayedAt), object{i.Strayed}, i.PongPassed.Microseconds())
 	return about(err, "join instance %s", i.ID)
 }
 
@@ -51,7 +51,7 @@ func (s instances) List(ctx context.Context) ([]access.Instance, error) {
 
 // SetLastPong is one statement for a batch. An instance that was gone and beats
 // is back.
-func (s instances) SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time) error {
+func (s instances) SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time, passed time.Duration) error {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		texts[i] = id.String()
@@ -60,8 +60,8 @@ func (s instances) SetLastPong(ctx context.Context, ids []feed.Instance, at time
 	if err := s.t.one(ctx, `SELECT count(DISTINCT value) FROM json_each(?)`, []any{object{texts}}, &want); err != nil {
 		return about(err, "set last pong")
 	}
-	n, err := s.t.exec(ctx, `UPDATE instances SET last_pong = max(last_pong, ?), gone_at = 0
-		WHERE id IN (SELECT value FROM json_each(?))`, micros(at), object{texts})
+	n, err := s.t.exec(ctx, `UPDATE instances SET last_pong = max(last_pong, ?), pong_passed = max(pong_passed, ?), gone_at = 0
+		WHERE id IN (SELECT value FROM json_each(?))`, micros(at), passed.Microseconds(), object{texts})
 	if err == nil && n != want {
 		err = access.ErrNotFound
 	}

@@ -25,9 +25,9 @@ func (s revocations) Insert(ctx context.Context, r access.Revocation) error {
 			break
 		}
 		_, err = s.t.exec(ctx, `INSERT INTO waits (grant_id, instance, sidecar, run, last_pong, until_at, acked_at,
-			last_allowed, last_action, bounded, streams_cut) VALUES (`+marks(11)+`)`, r.Grant, w.Instance.String(), w.Instance.Sidecar,
+			last_allowed, last_action, bounded, streams_cut, until_passed) VALUES (`+marks(12)+`)`, r.Grant, w.Instance.String(), w.Instance.Sidecar,
 			w.Instance.Run, micros(w.LastPong), micros(w.Until), micros(w.AckedAt),
-			micros(w.LastAllowed), w.LastAction, micros(w.Bounded), w.StreamsCut)
+			micros(w.LastAllowed), w.LastAction, micros(w.Bounded), w.StreamsCut, w.UntilPassed.Microseconds())
 	}
 	return about(err, "insert revocation of %s", r.Grant)
 }
@@ -54,27 +54,27 @@ func (s revocations) Open(ctx context.Context) ([]access.Revocation, error) {
 func (s revocations) waits(ctx context.Context, id string) ([]access.Wait, error) {
 	read := func(r row) (w access.Wait, err error) {
 		return w, r.Scan(&w.Instance.Sidecar, &w.Instance.Run, asTime(&w.LastPong), asTime(&w.Until), asTime(&w.AckedAt),
-			asTime(&w.LastAllowed), &w.LastAction, asTime(&w.Bounded), &w.StreamsCut)
+			asTime(&w.LastAllowed), &w.LastAction, asTime(&w.Bounded), &w.StreamsCut, asDuration(&w.UntilPassed))
 	}
-	return list(ctx, s.t, read, `SELECT sidecar, run, last_pong, until_at, acked_at, last_allowed, last_action, bounded, streams_cut
+	return list(ctx, s.t, read, `SELECT sidecar, run, last_pong, until_at, acked_at, last_allowed, last_action, bounded, streams_cut, until_passed
 		FROM waits WHERE grant_id = ? ORDER BY instance`, id)
 }
 
 // Acked is one statement for a batch, found by the waits that are open.
-func (s revocations) Acked(ctx context.Context, receipts []feed.Receipt, at time.Time) error {
+func (s revocations) Acked(ctx context.Context, receipts []feed.Receipt, at time.Time, passed time.Duration) error {
 	_, err := s.t.exec(ctx, `WITH receipts AS MATERIALIZED (`+selectReceipts+`)
 		UPDATE waits SET acked_at = ?2, last_allowed = r.last_allowed, last_action = r.last_action, bounded = r.bounded,
 			streams_cut = r.streams_cut
-		FROM receipts r WHERE waits.instance = r.instance AND waits.acked_at = 0 AND waits.until_at > ?2 AND waits.grant_id IN
+		FROM receipts r WHERE waits.instance = r.instance AND waits.acked_at = 0 AND waits.until_passed > ?3 AND waits.grant_id IN
 			(SELECT grant_id FROM revocations WHERE closed = 0 AND (epoch, revision) <= (r.epoch, r.revision))`,
-		receiptRows(receipts), micros(at))
+		receiptRows(receipts), micros(at), passed.Microseconds())
 	return about(err, "note acknowledgements")
 }
 
-func (s revocations) Settled(ctx context.Context, at time.Time) ([]access.Revocation, error) {
+func (s revocations) Settled(ctx context.Context, passed time.Duration) ([]access.Revocation, error) {
 	out, err := list(ctx, s.t, readRevocation, selectRevocation+`WHERE closed = 0 AND NOT EXISTS
-		(SELECT 1 FROM waits w WHERE w.grant_id = revocations.grant_id AND w.acked_at = 0 AND w.until_at > ?)
-		ORDER BY started, grant_id`, micros(at))
+		(SELECT 1 FROM waits w WHERE w.grant_id = revocations.grant_id AND w.acked_at = 0 AND w.until_passed > ?)
+		ORDER BY started, grant_id`, passed.Microseconds())
 	for i := range out {
 		if err != nil {
 			break

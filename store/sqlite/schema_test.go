@@ -152,7 +152,7 @@ func TestP9_DatabaseRefusesToChangeTheRecord(t *testing.T) {
 		{"decide a request again", `UPDATE requests SET state = 'approved' WHERE ?1`, "only from pending"},
 		{"turn the feed back", `UPDATE head SET revision = -1 WHERE ?1`, "never fall"},
 		{"turn the clock back", `UPDATE head SET mark = mark - 1 WHERE ?1`, "never fall"},
-		{"a second head", `INSERT INTO head SELECT 2, 1, 0, 0, 1, 0, NULL WHERE ?1`, "CHECK"},
+		{"a second head", `INSERT INTO head (one, epoch, revision, mark, pruned_epoch, pruned_revision) SELECT 2, 1, 0, 0, 1, 0 WHERE ?1`, "CHECK"},
 		{"no head", `DELETE FROM head WHERE ?1`, "stays"},
 	})
 }

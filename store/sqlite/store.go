@@ -29,6 +29,9 @@ type Config struct {
 	Now func() time.Time
 	// BootNow is the time since boot, suspension included; nil is CLOCK_BOOTTIME.
 	BootNow func() time.Duration
+	// BootID names the boot that BootNow counts from; "" is the machine's, or none if
+	// BootNow is given: then what passed while nobody had the database is not known.
+	BootID string
 	// Alarm takes a sentence for operators, once each time that the wall clock
 	// falls more than 30 s behind the database's. It must not call the store.
 	// nil logs a warning.
@@ -44,6 +47,7 @@ type Store struct {
 	write, read *sql.DB
 	lock        *os.File
 	clock       *clock
+	bootID      string
 
 	writing chan *session // the one writer's, first come first served
 	reading chan *session // the readers'
@@ -77,6 +81,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{
 		lock:    lock,
 		clock:   &clock{wall: cfg.Now, boot: cfg.BootNow, alarm: cfg.Alarm},
+		bootID:  cfg.BootID,
 		writing: make(chan *session, 1), reading: make(chan *session, readers),
 		closing: make(chan struct{}),
 	}
@@ -104,6 +109,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.BootNow == nil {
 		c.BootNow = bootNow
+		if c.BootID == "" {
+			c.BootID = bootID()
+		}
 	}
 	if c.Alarm == nil {
 		c.Alarm = func(s string) { slog.Warn("clock", "alarm", s) }
@@ -159,12 +167,28 @@ func (s *Store) connect(ctx context.Context, cfg Config) (err error) {
 	if err := migrate(ctx, s.write); err != nil {
 		return err
 	}
+	if err := s.resume(ctx); err != nil {
+		return err
+	}
 	s.writing <- &session{db: s.write, begin: "BEGIN IMMEDIATE"}
 	for range readers {
 		s.reading <- &session{db: s.read, begin: "BEGIN"}
 	}
 	// The first transaction seeds the clock from the mark, and alarms.
 	return s.View(ctx, func(access.Tx) error { return nil })
+}
+
+// resume lets the clock go on from the last commit, if that was in this boot.
+func (s *Store) resume(ctx context.Context) error {
+	var boot string
+	var r reading
+	var at int64
+	err := s.read.QueryRowContext(ctx, `SELECT mark, passed, boot_id, boot_at FROM head`).
+		Scan(asTime(&r.now), asDuration(&r.passed), &boot, &at)
+	if r.boot = time.Duration(at); err == nil && boot != "" && boot == s.bootID {
+		s.clock.resume(r)
+	}
+	return err
 }
 
 // source is the driver's name of the database with the settings of each connection.

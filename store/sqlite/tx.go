@@ -16,7 +16,8 @@ import (
 // whole transaction back, and what came after would stand alone.
 type tx struct {
 	*session
-	now     time.Time
+	reading // of the clock
+	bootID  string
 	updates bool
 	broken  error // the failure after which nothing may be committed
 	over    bool
@@ -28,25 +29,26 @@ func (s *Store) begin(ctx context.Context, own *session) (*tx, error) {
 	if err := own.open(ctx); err != nil {
 		return nil, err
 	}
-	t := &tx{session: own, updates: own.db == s.write}
+	t := &tx{session: own, updates: own.db == s.write, bootID: s.bootID}
 	if _, err := own.conn.ExecContext(ctx, own.begin); err != nil {
 		t.end()
 		return nil, err
 	}
 	// The first read fixes what a View sees; the clock is read after it, so that
 	// nothing seen is later than now.
-	var mark time.Time
-	if err := t.one(ctx, `SELECT mark FROM head`, nil, asTime(&mark)); err != nil {
+	var mark reading
+	if err := t.one(ctx, `SELECT mark, passed FROM head`, nil, asTime(&mark.now), asDuration(&mark.passed)); err != nil {
 		t.end()
 		return nil, err
 	}
-	t.now = s.clock.now(mark)
+	t.reading = s.clock.read(mark)
 	return t, nil
 }
 
 func (t *tx) commit(ctx context.Context) error {
 	if t.updates {
-		if _, err := t.exec(ctx, `UPDATE head SET mark = ?`, micros(t.now)); err != nil {
+		if _, err := t.exec(ctx, `UPDATE head SET mark = ?, passed = ?, boot_id = ?, boot_at = ?`,
+			micros(t.now), t.passed.Microseconds(), t.bootID, t.boot.Nanoseconds()); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
 	}
@@ -183,6 +185,7 @@ func about(err error, format string, args ...any) error {
 
 // Now implements access.Tx, as the methods below do.
 func (t *tx) Now() time.Time                        { return t.now }
+func (t *tx) Passed() time.Duration                 { return t.passed }
 func (t *tx) Log() audit.Storage                    { return controlLog{t} }
 func (t *tx) Head() access.HeadStore                { return heads{t} }
 func (t *tx) Changes() access.ChangeStore           { return changes{t} }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ type Clock struct {
 	mu   sync.Mutex
 	wall time.Time
 	boot time.Duration
+	id   int // of the boot
 }
 
 // NewClock returns a Clock that stands at an instant, five minutes after boot.
@@ -53,7 +55,14 @@ func (c *Clock) Step(d time.Duration) {
 func (c *Clock) Reboot() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.boot = time.Second
+	c.boot, c.id = time.Second, c.id+1
+}
+
+// BootID names the boot that BootNow counts from.
+func (c *Clock) BootID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return "boot " + strconv.Itoa(c.id)
 }
 
 // ClockOpener opens the store of a folder with the given clocks. The store lives
@@ -72,7 +81,9 @@ func RunClock(t *testing.T, open ClockOpener) {
 		{"alarms once each time that it falls behind", testClockAlarm},
 		{"does not stop in fine steps", testClockFineSteps},
 		{"starts from its mark", testClockMark},
+		{"goes on over a restart", testClockRestart},
 		{"starts from its mark after a reboot", testClockReboot},
+		{"what has passed is moved by no wall clock", testClockPassed},
 		{"a view's reading holds for updates", testClockView},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -198,6 +209,60 @@ func testClockMark(m *machine) {
 	if len(m.alarms) != 1 {
 		m.t.Errorf("alarms %q, want one", m.alarms)
 	}
+}
+
+// What passes while nobody has the database passes all the same.
+func testClockRestart(m *machine) {
+	m.clock.Pass(time.Minute)
+	m.update()
+	m.close()
+	m.clock.Step(-time.Hour)
+	m.clock.Pass(10 * time.Second)
+	m.open()
+	m.reads("opened ten seconds later with the wall clock an hour back", time.Minute+10*time.Second)
+	m.close()
+	m.clock.Reboot()
+	m.clock.Pass(5 * time.Minute) // more than before the mark
+	m.open()
+	m.reads("after a reboot", time.Minute+10*time.Second)
+}
+
+func testClockPassed(m *machine) {
+	passed := func() (d time.Duration) {
+		update(m.t, m.store, func(_ context.Context, tx access.Tx) error { d = tx.Passed(); return nil })
+		view(m.t, m.store, func(_ context.Context, tx access.Tx) error {
+			if tx.Passed() != d {
+				m.t.Errorf("a view reads %s, an update %s", tx.Passed(), d)
+			}
+			return nil
+		})
+		return d
+	}
+	began := passed()
+	since := func(when string, want time.Duration) {
+		m.t.Helper()
+		if got := passed() - began; got != want {
+			m.t.Errorf("%s: %s has passed, want %s", when, got, want)
+		}
+	}
+	m.clock.Pass(time.Minute)
+	since("a minute later", time.Minute)
+	m.clock.Step(time.Hour)
+	since("wall clock an hour forward", time.Minute)
+	m.clock.Step(-2 * time.Hour)
+	m.clock.Pass(time.Second)
+	since("and two back", time.Minute+time.Second)
+	m.close()
+	m.clock.Pass(time.Second)
+	m.open()
+	since("closed for a second", time.Minute+2*time.Second)
+	m.close()
+	m.clock.Reboot()
+	m.clock.Pass(time.Hour)
+	m.open()
+	since("after a reboot", time.Minute+2*time.Second) // nobody knows for how long
+	m.clock.Pass(time.Second)
+	since("a second later", time.Minute+3*time.Second)
 }
 
 func testClockReboot(m *machine) {

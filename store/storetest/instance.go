@@ -34,17 +34,20 @@ func testInstances(t *testing.T, store access.Store) {
 		JoinedAt: a.JoinedAt.Add(time.Hour), StaleAfter: 5 * time.Second}
 	join(again)
 	want := again // the receipts stay, and the lease that may still be held
-	want.Acked, want.LastAllowed, want.LastAction, want.Bounded, want.LastPong = a.Acked, a.LastAllowed, a.LastAction, a.Bounded, a.LastPong
+	want.Acked, want.LastAllowed, want.LastAction, want.Bounded = a.Acked, a.LastAllowed, a.LastAction, a.Bounded
+	want.LastPong, want.PongPassed = a.LastPong, a.PongPassed
 	same(t, "joined again", get(t, store, getInstance(a.ID)), want)
 
 	pong := func(at time.Time, ids ...feed.Instance) func(context.Context, access.Tx) error {
-		return func(ctx context.Context, tx access.Tx) error { return tx.Instances().SetLastPong(ctx, ids, at) }
+		return func(ctx context.Context, tx access.Tx) error {
+			return tx.Instances().SetLastPong(ctx, ids, at, time.Minute)
+		}
 	}
 	at := epoch().Add(time.Minute)
 	update(t, store, pong(at, a.ID, b.ID, a.ID))
 	update(t, store, pong(at.Add(-time.Second), a.ID))
 	update(t, store, pong(at))
-	want.LastPong, b.LastPong = at, at
+	want.LastPong, b.LastPong, want.PongPassed, b.PongPassed = at, at, time.Minute, time.Minute
 	same(t, "after pongs", list(), []access.Instance{want, b})
 	refused(t, store, access.ErrNotFound, pong(at, a.ID, s.instance(9).ID))
 
@@ -107,7 +110,7 @@ func testRevocations(t *testing.T, store access.Store) {
 	one, two := s.grant(), s.grant()
 	s.keep(store, nil, []grant.Grant{one, two})
 	wait := func(run byte) access.Wait {
-		return access.Wait{Instance: s.instance(run).ID, LastPong: epoch(), Until: epoch().Add(16 * time.Second)}
+		return access.Wait{Instance: s.instance(run).ID, LastPong: epoch(), Until: epoch().Add(16 * time.Second), UntilPassed: 16 * time.Second}
 	}
 	first := access.Revocation{Grant: one.ID.String(), At: feed.Position{Epoch: 1, Revision: 5}, Started: epoch(), Waits: []access.Wait{wait(1), wait(2)}}
 	second := access.Revocation{Grant: two.ID.String(), At: feed.Position{Epoch: 1, Revision: 9}, Started: epoch().Add(time.Second), Waits: []access.Wait{wait(1)}}
@@ -135,7 +138,7 @@ func testRevocations(t *testing.T, store access.Store) {
 	ack := func(run byte, revision int64, at time.Time) {
 		update(t, store, func(ctx context.Context, tx access.Tx) error {
 			return tx.Revocations().Acked(ctx, []feed.Receipt{{Instance: s.instance(run).ID, At: feed.Position{Epoch: 1, Revision: revision},
-				LastAllowed: epoch(), LastAction: "act_1", Bounded: epoch().Add(time.Minute), StreamsCut: 3}}, at)
+				LastAllowed: epoch(), LastAction: "act_1", Bounded: epoch().Add(time.Minute), StreamsCut: 3}}, at, at.Sub(epoch()))
 		})
 	}
 	ack(1, 4, at)                   // below both
@@ -143,7 +146,7 @@ func testRevocations(t *testing.T, store access.Store) {
 	same(t, "after a receipt from before", open(), []access.Revocation{first, second})
 	settled := func(at time.Time) []access.Revocation {
 		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Revocation, error) {
-			return tx.Revocations().Settled(ctx, at)
+			return tx.Revocations().Settled(ctx, at.Sub(epoch()))
 		})
 	}
 	same(t, "settled before anybody answered", settled(at), []access.Revocation(nil))

@@ -117,7 +117,7 @@ func (s sampler) instance(run byte) access.Instance {
 	return access.Instance{
 		ID:   feed.Instance{Sidecar: "spiffe://acme.example/gw/sidecar", Run: fmt.Sprintf("%032x", run)},
 		Apps: []string{"stripe", "wiki"}, Environment: "prod", Version: "0.1.0",
-		Catalogues: map[string]string{"stripe": "cat1"}, JoinedAt: at, LastPong: at.Add(time.Second), StaleAfter: 15 * time.Second,
+		Catalogues: map[string]string{"stripe": "cat1"}, JoinedAt: at, LastPong: at.Add(time.Second), PongPassed: time.Second, StaleAfter: 15 * time.Second,
 		Acked: feed.Position{Epoch: 1, Revision: 3}, LastAllowed: at, LastAction: "act_1", Bounded: at.Add(time.Minute),
 		Nack: "unknown field", NackAt: at,
 	}

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/test/env"
 )
@@ -152,8 +154,80 @@ func TestP9_Contracts5_AnOlderCopyWithItsPinIsRefusedByTheGateways(t *testing.T)
 	if report := check[audit.Report](t)(w.Verify(dir, kept)); report.OK() {
 		t.Error("the copy holds against the checkpoint that the gateway kept")
 	}
-	if frames := segments(t, dir); !strings.Contains(frames, "spool.alarm") || !strings.Contains(frames, strings.SplitN(string(kept), "\n", 3)[1]) {
+	if frames := texts(t, dir, "segments", "*.frames"); !strings.Contains(frames, "spool.alarm") || !strings.Contains(frames, strings.SplitN(string(kept), "\n", 3)[1]) {
 		t.Error("the alarm is not on the record")
+	}
+}
+
+// Contracts §5, P9: no newer copy is left. An operator of mayflyd accepts the rollback,
+// and each gateway goes on when its own operator does; not before.
+func TestP9_Contracts5_ARecoveryIsAcceptedByTheGatewaysOperator(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.mayRead(t, w.reporter, "/daily", 2*time.Hour)
+	c := w.traffic.reporter
+	eventually(t, "a call", func() error { return read(ctx, c, "/daily/1").must("") })
+	w.setBack(t)
+	eventually(t, "nothing passes", func() error { return read(ctx, c, "/daily/2").must("stale") })
+	if err := w.Control.Kill(); err != nil {
+		t.Fatal(err)
+	}
+
+	recover := func(more ...string) (string, error) {
+		args := append([]string{"recover", "--dev", "--config", filepath.Join(w.Dir, "mayflyd.yaml")}, more...)
+		out, err := exec.CommandContext(ctx, filepath.Join(w.Bin, "mayflyd"), args...).CombinedOutput()
+		return string(out), err
+	}
+	kept := filepath.Join(w.Dir, "gw", "state", "checkpoint")
+	if out, err := recover("--checkpoint", kept); err == nil || !strings.Contains(out, "--accept-rollback") {
+		t.Fatalf("nobody accepted it: %v, %s", err, out)
+	}
+	if out, err := recover("--accept-rollback"); err == nil || !strings.Contains(out, "nothing was rolled back") {
+		t.Fatalf("without evidence: %v, %s", err, out)
+	}
+	old := check[[]byte](t)(os.ReadFile(kept))
+	out, err := recover("--accept-rollback", "--checkpoint", kept)
+	if err != nil || !strings.Contains(out, "recorded as evidence") {
+		t.Fatalf("%v, %s", err, out)
+	}
+	if err := w.StartControl(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	// The gateway does not take mayflyd's word for it.
+	w.bob = check[*api.Client](t)(w.Person(ctx, "bob")) // all sessions ended
+	eventually(t, "mayfly nodes says so", func() error { return w.doubted(t, "") })
+	w.mayRead(t, w.reporter, "/daily", 2*time.Hour)
+	if a := read(ctx, c, "/daily/3"); a.allowed {
+		t.Error("the gateway believes a recovery that its operator has not accepted")
+	}
+	config := filepath.Join(w.Dir, "gw", "sidecar.yaml")
+	if out, err := exec.CommandContext(ctx, filepath.Join(w.Bin, "mayfly-sidecar"), "reset-checkpoint", "--dev", "--config", config).CombinedOutput(); err != nil {
+		t.Fatalf("%v, %s", err, out)
+	}
+	eventually(t, "it works again", func() error { return read(ctx, c, "/daily/4").must("") })
+	if s := check[env.GatewayStatus](t)(w.gw.Status(ctx)); s.Record != "trusted" {
+		t.Errorf("the record is %s", s.Record)
+	}
+
+	// What the gateway had shipped is on the record again, the evidence is, and the
+	// checkpoint from before still shows what is lost.
+	if !strings.Contains(texts(t, filepath.Dir(kept), "evidence", "*.note"), string(old)) {
+		t.Error("the gateway threw its evidence away")
+	}
+	w.hold(t, w.gw)
+	dir := filepath.Join(t.TempDir(), "record")
+	if err := w.Export(ctx, w.bob, dir); err != nil {
+		t.Fatal(err)
+	}
+	if report := check[audit.Report](t)(w.Verify(dir, old)); report.OK() {
+		t.Error("the record holds against the checkpoint from before the rollback")
+	}
+	if leaves := texts(t, dir, "leaves", "*.jsonl"); !strings.Contains(leaves, "record.recovered") || !strings.Contains(leaves, strings.SplitN(string(old), "\n", 4)[2]) {
+		t.Error("the evidence is not on the record")
+	}
+	if !strings.Contains(texts(t, dir, "segments", "*.frames"), "let go by an operator") {
+		t.Error("what the gateway's operator did is not on the record")
 	}
 }
 
@@ -203,18 +277,18 @@ func (w *world) doubted(t testing.TB, words string) error {
 		return err
 	}
 	for _, n := range nodes.Items {
-		if strings.Contains(n.Doubt, words) {
+		if n.Doubt != "" && strings.Contains(n.Doubt, words) {
 			return nil
 		}
 	}
 	return fmt.Errorf("no gateway with %q: %+v", words, nodes.Items)
 }
 
-// segments are all frames of an export, as they are.
-func segments(t testing.TB, dir string) string {
+// texts are files of an export, as they are.
+func texts(t testing.TB, dir, folder, names string) string {
 	t.Helper()
 	var out strings.Builder
-	for _, path := range check[[]string](t)(filepath.Glob(filepath.Join(dir, "segments", "*.frames"))) {
+	for _, path := range check[[]string](t)(filepath.Glob(filepath.Join(dir, folder, names))) {
 		out.Write(check[[]byte](t)(os.ReadFile(path)))
 	}
 	return out.String()

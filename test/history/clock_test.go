@@ -20,6 +20,7 @@ func TestP3_AMovedClockOfMayflydLengthensNoGrant(t *testing.T) {
 		"forward, and put right":                        {forward, second, back, second},
 		"back, and put right":                           {back, second, forward, second},
 		"back, as every mayflyd is started again":       {back, {Do: crashAll}, second},
+		"back, as the machine is started again":         {back, {Do: reboot}, second},
 		"forward, as every mayflyd is started again":    {forward, {Do: crashAll}, second},
 		"forward, told, back, and all started again":    {forward, second, back, {Do: crashAll}, {Do: crashNode, Who: 0}, {Do: crashNode, Who: 1}, second},
 		"back, as the gateway is started again":         {back, {Do: crashNode, Who: 0}, {Do: crashNode, Who: 1}, second},
@@ -84,5 +85,34 @@ func TestP3_ALateFirstPongDoesNotSayTheTime(t *testing.T) {
 	}
 	if total.grants != 1 || total.allowed == 0 {
 		t.Errorf("%+v: nothing was shown", *total)
+	}
+}
+
+// Whoever revokes is told that a gateway that does not answer is closed when its lease
+// is over, not when a wall clock says so.
+func TestP4_AMovedClockClosesNoLease(t *testing.T) {
+	db, signer, root := template(t), newSigner(t), folder(t)
+	granted, revoked := step{Do: ask, Who: 1, What: 2, By: time.Minute}, step{Do: revoke}
+	deaf, forward := []step{{Do: hold, Who: 0, What: 2}, {Do: hold, Who: 1, What: 2}}, step{Do: jump, By: 20 * time.Second}
+	for name, moved := range map[string][]step{
+		"forward, then revoked":      {forward, revoked},
+		"revoked, then forward":      {revoked, forward},
+		"and all started again":      {revoked, forward, {Do: crashAll}},
+		"and the machine, too":       {revoked, forward, {Do: reboot}},
+		"forward as all start again": {{Do: crashAll}, forward, {Do: crashAll}, revoked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			total := &counts{}
+			history := append(append([]step{granted}, deaf...), moved...)
+			for range 12 {
+				history = append(history, step{Do: pass, By: 700 * time.Millisecond}, step{Do: sweep})
+			}
+			if err := once(t, db, signer, root, history, total); err != nil {
+				t.Fatal(err)
+			}
+			if total.ended != 1 || total.allowed == 0 {
+				t.Errorf("%+v: nothing was shown", *total)
+			}
+		})
 	}
 }

@@ -56,17 +56,16 @@ func (w *world) mayPass(n *node, k *known) error {
 }
 
 // latest is when k is over by the time that passes for everybody. One thing moves it:
-// what mayflyd's clock lost as every one of them was restarted under a wall clock that
-// is behind.
+// what mayflyd's clock lost as its machine was started again with a wall clock that is
+// behind.
 func (w *world) latest(k *known) time.Time {
 	return k.made.Add(k.term + w.lost - k.lostBy)
 }
 
-// receipt is whether whoever ended k is told that n lets nothing more through. Two
-// things that a history does are beyond what receipts promise: messages of a stream
-// that arrive in another order than TLS delivers them, so that an instance
-// acknowledges what it has not seen, and a wall clock that is moved forward, by
-// which mayflyd takes a lease for over that lasts for its few seconds more.
+// receipt is whether whoever ended k is told that n lets nothing more through. One
+// thing that a history does is beyond what receipts promise: messages of a stream that
+// arrive in another order than TLS delivers them, so that an instance acknowledges what
+// it has not seen.
 func (w *world) receipt(n *node, k *known) bool {
 	how := ""
 	w.read(func(ctx context.Context, tx access.Tx) error {
@@ -74,20 +73,22 @@ func (w *world) receipt(n *node, k *known) bool {
 		if errors.Is(err, access.ErrNotFound) {
 			return nil
 		}
+		how = "not awaited"
 		for _, wait := range r.Waits {
 			if wait.Instance == n.instance {
-				how = wait.Done(tx.Now())
+				how = wait.Done(tx.Passed())
 			}
 		}
 		return err
 	})
 	switch how {
-	case "acked":
-		return !n.apart
+	case "":
+		return false
 	case "closed":
-		return w.jumped.IsZero() || w.jumped.Before(k.ended.Add(-staleAfter))
+		return true
+	default:
+		return !n.apart
 	}
-	return false
 }
 
 // check holds every instance to the model.

@@ -21,6 +21,7 @@ const (
 	crashNode    act = "kill instance"
 	crashReplica act = "kill mayflyd"
 	crashAll     act = "kill every mayflyd"
+	reboot       act = "start the machine of mayflyd again"
 	cut          act = "cut"          // both ends notice
 	hold         act = "hold"         // nothing arrives, nobody notices
 	heal         act = "heal"         // what was held arrives
@@ -56,7 +57,7 @@ func (s step) String() string {
 		return fmt.Sprintf("%s %s", s.Do, s.By)
 	case passToEnd:
 		return fmt.Sprintf("%s %d at instance %d, %s", s.Do, s.Who, s.What, s.By)
-	case crashAll, prune:
+	case crashAll, reboot, prune:
 		return string(s.Do)
 	case hold:
 		return fmt.Sprintf("%s %d (direction %d)", s.Do, s.Who, s.What)
@@ -74,7 +75,7 @@ var often = []struct {
 	weight int
 }{
 	{ask, 10}, {approve, 6}, {revoke, 8}, {finish, 2}, {pass, 8}, {passToEnd, 5},
-	{crashNode, 2}, {crashReplica, 1}, {crashAll, 1}, {cut, 2}, {hold, 2}, {heal, 3}, {double, 2}, {swap, 1}, {move, 2},
+	{crashNode, 2}, {crashReplica, 1}, {crashAll, 1}, {reboot, 1}, {cut, 2}, {hold, 2}, {heal, 3}, {double, 2}, {swap, 1}, {move, 2},
 	{jump, 3}, {wait, 4}, {keep, 1}, {lose, 1}, {goOn, 3}, {lag, 1}, {catchUp, 2}, {prune, 1}, {sweep, 2},
 }
 
@@ -101,7 +102,7 @@ const mostSteps = 24
 func histories() *rapid.Generator[[]step] {
 	one := rapid.Custom(func(r *rapid.T) step {
 		s := step{Do: rapid.SampledFrom(acts()).Draw(r, "do")}
-		if s.Do != crashAll && s.Do != prune && s.Do != jump && s.Do != pass {
+		if s.Do != crashAll && s.Do != reboot && s.Do != prune && s.Do != jump && s.Do != pass {
 			s.Who = rapid.IntRange(0, 3).Draw(r, "who")
 		}
 		switch s.Do {

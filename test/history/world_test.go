@@ -24,8 +24,8 @@ type world struct {
 	t      *testing.T
 	dir    string
 	began  time.Time
-	jumped time.Time    // when its wall clock was last moved forward
-	wall   atomic.Int64 // how wrong the wall clock of mayflyd is, in nanoseconds
+	booted []time.Duration // when the machine of mayflyd was started
+	wall   atomic.Int64    // how wrong the wall clock of mayflyd is, in nanoseconds
 	signer *audit.Signer
 	db     *sqlite.Store
 	planes []*plane
@@ -33,7 +33,7 @@ type world struct {
 
 	asks   []*asked
 	grants []*known
-	lost   time.Duration         // that mayflyd's clock lost as all of them were restarted
+	lost   time.Duration         // that mayflyd's clock lost as its machine was started again
 	failed atomic.Pointer[error] // a verb that had to be refused was not
 	total  *counts
 }
@@ -56,7 +56,7 @@ func (w *world) elapsed() time.Duration { return time.Since(w.began) }
 // live runs a history in a bubble of its own. The error is what the model forbids.
 func live(t *testing.T, db []byte, signer *audit.Signer, dir string, history []step, total *counts) (err error) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, dir: dir, began: time.Now(), signer: signer, total: total}
+		w := &world{t: t, dir: dir, began: time.Now(), booted: []time.Duration{0}, signer: signer, total: total}
 		if err := os.WriteFile(filepath.Join(dir, "mayfly.db"), db, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -72,8 +72,10 @@ func live(t *testing.T, db []byte, signer *audit.Signer, dir string, history []s
 }
 
 func (w *world) open() {
+	booted := w.booted[len(w.booted)-1]
 	db, err := sqlite.Open(context.Background(), sqlite.Config{
-		Path: filepath.Join(w.dir, "mayfly.db"), BootNow: w.elapsed, Alarm: func(string) {},
+		Path: filepath.Join(w.dir, "mayfly.db"), Alarm: func(string) {},
+		BootNow: func() time.Duration { return w.elapsed() - booted }, BootID: fmt.Sprint("boot ", len(w.booted)),
 		Now: func() time.Time { return noon.Add(w.elapsed() + time.Duration(w.wall.Load())) },
 	})
 	if err != nil {
@@ -224,7 +226,9 @@ func (w *world) do(s step) {
 	case crashReplica:
 		w.crash(s.Who % len(w.planes))
 	case crashAll:
-		w.crashAll()
+		w.crashAll(func() {})
+	case reboot:
+		w.reboot()
 	case cut:
 		n.link.sever()
 	case hold:
@@ -242,7 +246,7 @@ func (w *world) do(s step) {
 		n.at = 1 - n.at
 		n.link.lead(w.planes[n.at].server)
 	case jump:
-		w.jump(s.By)
+		w.wall.Add(int64(s.By))
 	case wait:
 		p.next = &storetest.Fault{Calls: storetest.Updates, At: storetest.Before, Times: 1}
 	case keep:
@@ -261,15 +265,6 @@ func (w *world) do(s step) {
 		w.prune(p)
 	case sweep:
 		p.verb(p.service.Sweep)
-	}
-}
-
-// jump moves the wall clock of mayflyd. One that goes forward may have it take
-// leases for over that are not, for as long as they last: see receipt.
-func (w *world) jump(by time.Duration) {
-	w.wall.Add(int64(by))
-	if by > 0 {
-		w.jumped = time.Now()
 	}
 }
 
@@ -380,9 +375,18 @@ func (w *world) detach(i int) {
 	}
 }
 
-// crashAll leaves nothing but the database's file.
-func (w *world) crashAll() {
+// reboot also starts the boot clock again: the time since the last commit is known by
+// the wall clock alone.
+func (w *world) reboot() {
 	before := w.planeNow()
+	w.crashAll(func() { w.booted = append(w.booted, w.elapsed()) })
+	if d := before.Sub(w.planeNow()); d > 0 {
+		w.lost += d
+	}
+}
+
+// crashAll leaves nothing but the database's file. Then happens before the start.
+func (w *world) crashAll(then func()) {
 	for i, p := range w.planes {
 		w.detach(i)
 		p.stop()
@@ -390,10 +394,8 @@ func (w *world) crashAll() {
 	if err := w.db.Close(); err != nil {
 		w.t.Error(err)
 	}
+	then()
 	w.open()
-	if d := before.Sub(w.planeNow()); d > 0 {
-		w.lost += d
-	}
 	for i := range w.planes {
 		w.planes[i] = w.start()
 	}

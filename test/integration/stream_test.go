@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -170,7 +172,7 @@ func (s *streams) cutBy(t testing.TB, grants [2]api.Grant) (cut int) {
 			return err
 		})
 		for _, w := range r.Waits {
-			cut += int(w.StreamsCut)
+			cut += w.StreamsCut
 		}
 	}
 	return cut
@@ -469,6 +471,7 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 		}
 		s.wentOn(t, first, second, "grant")
 	})
+	t.Run("none without its guard", func(t *testing.T) { noneUnguarded(t, p.gw) })
 	t.Run("lost lease", func(t *testing.T) {
 		relay, err := env.NewRelay(p.Nodes())
 		if err != nil {
@@ -516,6 +519,32 @@ func TestP4_AStreamEndsWithItsAccess(t *testing.T) {
 			}
 			s.ended(t, c.name, began, c.late)
 		})
+	}
+}
+
+// noneUnguarded asks Envoy, under the name that the sidecar reads, whether a request went
+// on without its guard, and the sidecar what it made of that.
+func noneUnguarded(t *testing.T, g *env.Gateway) {
+	pid, err := g.Envoy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Split(string(line), "\x00")
+	at := slices.Index(args, "--config-path")
+	if at < 0 {
+		t.Fatalf("envoy runs as %q", args)
+	}
+	stats, err := admin(t, &gateway{run: filepath.Dir(args[at+1])}, `/stats?filter=%5C.ext_proc%5C.server_half_closed%24`)
+	const want = "http.services_chat.ext_proc.server_half_closed: 0\nhttp.services_feeds.ext_proc.server_half_closed: 0\n"
+	if err != nil || stats != want {
+		t.Errorf("envoy counts %q, %v, want %q", stats, err, want)
+	}
+	if text, err := g.Metrics(t.Context()); err != nil || !strings.Contains(text, "\nmayfly_gateway_unguarded_streams_total 0\n") {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

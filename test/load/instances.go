@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -75,11 +76,16 @@ type instances struct {
 	slowest time.Duration
 }
 
+// fleetGC has a thousand tables in one process looked through less often: a gateway has
+// one.
+const fleetGC = 400
+
 // atOnce is how many instances are started at once: gateways do not all start in
 // the same millisecond. What a restart of mayflyd does to them is not held back.
 const atOnce = 32
 
 func playFleet(ctx context.Context, s *stage) error {
+	debug.SetGCPercent(fleetGC)
 	f := &instances{stage: s, seen: map[string]int{}}
 	if err := s.next(&f.plan); err != nil {
 		return err

@@ -12,10 +12,13 @@ type identities struct{ t *tx }
 
 const selectIdentity = `SELECT principal, sealed, checked_at, tried_at, retry_at FROM identities `
 
-// The accounts that hold something at an instant, few of all that ever did.
+// Whether an account holds something at an instant. Open grants are looked up for each
+// account that is asked about, since workloads hold grants too, and many; sessions that
+// last are few of all that ever were.
 const (
-	whoHoldsGrants   = `SELECT principal FROM grants INDEXED BY grants_live WHERE revoked = 0 AND finished = 0 AND not_after > ?`
-	whoHoldsSessions = `SELECT principal FROM sessions INDEXED BY sessions_by_end WHERE ended_at = 0 AND ends_at > ?`
+	holdsGrants = `EXISTS (SELECT 1 FROM grants INDEXED BY grants_open_by_principal
+		WHERE grants.principal = identities.principal AND revoked = 0 AND finished = 0 AND swept = 0 AND not_after > ?)`
+	holdsSessions = `identities.principal IN (SELECT principal FROM sessions INDEXED BY sessions_by_end WHERE ended_at = 0 AND ends_at > ?)`
 )
 
 func readIdentity(r row) (v access.Identity, err error) {
@@ -43,15 +46,14 @@ func (s identities) Delete(ctx context.Context, p identity.Principal) error {
 func (s identities) Due(ctx context.Context, d access.IdentityDue) ([]access.Identity, error) {
 	now := micros(d.Now)
 	out, err := list(ctx, s.t, readIdentity, selectIdentity+`WHERE (checked_at <= ? AND retry_at <= ? OR checked_at <= ?)
-		AND (principal IN (`+whoHoldsGrants+`) OR principal IN (`+whoHoldsSessions+`)) ORDER BY checked_at, principal LIMIT ?`,
+		AND (`+holdsGrants+` OR `+holdsSessions+`) ORDER BY checked_at, principal LIMIT ?`,
 		micros(d.Checked), now, micros(d.Over), now, now, limitOf(d.Limit))
 	return out, about(err, "list identities to ask about")
 }
 
 func (s identities) Idle(ctx context.Context, now time.Time, limit int) ([]identity.Principal, error) {
 	read := func(r row) (p identity.Principal, err error) { return p, r.Scan(asText(&p)) }
-	out, err := list(ctx, s.t, read, `SELECT principal FROM identities WHERE principal NOT IN (`+whoHoldsGrants+`)
-		AND principal NOT IN (`+whoHoldsSessions+`)
+	out, err := list(ctx, s.t, read, `SELECT principal FROM identities WHERE NOT `+holdsGrants+` AND NOT `+holdsSessions+`
 		AND principal NOT IN (SELECT beneficiary FROM requests WHERE state = 'pending')
 		ORDER BY principal LIMIT ?`, micros(now), micros(now), limitOf(limit))
 	return out, about(err, "list idle identities")

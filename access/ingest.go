@@ -83,8 +83,8 @@ type arrival struct {
 	err  error
 }
 
-// store waits until a has been stored or refused, or ctx ends: it may then be stored
-// none the less.
+// store waits until a has been stored or refused, or ctx ends: what waits is then
+// forgotten, and what is being stored may be stored none the less.
 func (q *arrivals) store(ctx context.Context, s *Service, a *arrival) (*feed.IngestResponse, error) {
 	q.mu.Lock()
 	q.waiting = append(q.waiting, a)
@@ -97,8 +97,23 @@ func (q *arrivals) store(ctx context.Context, s *Service, a *arrival) (*feed.Ing
 	case <-a.done:
 		return a.out, a.err
 	case <-ctx.Done():
+		q.forget(a)
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
+}
+
+// forget drops a segment that nobody waits for any more: its gateway sends it again, and
+// while the writer is stuck there would be no end of copies.
+func (q *arrivals) forget(a *arrival) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	kept := make([]*arrival, 0, len(q.waiting))
+	for _, one := range q.waiting {
+		if one != a {
+			kept = append(kept, one)
+		}
+	}
+	q.waiting = kept
 }
 
 // drain stores what waits until nothing does.
@@ -108,9 +123,7 @@ func (q *arrivals) drain(ctx context.Context, s *Service) {
 		if some == nil {
 			return
 		}
-		limited, cancel := context.WithTimeout(ctx, ingestLimit)
-		s.ingestAll(limited, some)
-		cancel()
+		s.ingestAll(ctx, some)
 		for _, a := range some {
 			close(a.done)
 		}
@@ -135,10 +148,12 @@ func (q *arrivals) next() []*arrival {
 // ingestAll stores segments in one change. If that fails they are tried one by one, so
 // that none fails for another.
 func (s *Service) ingestAll(ctx context.Context, some []*arrival) {
-	err := s.update(ctx, func(w *work) error {
+	limited, cancel := context.WithTimeout(ctx, ingestLimit)
+	defer cancel()
+	err := s.update(limited, func(w *work) error {
 		for _, a := range some {
 			var err error
-			a.out, a.err, err = w.ingest(ctx, a.from, a.told)
+			a.out, a.err, err = w.ingest(limited, a.from, a.told)
 			if err != nil {
 				return err
 			}

@@ -167,3 +167,71 @@ func TestARecordThatOnlyMentionsAnId(t *testing.T) {
 		t.Errorf("the trace has records %v of the segment", seqs)
 	}
 }
+
+// TestSegmentsThatNobodyWaitsFor are not kept: while the writer is stuck a gateway sends
+// what was not answered again, without end.
+func TestSegmentsThatNobodyWaitsFor(t *testing.T) {
+	store := &counted{}
+	w := newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store })
+	i, s, r := w.join("1"), newSpool(t), w.granted()
+	_, intent := s.intent(r)
+	ask := s.segment(intent)
+	release, held := make(chan struct{}), make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		_ = store.Store.Update(context.Background(), func(access.Tx) error { close(held); <-release; return nil })
+	})
+	<-held
+	for range 5 {
+		ctx, cancel := context.WithCancel(t.Context())
+		before := w.ArrivedSegments()
+		var call sync.WaitGroup
+		call.Go(func() {
+			if out, err := w.Source().Ingest(ctx, i, ask); err == nil {
+				t.Errorf("%v while the writer is stuck", out)
+			}
+		})
+		for w.ArrivedSegments() == before {
+			runtime.Gosched()
+		}
+		cancel()
+		call.Wait()
+	}
+	if n := w.ArrivedSegments(); n > 1 { // one may be on its way into the database
+		t.Errorf("%d segments are kept for nobody", n)
+	}
+	close(release)
+	done.Wait()
+	if out, err := w.Source().Ingest(t.Context(), i, ask); err != nil || !out.GetAccepted() {
+		t.Errorf("again: %v, %v", out, err)
+	}
+	for _, bad := range []*feed.IngestRequest{{First: 2049}, {First: 1, Last: 5000}, {Last: 1}} {
+		bad.Spool, bad.Frames, bad.Root, bad.ChainHead = ask.Spool, ask.Frames, ask.Root, ask.ChainHead
+		if out, err := w.Source().Ingest(t.Context(), i, bad); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("seq %d to %d: %v, %v", bad.First, bad.Last, out, err)
+		}
+	}
+}
+
+// TestALaterSpoolStandsBehind: a gateway that chooses the smallest id for its spool is
+// not read before what was on the record already.
+func TestALaterSpoolStandsBehind(t *testing.T) {
+	w := newWorld(t)
+	i, s, r := w.join("1"), newSpool(t), w.granted()
+	action, intent := s.intent(r)
+	if _, err := w.Source().Ingest(t.Context(), i, s.segment(intent)); err != nil {
+		t.Fatal(err)
+	}
+	late := newSpool(t)
+	late.id = "spl_00000000000000000000000001"
+	if _, err := w.Source().Ingest(t.Context(), i, late.segment(intent)); err != nil {
+		t.Fatal(err)
+	}
+	w.view(func(ctx context.Context, tx access.Tx) error {
+		places, err := tx.Spools().Find(ctx, action.String())
+		if len(places) != 2 || places[0].Spool != s.id {
+			t.Errorf("%v: the later one stands first", places)
+		}
+		return err
+	})
+}

@@ -293,7 +293,8 @@ type SpoolStore interface {
 	Segments(ctx context.Context, spool string, from uint64, limit int) ([]StoredSegment, error)
 	// Index notes where a record stands that names an id (act_, den_, grt_ …). Of a
 	// segment only the first such record is noted: the others are found by reading on.
-	// Find returns the places of an id: the control log's first, then by spool and seq.
+	// Find returns the places of an id in the order in which they came onto the record: by
+	// the leaf, or the leaf of the segment; then by spool and seq.
 	Index(ctx context.Context, id string, p Place) error
 	// IndexAll is Index of many frames of one spool at once.
 	IndexAll(ctx context.Context, spool string, named []Named) error

@@ -121,6 +121,9 @@ func segmentOf(r *feed.IngestRequest) (audit.Segment, error) {
 	if _, err := parseSpoolID(r.GetSpool()); err != nil {
 		return audit.Segment{}, bad("%v", err)
 	}
+	if r.GetFirst() == 0 || r.GetLast() < r.GetFirst() || r.GetLast()-r.GetFirst() >= audit.MaxSegmentRecords {
+		return audit.Segment{}, bad("segment: seq %d to %d: want 1 to %d records, from seq 1 on", r.GetFirst(), r.GetLast(), audit.MaxSegmentRecords)
+	}
 	first, err := audit.NextFrame(r.GetFrames())
 	if err != nil {
 		return audit.Segment{}, bad("segment: %v", err)

@@ -109,7 +109,8 @@ func (s Segment) Follows(prevHead Hash, nextSeq uint64) error {
 	return nil
 }
 
-// Len returns how many records s says it has.
+// Len returns how many records s says it has; it is only meant of one that NewSegment
+// made or whose seqs were looked at.
 func (s Segment) Len() uint64 { return s.Last - s.First + 1 }
 
 func (s Segment) bounded() bool {

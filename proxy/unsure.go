@@ -29,8 +29,8 @@ func (t *Table) question(d *draft, g grant.Grant) {
 		if age > missedPong {
 			known = d.now.Add(-age)
 		}
-	case d.before != nil:
-		return // nothing is decided before a Pong whose Ping comes after this snapshot
+	case d.before != nil && !heard && !doubted:
+		return // nothing is decided before a first Pong, and that one says what time it is
 	default:
 		known = time.Time{}
 	}

@@ -83,6 +83,29 @@ func TestP3_AGrantOfAMovedClockWaitsForAPong(t *testing.T) {
 	}
 }
 
+// A gateway that comes back after its lease was over is told a grant by a snapshot, and
+// hears only slow Pongs: the first of them says what time it is.
+func TestP3_AGrantOfAMovedClockAfterTheLease(t *testing.T) {
+	m, old := granted(t)
+	m.machine.pass(maxStale)
+	slowly := func() {
+		sent, told := m.machine.now(), m.machine.plane().Add(ahead)
+		m.machine.pass(slowFirst / 4)
+		m.pongAfter(sent, told)
+	}
+	id := newIDs().next()
+	m.swap(stripeApp(), refunds(old, refunder, time.Hour), m.made(id))
+	slowly()
+	if r := m.may(id); r != "" {
+		t.Fatalf("after a Pong: %q", r)
+	}
+	m.machine.pass(time.Minute)
+	slowly()
+	if r := m.may(id); r != grant.Ended {
+		t.Errorf("at its end: %q", r)
+	}
+}
+
 // While a Pong comes each second, a new grant counts at once.
 func TestANewGrantWaitsForNoPong(t *testing.T) {
 	m, _ := granted(t)

@@ -87,9 +87,12 @@ func (s spools) IndexAll(ctx context.Context, spool string, named []access.Named
 	return nil
 }
 
-// Find reads the tree in its order.
+// Find returns places as they came onto the record: a gateway chooses the ids of its
+// spools, and must not choose what is read first.
 func (s spools) Find(ctx context.Context, id string) ([]access.Place, error) {
 	read := func(r row) (p access.Place, err error) { return p, r.Scan(&p.Spool, asSeq(&p.Seq)) }
-	out, err := list(ctx, s.t, read, `SELECT spool, seq FROM places WHERE id = ? ORDER BY spool, seq`, id)
+	out, err := list(ctx, s.t, read, `SELECT spool, seq FROM places WHERE id = ?
+		ORDER BY CASE spool WHEN '' THEN seq ELSE coalesce((SELECT leaf FROM segments
+		  WHERE segments.spool = places.spool AND first_seq <= places.seq ORDER BY first_seq DESC LIMIT 1), 1 << 62) END, spool, seq`, id)
 	return out, about(err, "find %s", id)
 }

@@ -245,6 +245,24 @@ func TestAnInstanceUnseenForADayLeaves(t *testing.T) {
 	}
 }
 
+// TestP4_AWallClockTakesNobodyOffTheList: a gateway whose lease may still run is waited
+// for, though mayflyd's wall clock was moved by more than a day.
+func TestP4_AWallClockTakesNobodyOffTheList(t *testing.T) {
+	w := newWorld(t)
+	i := w.join("1")
+	w.beat(i)
+	before := len(w.leaves())
+	w.moved = 25 * time.Hour
+	w.pass(w.moved)
+	if err := w.Sweep(t.Context()); err != nil || w.types(before) != "" {
+		t.Fatalf("%s, %v", w.types(before), err)
+	}
+	w.pass(time.Hour) // longer than any lease
+	if err := w.Sweep(t.Context()); err != nil || w.types(before) != "instance.gone" {
+		t.Fatalf("%s, %v", w.types(before), err)
+	}
+}
+
 func TestPolicyThatNarrowsEndsLiveGrants(t *testing.T) {
 	const file = "entitlements/stripe/refunds.yaml"
 	for _, c := range []struct {

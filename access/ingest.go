@@ -176,7 +176,7 @@ func (s *Service) ingestAll(ctx context.Context, some []*arrival) {
 func (w *work) ingest(ctx context.Context, i feed.Instance, t *told) (out *feed.IngestResponse, refused, err error) {
 	seg := t.Segment
 	if _, err := w.peerOnly(ctx, i); err != nil {
-		return nil, err, nil
+		return refusal(err)
 	}
 	next, chain, owner, err := w.tx.Spools().Head(ctx, seg.Spool)
 	if err != nil {
@@ -193,7 +193,7 @@ func (w *work) ingest(ctx context.Context, i feed.Instance, t *told) (out *feed.
 	switch {
 	case errors.Is(wrong, audit.ErrDuplicate):
 		if err := w.sameHistory(ctx, seg); err != nil {
-			return nil, err, nil
+			return refusal(err)
 		}
 		return &feed.IngestResponse{Accepted: true, NextSeq: next, ChainHead: chain[:]}, nil, nil
 	case errors.As(wrong, &gap):
@@ -205,6 +205,14 @@ func (w *work) ingest(ctx context.Context, i feed.Instance, t *told) (out *feed.
 		return nil, nil, err
 	}
 	return &feed.IngestResponse{Accepted: true, NextSeq: seg.Last + 1, ChainHead: seg.ChainHead[:]}, nil, nil
+}
+
+// refusal tells what was said about a segment from what became of the store.
+func refusal(err error) (out *feed.IngestResponse, refused, failed error) {
+	if _, ok := status.FromError(err); ok {
+		return nil, err, nil
+	}
+	return nil, nil, err
 }
 
 // sameHistory refuses a segment whose seqs are here with other records: the

@@ -29,6 +29,17 @@ func (c *counted) Update(ctx context.Context, do func(access.Tx) error) error {
 	return c.Store.Update(ctx, func(tx access.Tx) error { return do(countedTx{tx, c}) })
 }
 
+// stuck has the writer until release is called, which returns once it is free.
+func (c *counted) stuck() (release func()) {
+	free, held, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Store.Update(context.Background(), func(access.Tx) error { close(held); <-free; return nil })
+	}()
+	<-held
+	return func() { close(free); <-done }
+}
+
 type countedTx struct {
 	access.Tx
 	c *counted
@@ -69,12 +80,8 @@ func TestSegmentsThatArriveTogether(t *testing.T) {
 	asks[gap] = spools[gap].segment(intent)
 	store.broken = spools[broken].id
 
-	release, held := make(chan struct{}), make(chan struct{})
 	var done sync.WaitGroup
-	done.Go(func() { // somebody has the writer while they arrive
-		_ = store.Store.Update(context.Background(), func(access.Tx) error { close(held); <-release; return nil })
-	})
-	<-held
+	release := store.stuck() // somebody has the writer while they arrive
 	store.changes.Store(0)
 	outs, errs := make([]*feed.IngestResponse, many), make([]error, many)
 	for n := range asks {
@@ -83,7 +90,7 @@ func TestSegmentsThatArriveTogether(t *testing.T) {
 	for w.ArrivedSegments() < many {
 		runtime.Gosched()
 	}
-	close(release)
+	release()
 	done.Wait()
 	for n := range asks {
 		switch {
@@ -119,18 +126,14 @@ func TestSegmentsThatArriveTogether(t *testing.T) {
 		_, intent := spools[n].intent(r)
 		asks[n] = spools[n].segment(intent, audit.Outcome{Action: intent.Action, Result: audit.ResultSent})
 	}
-	release, held = make(chan struct{}), make(chan struct{})
-	done.Go(func() {
-		_ = store.Store.Update(context.Background(), func(access.Tx) error { close(held); <-release; return nil })
-	})
-	<-held
+	release = store.stuck()
 	for n := range asks {
 		done.Go(func() { outs[n], errs[n] = w.Source().Ingest(t.Context(), i, asks[n]) })
 	}
 	for w.ArrivedSegments() < many {
 		runtime.Gosched()
 	}
-	close(release)
+	release()
 	done.Wait()
 	if got := store.changes.Load(); got > 2 { // the one that waited for the writer, and one for the rest
 		t.Errorf("%d segments took %d changes", many, got)
@@ -176,12 +179,7 @@ func TestSegmentsThatNobodyWaitsFor(t *testing.T) {
 	i, s, r := w.join("1"), newSpool(t), w.granted()
 	_, intent := s.intent(r)
 	ask := s.segment(intent)
-	release, held := make(chan struct{}), make(chan struct{})
-	var done sync.WaitGroup
-	done.Go(func() {
-		_ = store.Store.Update(context.Background(), func(access.Tx) error { close(held); <-release; return nil })
-	})
-	<-held
+	release := store.stuck()
 	for range 5 {
 		ctx, cancel := context.WithCancel(t.Context())
 		before := w.ArrivedSegments()
@@ -200,8 +198,7 @@ func TestSegmentsThatNobodyWaitsFor(t *testing.T) {
 	if n := w.ArrivedSegments(); n > 1 { // one may be on its way into the database
 		t.Errorf("%d segments are kept for nobody", n)
 	}
-	close(release)
-	done.Wait()
+	release()
 	if out, err := w.Source().Ingest(t.Context(), i, ask); err != nil || !out.GetAccepted() {
 		t.Errorf("again: %v, %v", out, err)
 	}

@@ -110,13 +110,13 @@ type instanceGone struct {
 func (s *Service) sweepInstances(ctx context.Context) error {
 	return s.sweep(ctx, func(tx Tx) (bool, error) {
 		list, err := tx.Instances().List(ctx)
-		return len(unseen(list, tx.Now())) > 0, err
+		return len(unseen(list, tx.Now(), tx.Passed())) > 0, err
 	}, func(w *work) error {
 		list, err := w.tx.Instances().List(ctx)
 		if err != nil {
 			return fmt.Errorf("instances: %w", err)
 		}
-		for _, i := range unseen(list, w.now) {
+		for _, i := range unseen(list, w.now, w.tx.Passed()) {
 			if err := w.gone(ctx, i); err != nil {
 				return err
 			}
@@ -125,10 +125,13 @@ func (s *Service) sweepInstances(ctx context.Context) error {
 	})
 }
 
-func unseen(list []Instance, now time.Time) []Instance {
+// unseen returns those that were not seen for so long. One whose lease may still run
+// stays, whatever a wall clock says: a revoke waits for all on the list.
+func unseen(list []Instance, now time.Time, passed time.Duration) []Instance {
 	var out []Instance
 	for _, i := range list {
-		if now.Sub(later(i.LastPong, i.JoinedAt)) >= goneAfter {
+		leased := !i.LastPong.IsZero() && passed < i.PongPassed+i.StaleAfter+pongMargin
+		if !leased && now.Sub(later(i.LastPong, i.JoinedAt)) >= goneAfter {
 			out = append(out, i)
 		}
 	}

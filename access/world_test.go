@@ -38,6 +38,8 @@ type world struct {
 	traces   *trace.Tracer // nil: off
 	revoked  *metrics.Revocations
 
+	moved time.Duration // that the wall clock was moved forward by; set between calls
+
 	mu    sync.Mutex
 	now   time.Time
 	wakes int
@@ -137,7 +139,7 @@ func (w *world) open(path string, wrap func(access.Store) access.Store) {
 	t := w.t
 	db, err := sqlite.Open(t.Context(), sqlite.Config{
 		Path: path, Now: w.clock,
-		BootNow: func() time.Duration { return w.clock().Sub(epoch) },
+		BootNow: func() time.Duration { return w.clock().Sub(epoch) - w.moved },
 	})
 	if err != nil {
 		t.Fatal(err)

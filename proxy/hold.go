@@ -101,7 +101,8 @@ func (h *Hold) gone(n int) <-chan struct{} {
 func (h *Hold) look(now time.Time) *Cut {
 	// Asked before the look: what ended a life was in the table by then, with its reason.
 	granted, seated := h.grant != nil && !h.grant.over(), !slices.ContainsFunc(h.lives, (*life).over)
-	err := h.table.lookBoth(h.action.Grant, h.action.visit, now)
+	s := h.table.state.Load() // one for all, or the app could be gone that the look still found
+	_, _, err := h.table.lookIn(s, h.action.Grant, h.action.visit, now)
 	late := !now.Before(h.action.Deadline)
 	switch {
 	case late && grant.ReasonOf(err) == grant.Ended:
@@ -115,7 +116,7 @@ func (h *Hold) look(now time.Time) *Cut {
 	case !seated:
 		return &Cut{EndedBySession, grant.Deny(grant.SessionEnded, "the session is not what it was")}
 	}
-	app, _ := h.table.App(h.action.App)
+	app := s.apps[h.action.App]
 	if app != h.app && !h.app.front(app) {
 		return &Cut{EndedByApp, grant.Deny(grant.PolicyChanged, "the app is not what it was")}
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/audit/audittest"
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/proof/prooftest"
@@ -32,17 +33,8 @@ type proving struct {
 
 func newProving(t *testing.T) *proving {
 	t.Helper()
-	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := &proving{memory: newMemory(t), git: prooftest.New(t), file: filepath.Join(t.TempDir(), "proofs")}
-	if p.signer, err = audit.NewSigner(key); err != nil {
-		t.Fatal(err)
-	}
-	if p.record, err = audit.NewVerifier(public); err != nil {
-		t.Fatal(err)
-	}
+	p.signer, p.record = audittest.NewKey(t)
 	p.config = ProofConfig{
 		Apps: []string{"reports"}, Trust: p.git.Trust(t), File: p.file,
 		Catalogue: func(string) *scope.Catalogue { return prooftest.Catalogue() },
@@ -274,13 +266,7 @@ func TestNotOnTheRecord(t *testing.T) {
 // TestAnothersCheckpoint: one that the configured key did not sign shows nothing.
 func TestAnothersCheckpoint(t *testing.T) {
 	p := newProving(t)
-	key, _, err := audit.GenerateKey("mayfly.acme.example/log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.signer, err = audit.NewSigner(key); err != nil {
-		t.Fatal(err)
-	}
+	p.signer, _ = audittest.NewKey(t)
 	p.swap(reportsApp(), p.policy(p.git.Tip(t)))
 	g, r := p.good()
 	p.add(r)

@@ -12,8 +12,8 @@ import (
 
 // rebindWithin is how long the record of a stream that goes on is waited for. Until
 // then the stream is under a grant that has ended, and nothing may pass later than
-// 250 ms after an end (P3).
-const rebindWithin = 150 * time.Millisecond
+// 250 ms after an end (P3); an end that a moved clock brings is seen after up to lookEvery.
+const rebindWithin = 100 * time.Millisecond
 
 // ErrNoOther is the answer of Rebind where nothing else covers the stream.
 var ErrNoOther = errors.New("no other grant covers the stream")

@@ -86,7 +86,10 @@ func OpenWitness(c WitnessConfig) (*Witness, error) {
 	if note != nil {
 		w.kept.note = note
 		if w.kept.Checkpoint, err = c.Record.Open(note); err != nil {
-			w.contradicted(note, fmt.Sprintf("the checkpoint that is kept in %s is not of this record: %v", c.File, err))
+			if shown == nil {
+				shown = note
+			} // else both are evidence
+			w.contradicted(shown, fmt.Sprintf("the checkpoint that is kept in %s is not of this record: %v", c.File, err))
 			return w, nil
 		}
 	}

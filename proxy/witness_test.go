@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/audit/audittest"
 	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 )
@@ -27,18 +28,7 @@ type record struct {
 
 func newRecord(t *testing.T) (*record, *audit.Verifier) {
 	t.Helper()
-	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := audit.NewSigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := audit.NewVerifier(public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer, v := audittest.NewKey(t)
 	return &record{t: t, signer: signer}, v
 }
 
@@ -347,6 +337,31 @@ func TestP9_AnUnreadableKeptCheckpointDeniesUntilAnOperatorActs(t *testing.T) {
 		})
 	}
 	w.must(w.beat(w.record)) // without a file the first one is taken
+}
+
+// What contradicted the record before stays evidence when the kept file is spoilt too.
+func TestP9_ASpoiltFileLosesNoEvidence(t *testing.T) {
+	w := newWatched(t)
+	w.record.grow("6")
+	w.must(w.beat(w.record))
+	fork := w.fork(5)
+	if w.beat(fork) == nil {
+		t.Fatal("another record counts")
+	}
+	w.must(os.WriteFile(w.file, []byte("garbage"), 0o600))
+	w.restart()
+	w.must(w.ResetCheckpoint())
+	aside := map[string]bool{}
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(w.file), evidenceDir, "*"))
+	w.must(err)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		w.must(err)
+		aside[string(b)] = true
+	}
+	if !aside[string(fork.note())] || !aside["garbage"] {
+		t.Errorf("put aside: %v", aside)
+	}
 }
 
 // Answers that take longer than a second cross with the next Pings. They count from

@@ -1,5 +1,5 @@
-// Package audittest owns an in-memory control log for tests of audit and of the
-// packages that append to it. No product binary links it.
+// Package audittest owns an in-memory control log, and the keys of one, for tests of
+// audit and of the packages that use it. No product binary links it.
 package audittest
 
 import (

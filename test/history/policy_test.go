@@ -9,6 +9,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/audit/audittest"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/policy"
@@ -176,17 +177,6 @@ type recordKey struct {
 
 func newSigner(t *testing.T) recordKey {
 	t.Helper()
-	key, public, err := audit.GenerateKey("mayfly.acme.example/log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := audit.NewSigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := audit.NewVerifier(public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer, verifier := audittest.NewKey(t)
 	return recordKey{signer, verifier}
 }

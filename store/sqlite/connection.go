@@ -6,13 +6,13 @@ import (
 	"database/sql/driver"
 )
 
-// maxPrepared bounds the statements that a session keeps: there are about a hundred
+// maxPrepared bounds the statements that a connection keeps: there are about a hundred
 // texts, and as many more as there are lengths of lists.
 const maxPrepared = 512
 
-// session is one connection with the statements that were prepared on it: to parse a
+// connection is one of SQLite's, with the statements that were prepared on it: to parse a
 // statement takes longer than to run it. One transaction at a time has it.
-type session struct {
+type connection struct {
 	db       *sql.DB
 	begin    string // how its transactions begin
 	conn     *sql.Conn
@@ -20,49 +20,49 @@ type session struct {
 }
 
 // open takes a connection if there is none.
-func (s *session) open(ctx context.Context) error {
-	if s.conn != nil {
+func (c *connection) open(ctx context.Context) error {
+	if c.conn != nil {
 		return nil
 	}
-	conn, err := s.db.Conn(ctx)
+	conn, err := c.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	s.conn, s.prepares = conn, map[string]*sql.Stmt{}
+	c.conn, c.prepares = conn, map[string]*sql.Stmt{}
 	return nil
 }
 
 // close throws the connection away, with all that is on it. The next transaction opens
 // another one.
-func (s *session) close() {
-	if s.conn == nil {
+func (c *connection) close() {
+	if c.conn == nil {
 		return
 	}
-	s.forget()
-	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = s.conn.Close()
-	s.conn = nil
+	c.forget()
+	_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = c.conn.Close()
+	c.conn = nil
 }
 
 // prepared returns the statement of a text. It is not interrupted by ctx.
-func (s *session) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	if stmt := s.prepares[query]; stmt != nil {
+func (c *connection) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt := c.prepares[query]; stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := s.conn.PrepareContext(context.WithoutCancel(ctx), query)
+	stmt, err := c.conn.PrepareContext(context.WithoutCancel(ctx), query)
 	if err != nil {
 		return nil, err
 	}
-	if len(s.prepares) >= maxPrepared {
-		s.forget()
+	if len(c.prepares) >= maxPrepared {
+		c.forget()
 	}
-	s.prepares[query] = stmt
+	c.prepares[query] = stmt
 	return stmt, nil
 }
 
-func (s *session) forget() {
-	for _, stmt := range s.prepares {
+func (c *connection) forget() {
+	for _, stmt := range c.prepares {
 		_ = stmt.Close()
 	}
-	clear(s.prepares)
+	clear(c.prepares)
 }

@@ -49,8 +49,8 @@ type Store struct {
 	clock       *clock
 	bootID      string
 
-	writing chan *session // the one writer's, first come first served
-	reading chan *session // the readers'
+	writing chan *connection // the one writer's, first come first served
+	reading chan *connection // the readers'
 	closing chan struct{}
 	close   sync.Once
 	err     error // of Close
@@ -82,7 +82,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		lock:    lock,
 		clock:   &clock{wall: cfg.Now, boot: cfg.BootNow, alarm: cfg.Alarm},
 		bootID:  cfg.BootID,
-		writing: make(chan *session, 1), reading: make(chan *session, readers),
+		writing: make(chan *connection, 1), reading: make(chan *connection, readers),
 		closing: make(chan struct{}),
 	}
 	if err := s.connect(ctx, cfg); err != nil {
@@ -170,9 +170,9 @@ func (s *Store) connect(ctx context.Context, cfg Config) (err error) {
 	if err := s.resume(ctx); err != nil {
 		return err
 	}
-	s.writing <- &session{db: s.write, begin: "BEGIN IMMEDIATE"}
+	s.writing <- &connection{db: s.write, begin: "BEGIN IMMEDIATE"}
 	for range readers {
-		s.reading <- &session{db: s.read, begin: "BEGIN"}
+		s.reading <- &connection{db: s.read, begin: "BEGIN"}
 	}
 	// The first transaction seeds the clock from the mark, and alarms.
 	return s.View(ctx, func(access.Tx) error { return nil })
@@ -214,7 +214,7 @@ func (s *Store) View(ctx context.Context, f func(access.Tx) error) error {
 	return s.run(ctx, s.reading, f)
 }
 
-func (s *Store) run(ctx context.Context, from chan *session, f func(access.Tx) error) error {
+func (s *Store) run(ctx context.Context, from chan *connection, f func(access.Tx) error) error {
 	own, err := s.enter(ctx, from)
 	if err != nil {
 		return err
@@ -231,9 +231,9 @@ func (s *Store) run(ctx context.Context, from chan *session, f func(access.Tx) e
 	return t.commit(ctx)
 }
 
-// enter waits for a session, in order of arrival.
-func (s *Store) enter(ctx context.Context, from chan *session) (*session, error) {
-	var own *session
+// enter waits for a connection, in order of arrival.
+func (s *Store) enter(ctx context.Context, from chan *connection) (*connection, error) {
+	var own *connection
 	select {
 	case <-s.closing:
 		return nil, ErrClosed
@@ -255,7 +255,7 @@ func (s *Store) enter(ctx context.Context, from chan *session) (*session, error)
 func (s *Store) Close() error {
 	s.close.Do(func() {
 		close(s.closing)
-		own := []*session{<-s.writing}
+		own := []*connection{<-s.writing}
 		for range readers {
 			own = append(own, <-s.reading)
 		}

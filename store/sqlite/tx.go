@@ -15,7 +15,7 @@ import (
 // their context, only refused: SQLite answers an interrupted write by rolling the
 // whole transaction back, and what came after would stand alone.
 type tx struct {
-	*session
+	*connection
 	reading // of the clock
 	bootID  string
 	updates bool
@@ -25,11 +25,11 @@ type tx struct {
 
 var _ access.Tx = (*tx)(nil)
 
-func (s *Store) begin(ctx context.Context, own *session) (*tx, error) {
+func (s *Store) begin(ctx context.Context, own *connection) (*tx, error) {
 	if err := own.open(ctx); err != nil {
 		return nil, err
 	}
-	t := &tx{session: own, updates: own.db == s.write, bootID: s.bootID}
+	t := &tx{connection: own, updates: own.db == s.write, bootID: s.bootID}
 	if _, err := own.conn.ExecContext(ctx, own.begin); err != nil {
 		t.end()
 		return nil, err

@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"strings"
@@ -44,6 +45,13 @@ func TestAPersonCallsThroughTheDoorForClients(t *testing.T) {
 			err = errNotYet
 		}
 		return err
+	})
+	// Policy is in force before Envoy knows the host: until then the door closes on it.
+	eventually(t, "the door for clients knows the wiki", func() error {
+		if ran := call("call", "wiki", "/team"); ran.Exit != 0 {
+			return errors.New(ran.Text())
+		}
+		return nil
 	})
 	before := len(p.Wiki.Arrivals())
 	if ran := call("call", "-i", "wiki", "/team?x=1"); ran.Exit != 0 || !strings.Contains(ran.Stdout, " 200 OK") {

@@ -129,7 +129,7 @@ func (w *world) lookup(app string, hash byte) string {
 // sessions are the ids of those that a snapshot of the apps holds, sorted.
 func (w *world) sessions(apps ...string) []string {
 	w.t.Helper()
-	s, err := w.Source().Snapshot(w.t.Context(), apps)
+	s, err := snapshotOf(w.t.Context(), w.Source(), apps)
 	if err != nil {
 		w.t.Fatal(err)
 	}

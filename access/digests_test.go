@@ -13,7 +13,7 @@ import (
 // a snapshot tells now.
 func (w *world) holds(i feed.Instance, apps ...string) feed.Beat {
 	w.t.Helper()
-	s, err := w.Source().Snapshot(w.t.Context(), apps)
+	s, err := snapshotOf(w.t.Context(), w.Source(), apps)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func TestP9_RecoveringIsRecordedAndEndsAllAccess(t *testing.T) {
 	if pulse := w.beat(i); pulse.Head != after {
 		t.Errorf("instances are told %+v", pulse.Head)
 	}
-	if s := must(w.Source().Snapshot(t.Context(), []string{"reports", "stripe"})); s.At != after || contains(s, requests[0].Grant.String()) {
+	if s := must(snapshotOf(t.Context(), w.Source(), []string{"reports", "stripe"})); s.At != after || contains(s, requests[0].Grant.String()) {
 		t.Errorf("a snapshot at %+v has an ended grant", s.At)
 	}
 }

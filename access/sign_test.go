@@ -129,7 +129,7 @@ func TestTheFeedCarriesTheProof(t *testing.T) {
 		t.Fatalf("changes %v, %v, %v", changes, ok, err)
 	}
 	told := changes[0].Resources[0]
-	snap, err := w.Source().Snapshot(t.Context(), []string{"reports"})
+	snap, err := snapshotOf(t.Context(), w.Source(), []string{"reports"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestAGatewayThatMissedPoliciesIsShownTheLine(t *testing.T) {
 		}
 		w.commit = commit
 	}
-	snap, err := w.Source().Snapshot(t.Context(), []string{"reports"})
+	snap, err := snapshotOf(t.Context(), w.Source(), []string{"reports"})
 	if err != nil {
 		t.Fatal(err)
 	}

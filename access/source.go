@@ -114,16 +114,15 @@ func (s Source) Leave(ctx context.Context, i feed.Instance) {
 
 // Snapshot reads the apps, their grants and sessions that are not recorded as ended,
 // the keys of tokens, and the position, in one transaction.
-func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, error) {
-	var out feed.Snapshot
-	err := s.store.View(ctx, func(tx Tx) error {
+func (s Source) Snapshot(ctx context.Context, apps []string, part func(feed.Position, []*feed.Resource) error) error {
+	return s.store.View(ctx, func(tx Tx) error {
 		at, err := tx.Head().Feed(ctx)
 		if err != nil {
 			return fmt.Errorf("head: %w", err)
 		}
-		out = feed.Snapshot{At: at}
+		tell := func(some []*feed.Resource) error { return part(at, some) }
 		if len(apps) == 0 {
-			return nil
+			return tell(nil)
 		}
 		set, err := s.inForce(ctx, tx)
 		if err != nil {
@@ -134,21 +133,35 @@ func (s Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, err
 			if !ok {
 				continue
 			}
-			out.Resources = append(out.Resources, appResource(set, a, s.console))
-			if out.Resources, err = s.liveGrants(ctx, tx, set, name, out.Resources); err != nil {
+			if err := tell([]*feed.Resource{appResource(set, a, s.console)}); err != nil {
 				return err
 			}
-			if out.Resources, err = liveSessions(ctx, tx, set, a, out.Resources); err != nil {
+			if err := s.liveGrants(ctx, tx, set, name, tell); err != nil {
+				return err
+			}
+			sessions, err := liveSessions(ctx, tx, set, a, nil)
+			if err != nil {
+				return err
+			}
+			if err := tell(sessions); err != nil {
 				return err
 			}
 		}
-		out.Resources, err = s.keysTold(ctx, tx, out.Resources)
-		return err
+		keys, err := s.keysTold(ctx, tx, nil)
+		if err != nil {
+			return err
+		}
+		return tell(keys)
 	})
-	if err != nil {
-		return feed.Snapshot{}, err
-	}
-	return out, nil
+}
+
+// Head returns the position of the newest change that instances are told.
+func (s Source) Head(ctx context.Context) (head feed.Position, err error) {
+	err = s.Snapshot(ctx, nil, func(at feed.Position, _ []*feed.Resource) error {
+		head = at
+		return nil
+	})
+	return head, err
 }
 
 // grantPage is how many grants one read takes, snapshotPage for a snapshot.
@@ -157,29 +170,32 @@ const (
 	snapshotPage = 2000
 )
 
-// liveGrants appends what proves the policy in force, and the resources of an app's
-// live grants with what proves theirs.
-func (s Source) liveGrants(ctx context.Context, tx Tx, set *policy.Set, app string, out []*feed.Resource) ([]*feed.Resource, error) {
+// liveGrants tells what proves the policy in force, and the resources of an app's live
+// grants with what proves theirs, page by page.
+func (s Source) liveGrants(ctx context.Context, tx Tx, set *policy.Set, app string, tell func([]*feed.Resource) error) error {
 	told := fed{}
-	out, err := told.add(ctx, tx, set.Commit(), app, out)
+	some, err := told.add(ctx, tx, set.Commit(), app, nil)
 	if err != nil {
-		return out, err
+		return err
 	}
 	f := GrantFilter{App: app, Fed: true, Limit: snapshotPage}
 	for {
 		page, err := tx.Grants().ListFed(ctx, f)
 		if err != nil {
-			return out, fmt.Errorf("live grants: %w", err)
+			return fmt.Errorf("live grants: %w", err)
 		}
 		for _, g := range page {
-			if out, err = s.proveLive(ctx, tx, set, g.Grant, grantResource(g.Grant, g.Params, g.Catalogue), told, out); err != nil {
-				return out, err
+			if some, err = s.proveLive(ctx, tx, set, g.Grant, grantResource(g.Grant, g.Params, g.Catalogue), told, some); err != nil {
+				return err
 			}
 		}
-		if len(page) < f.Limit {
-			return out, nil
+		if err := tell(some); err != nil {
+			return err
 		}
-		f.Before = page[len(page)-1].ID
+		if len(page) < f.Limit {
+			return nil
+		}
+		f.Before, some = page[len(page)-1].ID, nil
 	}
 }
 

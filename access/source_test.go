@@ -92,7 +92,7 @@ func TestSnapshotHoldsAppsAndLiveGrants(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.ask(w.as(refunder), refund(), access.Pending)
-	s, err := w.Source().Snapshot(t.Context(), []string{"stripe", "unknown"})
+	s, err := snapshotOf(t.Context(), w.Source(), []string{"stripe", "unknown"})
 	if err != nil || s.At != w.head() || len(s.Resources) != 2 {
 		t.Fatalf("%v, %v", s, err)
 	}
@@ -109,13 +109,13 @@ func TestSnapshotHoldsAppsAndLiveGrants(t *testing.T) {
 		t.Errorf("grant %v", g)
 	}
 	w.pass(30 * time.Minute) // ended: instances know, and hold it until the record tells
-	if s, err = w.Source().Snapshot(t.Context(), []string{"stripe"}); err != nil || len(s.Resources) != 2 {
+	if s, err = snapshotOf(t.Context(), w.Source(), []string{"stripe"}); err != nil || len(s.Resources) != 2 {
 		t.Fatalf("%v, %v", s, err)
 	}
 	if err := w.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = w.Source().Snapshot(t.Context(), []string{"stripe"}); err != nil || len(s.Resources) != 1 {
+	if s, err = snapshotOf(t.Context(), w.Source(), []string{"stripe"}); err != nil || len(s.Resources) != 1 {
 		t.Fatalf("%v, %v", s, err)
 	}
 }

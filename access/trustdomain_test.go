@@ -51,7 +51,7 @@ func TestAppsTellWhoCountsWhere(t *testing.T) {
 	w := newWorld(t)
 	places := func() []*feed.Place {
 		t.Helper()
-		snap, err := w.Source().Snapshot(t.Context(), []string{"reports"})
+		snap, err := snapshotOf(t.Context(), w.Source(), []string{"reports"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -206,7 +206,7 @@ func TestASnapshotHasTheKeysThatVerify(t *testing.T) {
 	w := newWorld(t)
 	w.keep()
 	active, next := w.keys(access.KeyActive)[0], w.keys(access.KeyNext)[0]
-	snap, err := w.Source().Snapshot(t.Context(), []string{"stripe"})
+	snap, err := snapshotOf(t.Context(), w.Source(), []string{"stripe"})
 	if err != nil {
 		t.Fatal(err)
 	}

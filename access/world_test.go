@@ -396,7 +396,7 @@ func (w *world) types(from int) string {
 
 func (w *world) head() feed.Position {
 	w.t.Helper()
-	s, err := w.Source().Snapshot(w.t.Context(), nil)
+	s, err := snapshotOf(w.t.Context(), w.Source(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -417,4 +417,13 @@ func shorten(file []byte) []byte {
 	r := strings.NewReplacer("max: 2h, default: 30m", "max: 10m, default: 10m", "max: 8h, default: 30m", "max: 10m, default: 10m",
 		"max: 4h, default: 1h", "max: 10m, default: 10m", "max: 1h, default: 30m", "max: 10m, default: 10m")
 	return []byte(r.Replace(string(file)))
+}
+
+// snapshotOf is what a source tells an instance that comes with nothing.
+func snapshotOf(ctx context.Context, from feed.Source, apps []string) (out feed.Snapshot, err error) {
+	err = from.Snapshot(ctx, apps, func(at feed.Position, some []*feed.Resource) error {
+		out.At, out.Resources = at, append(out.Resources, some...)
+		return nil
+	})
+	return out, err
 }

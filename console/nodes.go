@@ -44,11 +44,11 @@ func (c *Console) nodes(w http.ResponseWriter, r *http.Request, v *visit) error 
 	if err != nil {
 		return err
 	}
-	now, err := c.service.Source().Snapshot(r.Context(), nil)
+	head, err := c.service.Source().Head(r.Context())
 	if err != nil {
 		return err
 	}
-	view := nodesView{Head: now.At.Revision}
+	view := nodesView{Head: head.Revision}
 	envoys, running := c.c.EnvoyStatus(), map[string]bool{}
 	for _, i := range n.Instances {
 		running[i.ID.Sidecar] = true

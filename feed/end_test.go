@@ -83,11 +83,11 @@ type behind struct {
 	old atomic.Pointer[feedtest.Source] // nil: not behind
 }
 
-func (b *behind) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, error) {
+func (b *behind) Snapshot(ctx context.Context, apps []string, part func(feed.Position, []*feed.Resource) error) error {
 	if old := b.old.Load(); old != nil {
-		return old.Snapshot(ctx, apps)
+		return old.Snapshot(ctx, apps, part)
 	}
-	return b.Source.Snapshot(ctx, apps)
+	return b.Source.Snapshot(ctx, apps, part)
 }
 
 func (b *behind) Changes(ctx context.Context, after, upto feed.Position) ([]feed.Change, bool, error) {

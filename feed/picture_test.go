@@ -3,6 +3,7 @@ package feed_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -104,6 +105,68 @@ func TestASnapshotThatTakesLongIsWaitedFor(t *testing.T) {
 		settle(21 * time.Second)
 		if n := read.Load(); n != 2 || !sink.holds("grt_1") {
 			t.Errorf("%d readings, held: %t", n, sink.holds("grt_1"))
+		}
+	})
+}
+
+// A snapshot is sent while the rest of it is still being read.
+func TestASnapshotIsSentWhileItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, held := newSource(), make(chan struct{})
+		source.Before = func(_ context.Context, method string) error {
+			if method == "Snapshot, second half" {
+				<-held
+			}
+			return nil
+		}
+		for n := range 10 {
+			g := someGrant(fmt.Sprintf("grt_%d", n))
+			g.GetGrant().Entitlement = strings.Repeat("e", 100<<10)
+			source.Put("stripe", g)
+		}
+		s := open(t, feedtest.Serve(t, source, sidecar), subscribeAs(t, sidecar))
+		first := receive(t, s).GetSnapshot()
+		if len(first.GetResources()) == 0 || first.GetLast() {
+			t.Fatalf("the first message is %v", first)
+		}
+		close(held)
+		if _, n := whole(t, s); n+len(first.GetResources()) != 10 {
+			t.Errorf("%d resources arrived", n+len(first.GetResources()))
+		}
+	})
+}
+
+// Of a reading that fails half-way nothing counts, and nobody is told that it is whole.
+func TestP2_AReadingThatFailsHalfWayLeavesNoTrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newSource()
+		var read atomic.Int32
+		source.Before = func(_ context.Context, method string) error {
+			if method == "Snapshot, second half" && read.Add(1) == 1 {
+				<-time.After(time.Second)
+				return fmt.Errorf("the database is away")
+			}
+			return nil
+		}
+		for n := range 10 {
+			g := someGrant(fmt.Sprintf("grt_%d", n))
+			g.GetGrant().Entitlement = strings.Repeat("e", 100<<10)
+			source.Put("stripe", g)
+		}
+		sink := &memory{}
+		run(t, fixed(feedtest.Serve(t, source, sidecar)), sink)
+		settle(900 * time.Millisecond)
+		if _, filled := sink.Position(); filled || sink.holds("grt_0") {
+			t.Fatal("half of a snapshot is held")
+		}
+		settle(3 * time.Second)
+		for n := range 10 {
+			if id := fmt.Sprintf("grt_%d", n); !sink.holds(id) {
+				t.Errorf("the next snapshot lacks %s", id)
+			}
+		}
+		if read.Load() != 2 || sink.swaps != 1 {
+			t.Errorf("%d readings, %d swaps", read.Load(), sink.swaps)
 		}
 	})
 }

@@ -92,9 +92,11 @@ type Source interface {
 	Join(ctx context.Context, i Instance, s *Subscribe) (apps []string, err error)
 	// Leave says that the instance's stream is gone. Its lease is not touched.
 	Leave(ctx context.Context, i Instance)
-	// Snapshot reads all that an instance with these apps holds, in one transaction.
-	// No apps: the position alone.
-	Snapshot(ctx context.Context, apps []string) (Snapshot, error)
+	// Snapshot reads all that an instance with these apps holds, in one transaction, and
+	// calls part with its position and some of it, once or more. What was told so counts
+	// only if Snapshot returns nil. part does not block; its error ends the reading and
+	// is Snapshot's. No apps: the position alone.
+	Snapshot(ctx context.Context, apps []string, part func(at Position, some []*Resource) error) error
 	// Changes reads the changes after one position up to and with another, in
 	// order: a change that commits later never has a lower position. If some of
 	// them are no longer kept, ok is false and the caller takes a snapshot. upto

@@ -52,11 +52,11 @@ func (s *Server) follow(st *stream) (Position, error) {
 
 // restart puts the tail to the head.
 func (s *Server) restart(ctx context.Context) error {
-	head, err := s.source.Snapshot(ctx, nil)
-	if err != nil {
+	var head Position
+	if err := s.source.Snapshot(ctx, nil, func(at Position, _ []*Resource) error { head = at; return nil }); err != nil {
 		return fmt.Errorf("read head: %w", err)
 	}
-	s.tail, s.tailed = head.At, true
+	s.tail, s.tailed = head, true
 	return nil
 }
 

@@ -15,13 +15,13 @@ func (s *Server) nodes(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	now, err := s.service.Source().Snapshot(r.Context(), nil)
+	head, err := s.service.Source().Head(r.Context())
 	if err != nil {
 		return err
 	}
 	out := nodesOf(v, s.c.EnvoyStatus())
 	for i := range out.Items {
-		out.Items[i].Head = now.At.Revision
+		out.Items[i].Head = head.Revision
 	}
 	return writeJSON(w, http.StatusOK, out)
 }

@@ -205,20 +205,29 @@ func (s *Source) Leave(_ context.Context, i feed.Instance) {
 	delete(s.present, i)
 }
 
-// Snapshot implements feed.Source.
-func (s *Source) Snapshot(ctx context.Context, apps []string) (feed.Snapshot, error) {
+// Snapshot implements feed.Source: in two parts, with a call of Before in between.
+func (s *Source) Snapshot(ctx context.Context, apps []string, part func(feed.Position, []*feed.Resource) error) error {
 	if err := s.begin(ctx, "Snapshot"); err != nil {
-		return feed.Snapshot{}, err
+		return err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := feed.Snapshot{At: s.at}
+	at, out := s.at, []*feed.Resource{}
 	for _, i := range s.items {
 		if slices.Contains(apps, i.app) {
-			out.Resources = append(out.Resources, i.r)
+			out = append(out, i.r)
 		}
 	}
-	return out, nil
+	s.mu.Unlock()
+	if len(apps) == 0 {
+		return part(at, nil)
+	}
+	if err := part(at, out[:len(out)/2]); err != nil {
+		return err
+	}
+	if err := s.begin(ctx, "Snapshot, second half"); err != nil {
+		return err
+	}
+	return part(at, out[len(out)/2:])
 }
 
 // Changes implements feed.Source.

@@ -35,15 +35,30 @@ func (m *memory) Position() (feed.Position, bool) {
 	return m.at, m.filled
 }
 
-func (m *memory) Swap(_ context.Context, s feed.Snapshot) (feed.Receipt, []*feed.Nack, error) {
+func (m *memory) Fill(at feed.Position) (feed.Filling, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s.At.Before(m.at) {
-		return feed.Receipt{}, nil, errors.New("below what was seen")
+	if at.Before(m.at) {
+		return nil, errors.New("below what was seen")
 	}
-	m.at, m.filled, m.held = s.At, true, map[string]bool{}
+	return &pending{m, feed.Snapshot{At: at}}, nil
+}
+
+// pending is a snapshot that is not whole yet.
+type pending struct {
+	of *memory
+	feed.Snapshot
+}
+
+func (p *pending) Add(part []*feed.Resource) { p.Resources = append(p.Resources, part...) }
+
+func (p *pending) Swap(context.Context) (feed.Receipt, []*feed.Nack, error) {
+	m := p.of
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.at, m.filled, m.held = p.At, true, map[string]bool{}
 	m.swaps++
-	return feed.Receipt{At: s.At}, m.put(s.Resources), nil
+	return feed.Receipt{At: p.At}, m.put(p.Resources), nil
 }
 
 func (m *memory) Apply(_ context.Context, d *feed.Delta) (feed.Receipt, []*feed.Nack, error) {

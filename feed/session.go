@@ -21,11 +21,18 @@ type session struct {
 	quiet   *time.Timer     // ends the session when no Pong counts for long
 	synced  bool            // what the Sink holds is what this stream builds on
 	first   bool            // this stream began with a position
-	parts   *SnapshotPart   // of a snapshot that is not whole yet
+	filling *filling        // a snapshot that is not whole yet
 	deltas  uint64          // received
 	pings   []sent          // unanswered, oldest first
 	heard   bool            // a Pong counted
 	inbound <-chan received // from the receiving goroutine
+}
+
+// filling is a snapshot that is on its way into the Sink.
+type filling struct {
+	Filling
+	at     Position
+	refuse refusals // what the Sink has to refuse of it
 }
 
 type sent struct {
@@ -180,7 +187,8 @@ func (s *session) take(ctx context.Context, m *SyncResponse) error {
 	}
 }
 
-// part collects a snapshot; it is swapped in whole at its last part.
+// part hands a part of a snapshot to the Sink, where it is swapped in whole at its last
+// part. One that breaks off is forgotten with the session.
 func (s *session) part(ctx context.Context, p *SnapshotPart) error {
 	switch {
 	case unknownAround(p):
@@ -188,30 +196,48 @@ func (s *session) part(ctx context.Context, p *SnapshotPart) error {
 		return fmt.Errorf("%w: a snapshot has a field that is not known", errResync)
 	case s.synced && !s.first, s.deltas > 0:
 		return fmt.Errorf("%w: a snapshot in the middle of a stream", errResync)
-	case s.parts == nil:
-		s.synced, s.parts = false, &SnapshotPart{Epoch: p.GetEpoch(), Revision: p.GetRevision()}
-	case s.parts.Epoch != p.GetEpoch() || s.parts.Revision != p.GetRevision():
+	case s.filling == nil:
+		if err := s.fill(Position{p.GetEpoch(), p.GetRevision()}); err != nil {
+			return err
+		}
+	case s.filling.at != Position{p.GetEpoch(), p.GetRevision()}:
 		return fmt.Errorf("%w: the parts of a snapshot are of two positions", errResync)
 	}
 	s.quiet.Reset(snapshotSilence)
-	s.parts.Resources = append(s.parts.Resources, p.GetResources()...)
+	s.filling.refuse.look(p.GetResources(), s.c.Reader)
+	s.filling.Add(p.GetResources())
 	if !p.GetLast() {
 		return nil
 	}
-	snap := Snapshot{At: Position{s.parts.Epoch, s.parts.Revision}, Resources: s.parts.Resources}
-	s.parts, s.first = nil, false
-	r, nacks, err := s.c.Sink.Swap(ctx, snap)
+	snap := s.filling
+	s.filling, s.first = nil, false
+	r, nacks, err := snap.Swap(ctx)
 	if err != nil {
-		s.alarm("the snapshot was refused", "epoch", snap.At.Epoch, "revision", snap.At.Revision, "error", err)
-		return fmt.Errorf("%w: swap: %w", errResync, err)
+		return s.refused(snap.at, err)
 	}
 	r, s.unheard = s.unheard.Merge(r), Receipt{} // what an earlier stream may have lost
-	if err := s.answer(r, nacks, snap.Resources); err != nil {
+	if err := s.answer(r, nacks, snap.refuse); err != nil {
 		return err
 	}
 	s.synced, s.resync, s.apps = true, false, p.GetApps()
 	s.quiet.Reset(silence)
 	return s.ping()
+}
+
+// fill begins a snapshot: what is held is no longer what this stream builds on.
+func (s *session) fill(at Position) error {
+	s.synced = false
+	into, err := s.c.Sink.Fill(at)
+	if err != nil {
+		return s.refused(at, err)
+	}
+	s.filling = &filling{Filling: into, at: at}
+	return nil
+}
+
+func (s *session) refused(at Position, err error) error {
+	s.alarm("the snapshot was refused", "epoch", at.Epoch, "revision", at.Revision, "error", err)
+	return fmt.Errorf("%w: swap: %w", errResync, err)
 }
 
 func (s *session) delta(ctx context.Context, d *Delta) error {
@@ -230,7 +256,9 @@ func (s *session) delta(ctx context.Context, d *Delta) error {
 	if err != nil {
 		return fmt.Errorf("%w: apply %d: %w", errResync, d.GetRevision(), err)
 	}
-	if err := s.answer(r, nacks, d.GetResources()); err != nil {
+	var refuse refusals
+	refuse.look(d.GetResources(), s.c.Reader)
+	if err := s.answer(r, nacks, refuse); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(d.GetResources(), func(r *Resource) bool { return r.GetGrant().GetRecorded() != nil }) {
@@ -240,8 +268,8 @@ func (s *session) delta(ctx context.Context, d *Delta) error {
 }
 
 // answer acknowledges what the Sink took in, and refuses what it refused.
-func (s *session) answer(r Receipt, nacks []*Nack, resources []*Resource) error {
-	if err := s.checkRefused(nacks, resources); err != nil {
+func (s *session) answer(r Receipt, nacks []*Nack, refuse refusals) error {
+	if err := refuse.check(nacks); err != nil {
 		return err
 	}
 	for _, n := range nacks {
@@ -259,15 +287,26 @@ func (s *session) answer(r Receipt, nacks []*Nack, resources []*Resource) error 
 	return nil
 }
 
-// checkRefused holds the Sink to its contract: what this binary does not
-// understand is not held.
-func (s *session) checkRefused(nacks []*Nack, resources []*Resource) error {
+// refusals are what a Sink has to refuse: what this binary does not understand is not
+// held.
+type refusals []*Nack
+
+func (f *refusals) look(resources []*Resource, reader uint32) {
+	for _, r := range resources {
+		if n := Unsupported(r, reader); n != nil {
+			*f = append(*f, n)
+		}
+	}
+}
+
+// check holds the Sink to its contract.
+func (f refusals) check(nacks []*Nack) error {
 	refused := map[string]bool{}
 	for _, n := range nacks {
 		refused[n.GetKind()+"\x00"+n.GetId()] = true
 	}
-	for _, r := range resources {
-		if n := Unsupported(r, s.c.Reader); n != nil && !refused[n.GetKind()+"\x00"+n.GetId()] {
+	for _, n := range f {
+		if !refused[n.GetKind()+"\x00"+n.GetId()] {
 			return fmt.Errorf("%w: %s %s is held though it is not understood", errResync, n.GetKind(), n.GetId())
 		}
 	}

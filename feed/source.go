@@ -126,11 +126,11 @@ type Sink interface {
 	// Position is the highest position that was ever applied, and Holding is
 	// false until a complete snapshot is in.
 	Position() (at Position, holding bool)
-	// Swap takes a complete snapshot in, whole. One below Position is an error.
-	// It returns when nothing decided under the older state is on its way any
-	// more, with the receipt's figures and the resources that it refuses.
-	Swap(ctx context.Context, s Snapshot) (Receipt, []*Nack, error)
-	// Apply takes one delta in; see Swap. A delta at or below Position is an error.
+	// Fill begins a snapshot of a position. One below Position is an error. No other is
+	// being filled, and what changes the Sink is not called, until it is swapped in or
+	// given up, by being forgotten.
+	Fill(at Position) (Filling, error)
+	// Apply takes one delta in; see Filling.Swap. A delta at or below Position is an error.
 	Apply(ctx context.Context, d *Delta) (Receipt, []*Nack, error)
 	// Advance notes that nothing of this instance changed up to a position.
 	Advance(at Position) error
@@ -144,4 +144,14 @@ type Sink interface {
 	// Describe fills in what a Ping tells of the instance: spools, the checkpoint that
 	// it keeps.
 	Describe(p *Ping)
+}
+
+// Filling is a snapshot on its way into a Sink, which it does not change before Swap.
+type Filling interface {
+	// Add reads a part. It keeps what it is given.
+	Add(part []*Resource)
+	// Swap takes all parts in, whole, in the place of what is held. It returns when
+	// nothing decided under the older state is on its way any more, with the receipt's
+	// figures and the resources that it refuses. It is called once.
+	Swap(ctx context.Context) (Receipt, []*Nack, error)
 }

@@ -21,18 +21,19 @@ func (t *Table) learn(d *draft, r *feed.Resource) *feed.Nack {
 
 // putGrant takes a grant in. Where only proven ones count it is checked first, and
 // is in force once its leaf was shown in a checkpoint.
-func (t *Table) putGrant(d *draft, r *feed.Resource, g grant.Grant) *feed.Nack {
-	h := &held{packed: pack(g)}
-	if t.proofs.wants(g.Scope.App) {
-		if err := t.proofs.judge(d, g, r.GetGrant()); err != nil {
-			return feed.Refuse(r, grant.GrantUnproven, err.Error())
+func (t *Table) putGrant(d *draft, i reading) *feed.Nack {
+	h := i.grant
+	if t.proofs.wants(h.app()) {
+		told := i.r.GetGrant()
+		if err := t.proofs.judge(d, h.open(), told); err != nil {
+			return feed.Refuse(i.r, grant.GrantUnproven, err.Error())
 		}
-		recorded := r.GetGrant().GetRecorded()
+		recorded := told.GetRecorded()
 		h.fate = &fate{waits: &pendingLeaf{index: recorded.GetIndex(), leaf: recorded.GetLeaf()}}
-		t.waiting[recorded.GetIndex()] = g.ID
+		t.waiting[recorded.GetIndex()] = h.id
 	}
-	t.question(d, g)
-	d.put(h)
+	t.question(d, h)
+	d.putCounted(h, i.one)
 	return nil
 }
 
@@ -75,13 +76,13 @@ func (t *Table) spend(removals []*feed.Removal) {
 }
 
 // settle is spend for a snapshot: what it does not have of an app that it has, ended.
-func (t *Table) settle(resources []*feed.Resource) {
+func (t *Table) settle(told []reading) {
 	if t.proofs == nil {
 		return
 	}
 	there := map[string]bool{}
-	for _, r := range resources {
-		there[feed.KindOf(r)+" "+r.GetId()] = true
+	for _, i := range told {
+		there[i.kind()+" "+i.id()] = true
 	}
 	t.spent(func(o offerUse) bool { return there[feed.KindApp+" "+o.App] && !there[feed.KindGrant+" "+o.Grant] })
 }

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
@@ -41,33 +40,6 @@ func (t *Table) Describe(p *feed.Ping) {
 	}
 }
 
-// Swap implements feed.Sink: the snapshot takes the place of everything held.
-func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*feed.Nack, error) {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	old := t.state.Load()
-	if snap.At.Before(old.at) {
-		t.setBack(snap.At)
-		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
-	}
-	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true}
-	d.at, d.filled, d.filling = snap.At, true, old.filling+1
-	clear(t.waiting)
-	t.proofs.begin(true)
-	nacks := t.putAll(d, snap.Resources)
-	t.settle(snap.Resources)
-	d.inherit(old)
-	d.inheritSeats(old)
-	nacks = append(nacks, t.clashes(d, snap.Resources)...)
-	slices.SortFunc(d.past, func(a, b *held) int { return a.fate.until.Compare(b.fate.until) })
-	slices.SortFunc(d.left, func(a, b *seat) int { return a.until.Compare(b.until) })
-	t.past, t.left = nil, nil
-	r, err := t.install(ctx, d)
-	t.strayed.Store(false) // all that is held now was told just now
-	t.back.Store(nil)
-	return r, nacks, err
-}
-
 // setBack raises an alarm, once until another snapshot is taken in, that the control
 // plane tells a state from before the one that it told already. It gets no Ping, and so
 // shows no checkpoint, until it has grown beyond that.
@@ -96,8 +68,12 @@ func (t *Table) Apply(ctx context.Context, m *feed.Delta) (feed.Receipt, []*feed
 	}
 	t.spend(m.GetRemovals())
 	t.proofs.begin(false)
-	nacks := t.putAll(d, m.GetResources())
-	nacks = append(nacks, t.clashes(d, m.GetResources())...)
+	told := make([]reading, 0, len(m.GetResources()))
+	for _, r := range m.GetResources() {
+		told = append(told, read(r, &d.counter))
+	}
+	nacks := t.putAll(d, told)
+	nacks = append(nacks, t.clashes(d, told)...)
 	r, err := t.install(ctx, d)
 	return r, nacks, err
 }
@@ -156,13 +132,15 @@ func (t *Table) Ponged(sent time.Duration, p *feed.Pong) error {
 }
 
 // putAll takes resources in, and returns the refusals of those that it does not.
-func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
+func (t *Table) putAll(d *draft, told []reading) []*feed.Nack {
 	var nacks []*feed.Nack
-	for _, r := range resources {
-		d.allow(feed.KindOf(r), r.GetId())
-		n := feed.Unsupported(r, Reader)
+	for _, i := range told {
+		if len(d.unheld) > 0 {
+			d.allow(i.kind(), i.id())
+		}
+		n, r := i.nack, i.r
 		if n == nil {
-			n = t.putOne(d, r)
+			n = t.putOne(d, i)
 		}
 		if n == nil {
 			continue
@@ -184,14 +162,12 @@ func (t *Table) putAll(d *draft, resources []*feed.Resource) []*feed.Nack {
 	return nacks
 }
 
-func (t *Table) putOne(d *draft, r *feed.Resource) *feed.Nack {
+func (t *Table) putOne(d *draft, i reading) *feed.Nack {
 	var err error
-	switch feed.KindOf(r) {
+	r := i.r
+	switch i.kind() {
 	case feed.KindGrant:
-		var g grant.Grant
-		if g, err = newGrant(r); err == nil {
-			return t.putGrant(d, r, g)
-		}
+		return t.putGrant(d, i)
 	case feed.KindProof:
 		return t.learn(d, r)
 	case feed.KindSession:
@@ -273,7 +249,7 @@ func (d *draft) lost(was *held) *held {
 
 // clashes indexes the apps by host, and refuses those that came now with a host
 // that another app claims too.
-func (t *Table) clashes(d *draft, resources []*feed.Resource) []*feed.Nack {
+func (t *Table) clashes(d *draft, told []reading) []*feed.Nack {
 	if !d.grown {
 		return nil
 	}
@@ -282,7 +258,8 @@ func (t *Table) clashes(d *draft, resources []*feed.Resource) []*feed.Nack {
 		return nil
 	}
 	var nacks []*feed.Nack
-	for _, r := range resources {
+	for _, i := range told {
+		r := i.r
 		if host, ok := clash[r.GetApp().GetName()]; ok {
 			n := feed.Refuse(r, grant.UnsupportedGrant, fmt.Sprintf("host %s is claimed by two apps", host))
 			nacks = append(nacks, n)

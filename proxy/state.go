@@ -92,6 +92,15 @@ func (s *state) grant(id grant.GrantID) (*held, bool) {
 
 // put takes h in.
 func (d *draft) put(h *held) {
+	var one feed.Digest
+	if !h.past() {
+		one = d.counter.grant(h)
+	}
+	d.putCounted(h, one)
+}
+
+// putCounted is put of what has that digest: what is past has none.
+func (d *draft) putCounted(h *held, one feed.Digest) {
 	old, replaces := d.byID.get(h.id)
 	switch was, ok := d.before.grant(h.id); {
 	case replaces:
@@ -109,7 +118,7 @@ func (d *draft) put(h *held) {
 		d.past = append(d.past, h)
 	} else {
 		d.live++
-		d.countGrant(h, feed.Digest.Plus)
+		d.countGrant(h, one, feed.Digest.Plus)
 	}
 }
 
@@ -142,7 +151,7 @@ func (d *draft) discard(h *held) {
 	d.byID.remove(h.id)
 	if !h.past() {
 		d.live--
-		d.countGrant(h, feed.Digest.Minus)
+		d.countGrant(h, d.counter.grant(h), feed.Digest.Minus)
 	}
 }
 

@@ -37,10 +37,10 @@ func (c *counter) grant(h *held) feed.Digest {
 	return one
 }
 
-// countGrant adds a grant to the tally of its app, or takes it out again.
-func (d *draft) countGrant(h *held, add func(sum, one feed.Digest) feed.Digest) {
+// countGrant adds the digest of a grant to the tally of its app, or takes it out again.
+func (d *draft) countGrant(h *held, one feed.Digest, add func(sum, one feed.Digest) feed.Digest) {
 	t, tenth := d.tally(h.app()), d.tenthOfGrant(h)
-	t[tenth] = add(t[tenth], d.counter.grant(h))
+	t[tenth] = add(t[tenth], one)
 }
 
 // count adds another resource to the tally of its app.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/mayflyproxy/mayfly/feed"
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
@@ -16,10 +17,10 @@ const missedPong = 1500 * time.Millisecond
 // later than t shows it. One that was made since the newest answered Ping may come so
 // late that it does not; that is asked only where a Pong is missing, or each new grant
 // would wait for one. What is in force already is right by the time that passes.
-func (t *Table) question(d *draft, g grant.Grant) {
+func (t *Table) question(d *draft, h *held) {
 	old := t.state.Load()
-	was, ok := old.byID.get(g.ID)
-	_, doubted := old.unsure[g.ID]
+	was, ok := old.byID.get(h.id)
+	_, doubted := old.unsure[h.id]
 	if ok && !was.past() && !doubted {
 		return
 	}
@@ -34,9 +35,9 @@ func (t *Table) question(d *draft, g grant.Grant) {
 	default:
 		known = time.Time{}
 	}
-	if doubted || g.NotBefore.After(known) {
-		d.doubt(g.ID, t.clock.Boot())
-		t.clock.Doubt(d.unsure[g.ID])
+	if doubted || feed.TimeOf(h.notBefore).After(known) {
+		d.doubt(h.id, t.clock.Boot())
+		t.clock.Doubt(d.unsure[h.id])
 	}
 }
 

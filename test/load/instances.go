@@ -286,11 +286,23 @@ func (f *instances) dial(l *line) (*grpc.ClientConn, error) {
 	return grpc.NewClient(f.plan.Nodes, append(feed.DialOptions(), grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithContextDialer(l.dial))...)
 }
 
-// Swap implements feed.Sink.
-func (i *instance) Swap(ctx context.Context, s feed.Snapshot) (feed.Receipt, []*feed.Nack, error) {
-	r, nacks, err := i.Table.Swap(ctx, s)
+// Fill implements feed.Sink.
+func (i *instance) Fill(at feed.Position) (feed.Filling, error) {
+	f, err := i.Table.Fill(at)
+	return filling{f, i}, err
+}
+
+// filling is a snapshot on its way into an instance.
+type filling struct {
+	feed.Filling
+	of *instance
+}
+
+// Swap implements feed.Filling.
+func (f filling) Swap(ctx context.Context) (feed.Receipt, []*feed.Nack, error) {
+	r, nacks, err := f.Filling.Swap(ctx)
 	if err == nil {
-		i.once.Do(func() { i.synced(); i.fleet.entered(i) })
+		f.of.once.Do(func() { f.of.synced(); f.of.fleet.entered(f.of) })
 	}
 	return r, nacks, err
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/grant"
@@ -27,16 +26,22 @@ func (t *Table) Find(p identity.Principal, op scope.Operation, now time.Time, pr
 		list = only(list, presented)
 	}
 	best := nearest{denial: grant.Deny(grant.NoGrant, "nothing is granted that covers %s", op)}
+	var o opener
 	for _, h := range list {
-		g := h.open()
+		g := h.marked(o.open(&h.packed))
 		if !s.apps[op.App].counts(g.Entitlement) {
 			continue
 		}
-		err := s.permits(h, g, p, op, now)
+		miss, maybe := s.misses(h, g, op, now)
+		if !maybe && !best.beaten(miss, g) {
+			continue
+		}
+		g = h.open()
+		err := s.permits(h, g, p, op, now) // the one that decides
 		if err == nil {
 			return g, nil
 		}
-		best.take(h, g, op, err)
+		best = nearest{denial: grant.Of(err), rank: miss, ended: g.EndsAt()}
 	}
 	return grant.Grant{}, advise(s.apps[op.App], p, op, best.denial)
 }
@@ -71,7 +76,7 @@ func only(list []*held, id grant.GrantID) []*held {
 	return nil
 }
 
-// nearest keeps the refusal that came closest to a yes.
+// nearest is the refusal that came closest to a yes.
 type nearest struct {
 	denial *grant.Denial
 	rank   int
@@ -88,31 +93,32 @@ const (
 	missConstraint
 )
 
-// take keeps err if it is nearer than what came before. Of two that are over the one
-// that ended later is: what the caller had until just now. Of others that are equally
-// near the first one stays: the one that ends last.
-func (n *nearest) take(h *held, g grant.Grant, op scope.Operation, err error) {
-	d := grant.Of(err)
-	r := rank(h, g, op, d)
-	if r > n.rank || r == missPast && r == n.rank && g.EndsAt().After(n.ended) {
-		n.denial, n.rank, n.ended = d, r, g.EndsAt()
-	}
+// beaten reports whether a miss of that rank, by g, is nearer. Of two that are over the
+// one that ended later is: what the caller had until just now. Of others that are
+// equally near the first one stays: the one that ends last.
+func (n *nearest) beaten(rank int, g grant.Grant) bool {
+	return rank > n.rank || rank == missPast && rank == n.rank && g.EndsAt().After(n.ended)
 }
 
-func rank(h *held, g grant.Grant, op scope.Operation, d *grant.Denial) int {
-	var miss *scope.Miss
+// misses says how far h, opened as g, is from permitting op at now, unless it may. It
+// is for telling one of many from another, and decides nothing: permits does.
+func (s *state) misses(h *held, g grant.Grant, op scope.Operation, now time.Time) (rank int, maybe bool) {
+	kind, covered := g.Scope.Misses(op)
+	err := s.inForce(h, now)
 	switch {
 	case h.refused() != "":
-		return missUnsupported
-	case errors.As(d, &miss) && miss.Kind == scope.MissConstraint:
-		return missConstraint
-	case errors.As(d, &miss):
-		return missOperation
-	case g.Scope.Covers(op) != nil:
-		return 0 // over, and it would not have covered this either
-	case d.Reason == grant.NotYet:
-		return missNotYet
+		return missUnsupported, false
+	case err == nil && covered:
+		return 0, true
+	case err == nil && kind == scope.MissConstraint:
+		return missConstraint, false
+	case err == nil:
+		return missOperation, false
+	case !covered:
+		return 0, false // over, and it would not have covered this either
+	case grant.ReasonOf(err) == grant.NotYet:
+		return missNotYet, false
 	default:
-		return missPast
+		return missPast, false
 	}
 }

@@ -90,8 +90,14 @@ func (h *held) life() *life {
 func (h *held) holder() holder { return holder{h.app(), h.who.Value().principal} }
 
 // order puts the grant that is chosen first: ending last, then the smallest id
-// (contracts §4).
+// (contracts §4). What is past comes behind all that is not.
 func order(a, b *held) int {
+	if past := a.past(); past != b.past() {
+		if past {
+			return 1
+		}
+		return -1
+	}
 	if c := cmp.Compare(b.notAfter, a.notAfter); c != 0 {
 		return c
 	}

@@ -1,9 +1,12 @@
 package proxy
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
-// A list is what one holder holds, the grant that is chosen first in front. It is
-// never changed once it is in the table.
+// A list is what one holder holds, the grant that is chosen first in front, and what is
+// past behind. It is never changed once it is in the table.
 
 // relisting is how one list changes with a draft.
 type relisting struct{ put, gone []*held }
@@ -32,22 +35,24 @@ func (e *relisting) remove(h *held) {
 	}
 }
 
-// of returns what becomes of a list.
+// of returns what becomes of a list. What stays is copied without a look at it.
 func (e *relisting) of(list []*held) []*held {
 	slices.SortFunc(e.put, order)
 	slices.SortFunc(e.gone, order)
-	out, put, gone := make([]*held, 0, len(list)+len(e.put)-len(e.gone)), e.put, e.gone
-	for _, h := range list {
-		if len(gone) > 0 && gone[0] == h {
-			gone = gone[1:]
+	out, put, gone := make([]*held, 0, len(list)+len(e.put)), e.put, e.gone
+	for len(put) > 0 || len(gone) > 0 {
+		if len(put) == 0 || len(gone) > 0 && order(gone[0], put[0]) <= 0 {
+			at, found := slices.BinarySearchFunc(list, gone[0], order)
+			out, list, gone = append(out, list[:at]...), list[at:], gone[1:]
+			if found {
+				list = list[1:]
+			}
 			continue
 		}
-		for len(put) > 0 && order(put[0], h) < 0 {
-			out, put = append(out, put[0]), put[1:]
-		}
-		out = append(out, h)
+		at, _ := slices.BinarySearchFunc(list, put[0], order)
+		out, list, put = append(append(out, list[:at]...), put[0]), list[at:], put[1:]
 	}
-	return append(out, put...)
+	return append(out, list...)
 }
 
 // relist makes the lists that changed anew, once each, whatever their length.
@@ -69,19 +74,17 @@ func (d *draft) relist() {
 
 // bound forgets the oldest past grants of a list that has too many.
 func (d *draft) bound(list []*held) []*held {
-	var past []*held
-	for _, h := range list {
-		if h.past() {
-			past = append(past, h)
-		}
-	}
+	first := sort.Search(len(list), func(i int) bool { return list[i].past() })
+	past := list[first:]
 	if len(past) <= maxPastEach {
 		return list
 	}
-	slices.SortStableFunc(past, func(a, b *held) int { return a.fate.until.Compare(b.fate.until) })
-	over := past[:len(past)-maxPastEach]
+	oldest := slices.Clone(past)
+	slices.SortStableFunc(oldest, func(a, b *held) int { return a.fate.until.Compare(b.fate.until) })
+	over := oldest[:len(oldest)-maxPastEach]
 	for _, h := range over {
 		d.discard(h)
 	}
-	return slices.DeleteFunc(list, func(h *held) bool { return slices.Contains(over, h) })
+	past = slices.DeleteFunc(past, func(h *held) bool { return slices.Contains(over, h) })
+	return list[:first+len(past)]
 }

@@ -57,7 +57,7 @@ type draft struct {
 	past     []*held           // newly so, oldest first
 	left     []*seat           // likewise
 	counted  map[string]*tally // those that are the draft's own
-	counter  counter
+	counter  *counter          // made at first use; a table lends its own
 	relisted map[holder]*relisting
 	denied   bool // unheld is a copy
 	doubting bool // unsure is a copy

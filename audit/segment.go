@@ -127,8 +127,8 @@ func (s Segment) Open() ([]Entry, error) {
 	if !s.bounded() {
 		return nil, s.noSegment()
 	}
-	var entries []Entry
-	var leaves []Hash
+	holds := min(int(s.Len()), len(s.Frames)/(frameHeader+minPayload))
+	entries, leaves := make([]Entry, 0, holds), make([]Hash, 0, holds)
 	tail, err := ScanFrames(s.Frames, s.Prev, s.First, func(e Entry) error {
 		entries, leaves = append(entries, e), append(leaves, leafHash(e.Frame.Payload))
 		return nil

@@ -19,7 +19,7 @@ const (
 
 func grantFields(g *grant.Grant, app *string) []any {
 	return []any{asText(&g.ID), ifText(&g.Request), asText(&g.Principal), &g.Pseudonym, &g.Entitlement, app,
-		asObject(&g.Scope), asText(&g.Class), asTime(&g.NotBefore), asTime(&g.NotAfter),
+		asScope(&g.Scope), asText(&g.Class), asTime(&g.NotBefore), asTime(&g.NotAfter),
 		asTime(&g.Revoked), asTime(&g.Finished), &g.EndedEarly, asDuration(&g.IdleAfter)}
 }
 
@@ -30,7 +30,7 @@ func readGrant(r row) (g grant.Grant, err error) {
 
 func readFedGrant(r row) (g access.FedGrant, err error) {
 	var app string
-	return g, r.Scan(append(grantFields(&g.Grant, &app), asObject(&g.Params), &g.Catalogue)...)
+	return g, r.Scan(append(grantFields(&g.Grant, &app), asParams(&g.Params), &g.Catalogue)...)
 }
 
 // Insert refuses what Grant.Check refuses, before the database does (P1).

@@ -90,15 +90,17 @@ func (h *held) life() *life {
 func (h *held) holder() holder { return holder{h.app(), h.who.Value().principal} }
 
 // order puts the grant that is chosen first: ending last, then the smallest id
-// (contracts §4). What is past comes behind all that is not.
+// (contracts §4).
 func order(a, b *held) int {
-	if past := a.past(); past != b.past() {
-		if past {
-			return 1
-		}
-		return -1
-	}
 	if c := cmp.Compare(b.notAfter, a.notAfter); c != 0 {
+		return c
+	}
+	return a.id.Compare(b.id)
+}
+
+// forgotten puts the past grant that is forgotten first.
+func forgotten(a, b *held) int {
+	if c := a.fate.until.Compare(b.fate.until); c != 0 {
 		return c
 	}
 	return a.id.Compare(b.id)

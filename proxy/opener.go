@@ -29,19 +29,25 @@ type ownValue struct {
 // open returns a grant, good until the next call. One that cannot be read has no
 // scope, and permits nothing.
 func (o *opener) open(p *packed) grant.Grant {
+	g := p.term()
+	g.Scope = o.scope(p)
+	g.Class, g.Entitlement = o.class, o.entitlement
+	return g
+}
+
+// scope is open for its scope only. The entitlement is the opener's then.
+func (o *opener) scope(p *packed) scope.Scope {
 	if o.terms != p.terms {
 		o.read(p.terms)
 	}
-	g := p.term()
-	g.Class, g.Entitlement = o.class, o.entitlement
 	values := unpacker{text: p.values}
 	for _, v := range o.own {
 		*v.at = values.value(v.of)
 	}
 	if o.whole && values.over() {
-		g.Scope = scope.Scope{App: o.app, Rules: o.rules}
+		return scope.Scope{App: o.app, Rules: o.rules}
 	}
-	return g
+	return scope.Scope{}
 }
 
 // read takes in terms, into memory of their own.

@@ -3,7 +3,6 @@ package proxy
 import (
 	"hash/fnv"
 	"maps"
-	"slices"
 
 	"github.com/mayflyproxy/mayfly/feed"
 )
@@ -127,15 +126,11 @@ func (s *state) recount(tenth int) map[string]feed.Digest {
 	return out
 }
 
-// listed reports whether h is in the list of its holder, where decisions find it. Most
-// lists are short, and searched without a look at what is in them.
+// listed reports whether h is in the list of its holder, where decisions find it.
 func (s *state) listed(h *held) bool {
-	list, _ := s.lists.get(h.holder())
-	if len(list) <= 64 {
-		return slices.Contains(list, h)
-	}
-	at, ok := slices.BinarySearchFunc(list, h, order)
-	return ok && list[at] == h
+	l, _ := s.lists.get(h.holder())
+	part, at, found := l.seek(h)
+	return found && l[part][at] == h
 }
 
 // intact reports whether one tenth still is what was taken in.

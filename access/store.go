@@ -235,6 +235,9 @@ type InstanceStore interface {
 	Join(ctx context.Context, i Instance) error // again: replaces all but the receipts
 	Get(ctx context.Context, id feed.Instance) (Instance, error)
 	List(ctx context.Context) ([]Instance, error) // not gone, by id
+	// Fronting lists those of them that front an app and have had a Pong, each with
+	// what its lease is counted by only: ID, Apps, LastPong, PongPassed, StaleAfter.
+	Fronting(ctx context.Context, app string) ([]Instance, error)
 	// SetLastPong notes that their Pings were answered then, by Now and by Passed.
 	SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time, passed time.Duration) error
 	// SetAcked stores receipts, each if it is the highest of its instance. They come

@@ -50,7 +50,7 @@ func (t *Table) Swap(ctx context.Context, snap feed.Snapshot) (feed.Receipt, []*
 		t.setBack(snap.At)
 		return feed.Receipt{}, nil, fmt.Errorf("snapshot at %d.%d is before %d.%d, which is applied", snap.At.Epoch, snap.At.Revision, old.at.Epoch, old.at.Revision)
 	}
-	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true}
+	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true, counter: &t.counter}
 	d.at, d.filled, d.filling = snap.At, true, old.filling+1
 	clear(t.waiting)
 	t.proofs.begin(true)
@@ -90,7 +90,7 @@ func (t *Table) Apply(ctx context.Context, m *feed.Delta) (feed.Receipt, []*feed
 		return feed.Receipt{}, nil, fmt.Errorf("delta %d.%d does not follow %d.%d", at.Epoch, at.Revision, old.at.Epoch, old.at.Revision)
 	}
 	d := old.edit(t.clock.Now())
-	d.at = at
+	d.at, d.counter = at, &t.counter
 	for _, r := range m.GetRemovals() {
 		d.remove(r)
 	}

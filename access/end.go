@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
@@ -76,15 +75,12 @@ func (w *work) mark(ctx context.Context, id grant.GrantID, t audit.Type, why gra
 // waits lists the instances that front app and whose lease may still run, with
 // the instant at which it cannot any more (contracts §2).
 func (w *work) waits(ctx context.Context, set *policy.Set, app string) ([]Wait, error) {
-	list, err := w.tx.Instances().List(ctx)
+	list, err := w.tx.Instances().Fronting(ctx, app)
 	if err != nil {
 		return nil, fmt.Errorf("instances: %w", err)
 	}
 	var out []Wait
 	for _, i := range list {
-		if !slices.Contains(i.Apps, app) || i.LastPong.IsZero() {
-			continue
-		}
 		until := i.PongPassed + max(i.StaleAfter, staleAfter(set, i.Apps)) + pongMargin
 		if left := until - w.tx.Passed(); left > 0 {
 			out = append(out, Wait{Instance: i.ID, LastPong: i.LastPong, Until: w.now.Add(left), UntilPassed: until})

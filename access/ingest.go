@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,15 +12,11 @@ import (
 
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
 )
 
-const (
-	// ingestAtOnce bounds the records of one change: a revoke waits for the one that is
-	// being stored.
-	ingestAtOnce = 2048
-	// ingestLimit is how long one change may wait for the store.
-	ingestLimit = 10 * time.Second
-)
+// ingestLimit is how long one change may wait for the store.
+const ingestLimit = 10 * time.Second
 
 // Ingest stores one segment of a spool with its anchor, or says what it wants
 // instead. A duplicate of the same records is accepted again and changes nothing;
@@ -35,7 +30,7 @@ func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestReque
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.arriving.store(ctx, s.Service, &arrival{from: i, told: t, done: make(chan struct{})})
+	out, err := s.arriving.store(ctx, s.Service, newArrival(i, t))
 	if err != nil {
 		if status.Code(err) == codes.InvalidArgument {
 			s.log.ErrorContext(ctx, "alarm: a segment is refused", "instance", i.String(), "spool", clip(r.GetSpool()), "error", err)
@@ -63,102 +58,21 @@ func (s Source) listed(ctx context.Context, i feed.Instance) error {
 	})
 }
 
-// arrivals are segments that wait for the writer. What arrives while one change is made
-// is stored by the next: anchors of many spools share a transaction (contracts §5), and
-// at most one change of all of them stands between a revoke and the writer. The zero
-// value is ready.
-type arrivals struct {
-	mu      sync.Mutex
-	waiting []*arrival
-	storing []*arrival // by the change under way; nil: there is none
-}
-
-// arrival is one segment, and what became of it once done is closed.
-type arrival struct {
-	from feed.Instance
-	told *told
-
-	done chan struct{}
-	out  *feed.IngestResponse
-	err  error
-}
-
-// store waits until a has been stored or refused, or ctx ends: what waits is then
-// forgotten, and what is being stored may be stored none the less.
-func (q *arrivals) store(ctx context.Context, s *Service, a *arrival) (*feed.IngestResponse, error) {
-	q.mu.Lock()
-	q.waiting = append(q.waiting, a)
-	if q.storing == nil {
-		q.storing = []*arrival{}
-		go q.drain(context.WithoutCancel(ctx), s)
-	}
-	q.mu.Unlock()
-	select {
-	case <-a.done:
-		return a.out, a.err
-	case <-ctx.Done():
-		q.forget(a)
-		return nil, status.FromContextError(ctx.Err()).Err()
-	}
-}
-
-// forget drops a segment that nobody waits for any more: its gateway sends it again, and
-// while the writer is stuck there would be no end of copies.
-func (q *arrivals) forget(a *arrival) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	kept := make([]*arrival, 0, len(q.waiting))
-	for _, one := range q.waiting {
-		if one != a {
-			kept = append(kept, one)
-		}
-	}
-	q.waiting = kept
-}
-
-// drain stores what waits until nothing does.
-func (q *arrivals) drain(ctx context.Context, s *Service) {
-	for {
-		some := q.next()
-		if some == nil {
-			return
-		}
-		s.ingestAll(ctx, some)
-		for _, a := range some {
-			close(a.done)
-		}
-	}
-}
-
-func (q *arrivals) next() []*arrival {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n, records := 0, uint64(0)
-	for n < len(q.waiting) && (n == 0 || records+q.waiting[n].told.Len() <= ingestAtOnce) {
-		records += q.waiting[n].told.Len()
-		n++
-	}
-	q.storing, q.waiting = q.waiting[:n:n], q.waiting[n:]
-	if n == 0 {
-		q.storing, q.waiting = nil, nil
-	}
-	return q.storing
-}
-
 // ingestAll stores segments in one change. If that fails they are tried one by one, so
 // that none fails for another.
 func (s *Service) ingestAll(ctx context.Context, some []*arrival) {
 	limited, cancel := context.WithTimeout(ctx, ingestLimit)
 	defer cancel()
 	err := s.update(limited, func(w *work) error {
+		all := &tidings{used: map[grant.GrantID]time.Time{}}
 		for _, a := range some {
 			var err error
-			a.out, a.err, err = w.ingest(limited, a.from, a.told)
+			a.out, a.err, err = w.ingest(limited, a.from, a.told, all)
 			if err != nil {
 				return err
 			}
 		}
-		return nil
+		return w.note(limited, all)
 	})
 	switch {
 	case err == nil:
@@ -172,8 +86,9 @@ func (s *Service) ingestAll(ctx context.Context, some []*arrival) {
 }
 
 // ingest stores a segment, or says why it is not: refused is about the segment, which
-// has then changed nothing; err is about the store, and fails the change.
-func (w *work) ingest(ctx context.Context, i feed.Instance, t *told) (out *feed.IngestResponse, refused, err error) {
+// has then changed nothing; err is about the store, and fails the change. What a stored
+// one tells is added to all.
+func (w *work) ingest(ctx context.Context, i feed.Instance, t *told, all *tidings) (out *feed.IngestResponse, refused, err error) {
 	seg := t.Segment
 	if _, err := w.peerOnly(ctx, i); err != nil {
 		return refusal(err)
@@ -201,7 +116,7 @@ func (w *work) ingest(ctx context.Context, i feed.Instance, t *told) (out *feed.
 	case wrong != nil:
 		return nil, status.Error(codes.InvalidArgument, wrong.Error()), nil
 	}
-	if err := w.anchor(ctx, i, t); err != nil {
+	if err := w.anchor(ctx, i, t, all); err != nil {
 		return nil, nil, err
 	}
 	return &feed.IngestResponse{Accepted: true, NextSeq: seg.Last + 1, ChainHead: seg.ChainHead[:]}, nil, nil
@@ -229,8 +144,8 @@ func (w *work) sameHistory(ctx context.Context, seg audit.Segment) error {
 	return nil
 }
 
-// anchor appends the segment's leaf, stores it, and notes what its records say.
-func (w *work) anchor(ctx context.Context, i feed.Instance, t *told) error {
+// anchor appends the segment's leaf, stores it, and adds what its records say to all.
+func (w *work) anchor(ctx context.Context, i feed.Instance, t *told, all *tidings) error {
 	seg := t.Segment
 	leaf, err := w.leaf(ctx, audit.TypeSegmentAnchored, seg.Spool, seg.Anchor())
 	if err != nil {
@@ -243,16 +158,41 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, t *told) error {
 	if err != nil {
 		return fmt.Errorf("segment: %w", err)
 	}
-	if err := w.tx.Grants().UsedAll(ctx, w.notLater(t.used)); err != nil {
-		return fmt.Errorf("use of grants: %w", err)
+	all.add(t, leaf)
+	return w.seen(ctx, i, t.calls)
+}
+
+// tidings are what the segments of one change tell, to be noted together: gateways that
+// work under the same grants tell of the same.
+type tidings struct {
+	used  map[grant.GrantID]time.Time
+	named []Named
+}
+
+func (a *tidings) add(t *told, leaf int64) {
+	for id, at := range t.used {
+		if at.After(a.used[id]) {
+			a.used[id] = at
+		}
 	}
 	for _, n := range t.named {
+		n.Leaf = leaf
+		a.named = append(a.named, n)
+	}
+}
+
+// note stores where the records of a change are found again, and the use of grants.
+func (w *work) note(ctx context.Context, all *tidings) error {
+	if err := w.tx.Grants().UsedAll(ctx, w.notLater(all.used)); err != nil {
+		return fmt.Errorf("use of grants: %w", err)
+	}
+	for _, n := range all.named {
 		if strings.HasPrefix(n.ID, "grt_") {
 			w.touch(n.ID)
 		}
 	}
-	if err := w.tx.Spools().IndexAll(ctx, seg.Spool, t.named); err != nil {
-		return fmt.Errorf("index segment: %w", err)
+	if err := w.tx.Spools().IndexAll(ctx, all.named); err != nil {
+		return fmt.Errorf("index segments: %w", err)
 	}
-	return w.seen(ctx, i, t.calls)
+	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -228,6 +230,90 @@ func TestALaterSpoolStandsBehind(t *testing.T) {
 		places, err := tx.Spools().Find(ctx, action.String())
 		if len(places) != 2 || places[0].Spool != s.id {
 			t.Errorf("%v: the later one stands first", places)
+		}
+		return err
+	})
+}
+
+// TestSegmentsWaitForOthers for a moment, to share a change, and no longer: not when there
+// are enough, and not when nobody else comes.
+func TestSegmentsWaitForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &counted{}
+		w := newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store })
+		i, r := w.join("1"), w.granted()
+		ask := func(records int) *feed.IngestRequest {
+			s := newSpool(t)
+			bodies := make([]any, records)
+			for n := range bodies {
+				_, bodies[n] = s.intent(r)
+			}
+			return s.segment(bodies...)
+		}
+		// took returns how long segments of some records took, each sent a little after the one
+		// before, and how many changes.
+		const apart = 10 * time.Millisecond
+		took := func(records ...int) (time.Duration, int32) {
+			t.Helper()
+			asks := make([]*feed.IngestRequest, len(records))
+			for n := range records {
+				asks[n] = ask(records[n])
+			}
+			store.changes.Store(0)
+			began := time.Now()
+			var all sync.WaitGroup
+			for n := range asks {
+				all.Go(func() {
+					time.Sleep(time.Duration(n) * apart)
+					if out, err := w.Source().Ingest(t.Context(), i, asks[n]); err != nil || !out.GetAccepted() {
+						t.Errorf("segment %d: %v, %v", n, out, err)
+					}
+				})
+			}
+			all.Wait()
+			return time.Since(began), store.changes.Load()
+		}
+		for _, c := range []struct {
+			name    string
+			records []int
+			takes   time.Duration
+			changes int32
+		}{
+			{"a lone one", []int{1}, access.IngestLinger, 1},
+			{"two, one a little later", []int{1, 1}, access.IngestLinger, 1},
+			{"one that is enough", []int{access.IngestEnough}, 0, 1},
+			{"one that makes it enough", []int{1, access.IngestEnough - 1}, apart, 1},
+		} {
+			if takes, changes := took(c.records...); takes != c.takes || changes != c.changes {
+				t.Errorf("%s: %v and %d changes, want %v and %d", c.name, takes, changes, c.takes, c.changes)
+			}
+		}
+	})
+}
+
+// TestSegmentsOfOneSpoolInOneChange are stored one after the other, the second of which
+// follows the first, and what both tell is found again.
+func TestSegmentsOfOneSpoolInOneChange(t *testing.T) {
+	w := newWorld(t)
+	i, s, r := w.join("1"), newSpool(t), w.granted()
+	action, intent := s.intent(r)
+	asks := []*feed.IngestRequest{s.segment(intent), s.segment(audit.Outcome{Action: action.String(), Result: audit.ResultSent})}
+	var all sync.WaitGroup
+	for n, ask := range asks {
+		for w.ArrivedSegments() < n { // in this order, while the first one lingers
+			runtime.Gosched()
+		}
+		all.Go(func() {
+			if out, err := w.Source().Ingest(t.Context(), i, ask); err != nil || !out.GetAccepted() {
+				t.Errorf("segment %d: %v, %v", n, out, err)
+			}
+		})
+	}
+	all.Wait()
+	w.view(func(ctx context.Context, tx access.Tx) error {
+		places, err := tx.Spools().Find(ctx, action.String())
+		if want := []access.Place{{Spool: s.id, Seq: 1}, {Spool: s.id, Seq: 2}}; !slices.Equal(places, want) {
+			t.Errorf("the action is found at %v, want %v", places, want)
 		}
 		return err
 	})

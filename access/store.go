@@ -235,6 +235,9 @@ type InstanceStore interface {
 	Join(ctx context.Context, i Instance) error // again: replaces all but the receipts
 	Get(ctx context.Context, id feed.Instance) (Instance, error)
 	List(ctx context.Context) ([]Instance, error) // not gone, by id
+	// Fronting lists those of them that front an app and have had a Pong, each with
+	// what its lease is counted by only: ID, Apps, LastPong, PongPassed, StaleAfter.
+	Fronting(ctx context.Context, app string) ([]Instance, error)
 	// SetLastPong notes that their Pings were answered then, by Now and by Passed.
 	SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time, passed time.Duration) error
 	// SetAcked stores receipts, each if it is the highest of its instance. They come
@@ -275,10 +278,11 @@ type StoredSegment struct {
 	Leaf        int64 // index of its anchor in the control log
 }
 
-// Named is an id and the seq of a frame that names it.
+// Named is an id and the frame that names it.
 type Named struct {
-	ID  string
-	Seq uint64
+	ID   string
+	Leaf int64  // that anchors the frame's segment
+	Seq  uint64 // of the frame, ≥ 1
 }
 
 // SpoolStore keeps segments and where each spool stands.
@@ -291,13 +295,13 @@ type SpoolStore interface {
 	Spools(ctx context.Context) ([]string, error)
 	// Segments lists a spool's segments from a seq on, in order.
 	Segments(ctx context.Context, spool string, from uint64, limit int) ([]StoredSegment, error)
-	// Index notes where a record stands that names an id (act_, den_, grt_ …). Of a
-	// segment only the first such record is noted: the others are found by reading on.
+	// Index notes that a leaf of the control log names an id (req_, grt_ …).
+	Index(ctx context.Context, id string, leaf int64) error
+	// IndexAll notes which frames of stored segments name an id (act_, den_, grt_ …). Of
+	// a segment only the first such frame is noted: the others are found by reading on.
+	IndexAll(ctx context.Context, named []Named) error
 	// Find returns the places of an id in the order in which they came onto the record: by
-	// the leaf, or the leaf of the segment; then by spool and seq.
-	Index(ctx context.Context, id string, p Place) error
-	// IndexAll is Index of many frames of one spool at once.
-	IndexAll(ctx context.Context, spool string, named []Named) error
+	// the leaf, or the leaf of the segment; then by seq.
 	Find(ctx context.Context, id string) ([]Place, error)
 }
 

@@ -29,25 +29,33 @@ func readSegment(r *feed.IngestRequest) (*told, error) {
 		return nil, err
 	}
 	t := &told{Segment: seg, names: map[string]bool{}, used: map[grant.GrantID]time.Time{}, calls: map[string]WorkloadUse{}}
-	entries, err := seg.Open()
-	if err != nil {
-		t.err = err
-		return t, nil
-	}
-	for _, e := range entries {
-		if t.err = t.read(e); t.err != nil {
-			break
+	var wrong error // with a record; what is wrong with the frames comes first
+	var into bodies
+	if t.err = seg.Visit(func(e audit.Entry) {
+		if wrong == nil {
+			wrong = t.read(&e, &into)
 		}
+	}); t.err == nil {
+		t.err = wrong
 	}
 	return t, nil
 }
 
-func (t *told) read(e audit.Entry) error {
+// bodies are what the records of a segment are read into, one after the other: a new one
+// for each would be most of what the reader asks memory for.
+type bodies struct {
+	intent  audit.Intent
+	denied  audit.Denied
+	outcome audit.Outcome
+}
+
+func (t *told) read(e *audit.Entry, into *bodies) error {
 	r := e.Record
 	switch r.Type {
 	case audit.TypeActionIntent:
-		var b audit.Intent
-		if err := r.Into(&b); err != nil {
+		b := &into.intent
+		*b = audit.Intent{}
+		if err := r.Into(b); err != nil {
 			return err
 		}
 		t.under(e, b.Action, b.Grant)
@@ -61,8 +69,9 @@ func (t *told) read(e audit.Entry) error {
 		}
 		t.under(e, b.Action, b.Grant)
 	case audit.TypeActionDenied:
-		var b audit.Denied
-		if err := r.Into(&b); err != nil {
+		b := &into.denied
+		*b = audit.Denied{}
+		if err := r.Into(b); err != nil {
 			return err
 		}
 		t.name(e.Seq, b.Action, b.Denial)
@@ -70,8 +79,9 @@ func (t *told) read(e audit.Entry) error {
 			t.call(b.Principal, r.Time, WorkloadUse{App: b.App, Operation: b.Operation, Code: b.Code, Denied: 1})
 		}
 	case audit.TypeActionOutcome:
-		var b audit.Outcome
-		if err := r.Into(&b); err != nil {
+		b := &into.outcome
+		*b = audit.Outcome{}
+		if err := r.Into(b); err != nil {
 			return err
 		}
 		t.name(e.Seq, b.Action)
@@ -89,7 +99,7 @@ func (t *told) read(e audit.Entry) error {
 }
 
 // under notes that a record puts an action under a grant.
-func (t *told) under(e audit.Entry, action, under string) {
+func (t *told) under(e *audit.Entry, action, under string) {
 	t.name(e.Seq, action, under)
 	var id grant.GrantID
 	if id.UnmarshalText([]byte(under)) == nil && e.Record.Time.After(t.used[id]) {

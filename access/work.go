@@ -81,7 +81,7 @@ func (w *work) leaf(ctx context.Context, t audit.Type, subject string, body any,
 		if id == "" {
 			continue
 		}
-		if err := w.tx.Spools().Index(ctx, id, Place{Seq: uint64(index)}); err != nil {
+		if err := w.tx.Spools().Index(ctx, id, index); err != nil {
 			return 0, fmt.Errorf("index %s: %w", id, err)
 		}
 	}

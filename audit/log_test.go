@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -190,4 +191,37 @@ func FuzzParseCheckpoint(f *testing.F) {
 			t.Fatalf("%q was read as %+v", text, c)
 		}
 	})
+}
+
+// A note is remembered whole: one that differs in anything from the one opened last is
+// looked at itself.
+func TestANoteThatWasOpenedOpensNoOther(t *testing.T) {
+	s, v := newKey(t)
+	note, err := s.Sign(7, audit.Hash{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is remembered
+		if c, err := v.Open(note); err != nil || c.Size != 7 {
+			t.Fatalf("a good note: %v, %v", c, err)
+		}
+		for n := range note {
+			other := bytes.Clone(note)
+			other[n] ^= 1
+			fresh, err := audit.NewVerifier(v.Key())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, want := fresh.Open(other) // a bit of the last character of base64 says nothing
+			if _, err := v.Open(other); (err == nil) != (want == nil) {
+				t.Fatalf("byte %d changed: %v, want %v", n, err, want)
+			}
+			if _, err := v.Open(note); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := v.Open(note[:n]); err == nil {
+				t.Fatalf("cut after %d bytes: opened", n)
+			}
+		}
+	}
 }

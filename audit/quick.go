@@ -3,7 +3,7 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -14,38 +14,35 @@ import (
 // quickRecord reads an encoded record on the short way; ok is false if it must be read
 // on the long one.
 func quickRecord(b []byte) (r Record, ok bool) {
-	s := quick{rest: b}
-	if !utf8.Valid(b) || !s.take(`{"body":`) {
+	if !utf8.Valid(b) {
 		return Record{}, false
 	}
-	body := s.rest
+	s := quick{rest: string(b)} // all texts of the record are parts of this one
+	if !s.take(`{"body":`) {
+		return Record{}, false
+	}
+	body := b[len(b)-len(s.rest):]
 	if len(body) == 0 || body[0] != '{' || !s.value(1) {
 		return Record{}, false
 	}
 	r.Body = json.RawMessage(bytes.Clone(body[:len(body)-len(s.rest)]))
 	var seq, stamp, kind string
-	members := []struct {
-		key string
-		to  *string
-	}{{"id", &r.ID}, {"node", &r.Node}, {"seq", &seq}, {"subject", &r.Subject}, {"time", &stamp}, {"type", &kind}}
-	for _, m := range members {
-		if !s.take(`,"`) || !s.take(m.key) || !s.take(`":`) {
+	for _, m := range [...]struct {
+		begin string
+		to    *string
+	}{{`,"id":`, &r.ID}, {`,"node":`, &r.Node}, {`,"seq":`, &seq}, {`,"subject":`, &r.Subject}, {`,"time":`, &stamp}, {`,"type":`, &kind}} {
+		if !s.take(m.begin) || !s.string(m.to) {
 			return Record{}, false
 		}
-		text, ok := s.text()
-		if !ok {
-			return Record{}, false
-		}
-		*m.to = string(text)
 	}
-	if !s.take(`,"v":1}`) || len(s.rest) > 0 {
+	if !s.take(`,"v":1}`) || s.rest != "" {
 		return Record{}, false
 	}
 	var err error
 	if r.Time, err = ParseStamp(stamp); err != nil {
 		return Record{}, false
 	}
-	if r.Seq, err = strconv.ParseUint(seq, 10, 64); err != nil || strconv.FormatUint(r.Seq, 10) != seq {
+	if r.Seq, ok = quickNumber(seq); !ok {
 		return Record{}, false
 	}
 	r.Type = Type(kind)
@@ -55,15 +52,15 @@ func quickRecord(b []byte) (r Record, ok bool) {
 // quickCanonical reports whether b is one value in canonical form without a number,
 // on the short way: false says nothing.
 func quickCanonical(b []byte) bool {
-	s := quick{rest: b}
-	return utf8.Valid(b) && s.value(0) && len(s.rest) == 0
+	s := quick{rest: string(b)}
+	return utf8.Valid(b) && s.value(0) && s.rest == ""
 }
 
 // quick is what is left to be scanned. A method that returns false leaves it anywhere.
-type quick struct{ rest []byte }
+type quick struct{ rest string }
 
 func (s *quick) take(text string) bool {
-	if len(s.rest) < len(text) || string(s.rest[:len(text)]) != text {
+	if !strings.HasPrefix(s.rest, text) {
 		return false
 	}
 	s.rest = s.rest[len(text):]
@@ -71,9 +68,9 @@ func (s *quick) take(text string) bool {
 }
 
 // text scans a string without escapes, and returns what is between the quotes.
-func (s *quick) text() ([]byte, bool) {
-	if len(s.rest) == 0 || s.rest[0] != '"' {
-		return nil, false
+func (s *quick) text() (string, bool) {
+	if s.rest == "" || s.rest[0] != '"' {
+		return "", false
 	}
 	for i := 1; i < len(s.rest); i++ {
 		switch c := s.rest[i]; {
@@ -82,15 +79,21 @@ func (s *quick) text() ([]byte, bool) {
 			s.rest = s.rest[i+1:]
 			return text, true
 		case c == '\\', c < ' ':
-			return nil, false
+			return "", false
 		}
 	}
-	return nil, false
+	return "", false
+}
+
+// string is text into v.
+func (s *quick) string(v *string) (ok bool) {
+	*v, ok = s.text()
+	return ok
 }
 
 // value scans one value, inside of depth others.
 func (s *quick) value(depth int) bool {
-	if len(s.rest) == 0 {
+	if s.rest == "" {
 		return false
 	}
 	switch s.rest[0] {
@@ -107,14 +110,21 @@ func (s *quick) value(depth int) bool {
 }
 
 func (s *quick) object(depth int) bool {
-	s.rest = s.rest[1:]
+	return s.members(func(string) bool { return s.value(depth) })
+}
+
+// members scans an object, in which value scans the value of each key.
+func (s *quick) members(value func(key string) bool) bool {
+	if !s.take("{") {
+		return false
+	}
 	if s.take("}") {
 		return true
 	}
-	var last []byte
+	last := ""
 	for first := true; ; first = false {
 		key, ok := s.text()
-		if !ok || !ascii(key) || !first && bytes.Compare(last, key) >= 0 || !s.take(":") || !s.value(depth) {
+		if !ok || !ascii(key) || !first && last >= key || !s.take(":") || !value(key) {
 			return false
 		}
 		last = key
@@ -128,12 +138,19 @@ func (s *quick) object(depth int) bool {
 }
 
 func (s *quick) list(depth int) bool {
-	s.rest = s.rest[1:]
+	return s.elements(func() bool { return s.value(depth) })
+}
+
+// elements scans a list, in which value scans each value.
+func (s *quick) elements(value func() bool) bool {
+	if !s.take("[") {
+		return false
+	}
 	if s.take("]") {
 		return true
 	}
 	for {
-		if !s.value(depth) {
+		if !value() {
 			return false
 		}
 		if s.take("]") {
@@ -146,9 +163,9 @@ func (s *quick) list(depth int) bool {
 }
 
 // ascii says that the order of bytes is the order of RFC 8785 §3.2.3.
-func ascii(b []byte) bool {
-	for _, c := range b {
-		if c >= utf8.RuneSelf {
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
 			return false
 		}
 	}

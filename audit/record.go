@@ -126,12 +126,19 @@ func (r Record) Into(v any) error {
 	if !ok {
 		return fmt.Errorf("record %s: only a decoded record's body can be read", r.ID)
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if quickBody(raw, v) {
+		return nil
+	}
+	if err := longBody(raw, v); err != nil {
 		return fmt.Errorf("record %s %s: body: %w", r.Type, r.ID, err)
 	}
 	return nil
+}
+
+func longBody(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
 }
 
 // Map returns the body of any record as plain values: string, bool, nil, []any
@@ -183,7 +190,8 @@ func (r Record) check() error {
 	if r.Type.Where() == WhereNone {
 		return fmt.Errorf("type %.40q is not known", r.Type)
 	}
-	if _, err := ParseStamp(Stamp(r.Time)); err != nil {
+	if y := r.Time.UTC().Year(); y < 0 || y > 9999 {
+		_, err := ParseStamp(Stamp(r.Time))
 		return err
 	}
 	if r.Node == "" || !validField(r.Node) {

@@ -124,26 +124,36 @@ func (s Segment) noSegment() error {
 // Open is the part of CheckSegment that needs nothing but s: it computes s again
 // from its frames, as a continuation of Prev, and returns them.
 func (s Segment) Open() ([]Entry, error) {
-	if !s.bounded() {
-		return nil, s.noSegment()
-	}
 	var entries []Entry
-	var leaves []Hash
+	if err := s.Visit(func(e Entry) { entries = append(entries, e) }); err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// Visit is Open for who needs each entry once: visit gets them in order, before those
+// behind are looked at. What it made of them counts only if Visit returns nil.
+func (s Segment) Visit(visit func(Entry)) error {
+	if !s.bounded() {
+		return s.noSegment()
+	}
+	leaves := make([]Hash, 0, min(int(s.Len()), len(s.Frames)/(frameHeader+minPayload)))
 	tail, err := ScanFrames(s.Frames, s.Prev, s.First, func(e Entry) error {
-		entries, leaves = append(entries, e), append(leaves, leafHash(e.Frame.Payload))
+		leaves = append(leaves, leafHash(e.Frame.Payload))
+		visit(e)
 		return nil
 	})
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("segment of spool %s: %w", s.Spool, err)
+		return fmt.Errorf("segment of spool %s: %w", s.Spool, err)
 	case tail.Torn:
-		return nil, fmt.Errorf("segment of spool %s: %w", s.Spool, tail.corrupt("cut short or damaged"))
+		return fmt.Errorf("segment of spool %s: %w", s.Spool, tail.corrupt("cut short or damaged"))
 	case tail.Next != s.Last+1:
-		return nil, fmt.Errorf("segment of spool %s: holds seq %d to %d, not to %d", s.Spool, s.First, tail.Next-1, s.Last)
+		return fmt.Errorf("segment of spool %s: holds seq %d to %d, not to %d", s.Spool, s.First, tail.Next-1, s.Last)
 	case tail.Head != s.ChainHead:
-		return nil, fmt.Errorf("segment of spool %s: chain head is %s, not %s", s.Spool, tail.Head, s.ChainHead)
+		return fmt.Errorf("segment of spool %s: chain head is %s, not %s", s.Spool, tail.Head, s.ChainHead)
 	case merkleRoot(leaves) != s.Root:
-		return nil, fmt.Errorf("segment of spool %s: root is %s, not %s", s.Spool, merkleRoot(leaves), s.Root)
+		return fmt.Errorf("segment of spool %s: root is %s, not %s", s.Spool, merkleRoot(leaves), s.Root)
 	}
-	return entries, nil
+	return nil
 }

@@ -13,11 +13,39 @@ func Stamp(t time.Time) string { return t.UTC().Format(stampLayout) }
 
 // ParseStamp reads what Stamp wrote; any other spelling is refused.
 func ParseStamp(s string) (time.Time, error) {
+	if t, ok := quickStamp(s); ok {
+		return t, nil
+	}
 	t, err := time.Parse(stampLayout, s)
 	if err != nil || Stamp(t) != s {
 		return time.Time{}, fmt.Errorf("time %.40q: want the form %s", s, stampLayout)
 	}
 	return t, nil
+}
+
+// quickStamp is ParseStamp for what is plainly of the form; ok is false where the library
+// is to say what is wrong.
+func quickStamp(s string) (t time.Time, ok bool) {
+	if len(s) != len(stampLayout) {
+		return time.Time{}, false
+	}
+	digits := func(from, to int) (n int) {
+		for i := from; i < to; i++ {
+			if s[i] < '0' || s[i] > '9' {
+				return -1
+			}
+			n = 10*n + int(s[i]-'0')
+		}
+		return n
+	}
+	year, month, day := digits(0, 4), digits(5, 7), digits(8, 10)
+	hour, minute, second, micros := digits(11, 13), digits(14, 16), digits(17, 19), digits(20, 26)
+	if min(year, hour, minute, second, micros) < 0 || month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59 ||
+		s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' || s[19] != '.' || s[26] != 'Z' {
+		return time.Time{}, false
+	}
+	t = time.Date(year, time.Month(month), day, hour, minute, second, micros*1000, time.UTC)
+	return t, t.Day() == day // else the month has no such day
 }
 
 // Time is a time in a record's body: it marshals as Stamp writes it.

@@ -22,6 +22,12 @@ const (
 	// one hour is the least that is left of it then. Calls under way end on the old one.
 	maxAge      = 15 * time.Minute
 	maxAgeGrace = 30 * time.Second
+
+	// How much may be on its way unread, in bytes, of a call and of all calls of a
+	// connection. They stand: to find out what a line carries grpc-go sends a PING with
+	// each message that comes, which most are shorter than.
+	callWindow = 1 << 20
+	lineWindow = 4 << 20
 )
 
 // ServerOptions returns what a gRPC server that serves the feed, or that Envoy
@@ -34,6 +40,8 @@ func ServerOptions() []grpc.ServerOption {
 		}),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxMessage),
+		grpc.StaticStreamWindowSize(callWindow),
+		grpc.StaticConnWindowSize(lineWindow),
 	}
 }
 
@@ -47,5 +55,7 @@ func DialOptions() []grpc.DialOption {
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: alive, Timeout: aliveAfter, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithStaticStreamWindowSize(callWindow),
+		grpc.WithStaticConnWindowSize(lineWindow),
 	}
 }

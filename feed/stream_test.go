@@ -3,6 +3,7 @@ package feed_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,9 +31,14 @@ func subscribeAs(t *testing.T, id string) *feed.Subscribe {
 // open opens a stream by hand, as a client that is not ours could.
 func open(t *testing.T, w *feedtest.Wire, sub *feed.Subscribe) feed.Feed_SyncClient {
 	t.Helper()
+	return openOn(t, w.Dial(t), sub)
+}
+
+func openOn(t *testing.T, conn *grpc.ClientConn, sub *feed.Subscribe) feed.Feed_SyncClient {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	stream, err := feed.NewFeedClient(w.Dial(t)).Sync(ctx)
+	stream, err := feed.NewFeedClient(conn).Sync(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +117,28 @@ func TestAnInstanceThatDoesNotReadIsDroppedAndHoldsNobodyUp(t *testing.T) {
 		}
 		if status.Code(err) != codes.ResourceExhausted {
 			t.Fatalf("it was dropped with %v", err)
+		}
+	})
+}
+
+// A thousand gateways ping each second: what is written beside their messages counts.
+func TestAPingIsOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, written := feedtest.Serve(t, newSource(), sidecar).DialCounted(t)
+		stream := openOn(t, conn, subscribeAs(t, sidecar))
+		const pings = 40
+		var before int64
+		for n := range 1 + pings {
+			nonce := fmt.Sprint("n", n)
+			send(t, stream, &feed.SyncRequest{Message: &feed.SyncRequest_Ping{Ping: &feed.Ping{Nonce: nonce}}})
+			for receive(t, stream).GetPong().GetNonce() != nonce {
+			}
+			if synctest.Wait(); n == 0 {
+				before = written.Load()
+			}
+		}
+		if got := written.Load() - before; got > pings+pings/4 {
+			t.Errorf("%d pings took %d writes", pings, got)
 		}
 	})
 }

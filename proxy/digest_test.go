@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,10 +165,15 @@ func (t *Table) smuggle(h *held) {
 
 // list puts h into the list of its holder, in place of what has its id.
 func (s *state) list(h *held) {
-	list, _ := s.lists.get(h.holder())
-	list = append(slices.DeleteFunc(slices.Clone(list), func(o *held) bool { return o.id == h.id }), h)
-	slices.SortFunc(list, order)
-	s.lists.put(h.holder(), list)
+	old, _ := s.lists.get(h.holder())
+	var c changes
+	for o := range old.all {
+		if o.id != h.id {
+			c.add(o)
+		}
+	}
+	c.add(h)
+	s.lists.put(h.holder(), c.of(nil))
 	s.byID.share()
 	s.lists.share()
 }

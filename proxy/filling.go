@@ -96,7 +96,7 @@ func (f *filling) Swap(ctx context.Context) (feed.Receipt, []*feed.Nack, error) 
 		return feed.Receipt{}, nil, err
 	}
 	old := t.state.Load()
-	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true}
+	d := &draft{state: newState(), before: old, now: t.clock.Now(), grown: true, counter: &t.counter}
 	d.at, d.filled, d.filling = f.at, true, old.filling+1
 	clear(t.waiting)
 	t.proofs.begin(true)

@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"errors"
+	"iter"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/grant"
@@ -22,31 +22,36 @@ func (t *Table) Find(p identity.Principal, op scope.Operation, now time.Time, pr
 	if p.IsZero() {
 		return grant.Grant{}, grant.Deny(grant.NoIdentity, "nobody was proven")
 	}
-	list, _ := s.lists.get(holder{op.App, p})
-	if !presented.IsZero() {
-		list = only(list, presented)
-	}
 	best := nearest{denial: grant.Deny(grant.NoGrant, "nothing is granted that covers %s", op)}
-	for _, h := range list {
-		g := h.open()
-		if !s.apps[op.App].counts(g.Entitlement) {
+	app := s.apps[op.App]
+	var o opener
+	for h := range s.of(holder{op.App, p}, presented) {
+		kind, covered := o.scope(&h.packed).Misses(op)
+		if !covered && best.rank == missConstraint {
+			continue // nothing is nearer
+		}
+		if !app.counts(o.entitlement) {
 			continue
 		}
-		err := s.permits(h, g, p, op, now)
+		miss, maybe := s.misses(h, kind, covered, now)
+		if !maybe && !best.beaten(miss, h) {
+			continue
+		}
+		g := h.open()
+		err := s.permits(h, g, p, op, now) // the one that decides
 		if err == nil {
 			return g, nil
 		}
-		best.take(h, g, op, err)
+		best = nearest{denial: grant.Of(err), rank: miss, ended: g.EndsAt()}
 	}
-	return grant.Grant{}, advise(s.apps[op.App], p, op, best.denial)
+	return grant.Grant{}, advise(app, p, op, best.denial)
 }
 
 // advised returns err, the refusal of a token of the grant presented, with what to ask
 // for. Where the grant itself permits op another token of it would do, and it stays as it is.
 func (t *Table) advised(p identity.Principal, op scope.Operation, now time.Time, presented grant.GrantID, err error) error {
 	s := t.state.Load()
-	list, _ := s.lists.get(holder{op.App, p})
-	for _, h := range only(list, presented) {
+	for h := range s.of(holder{op.App, p}, presented) {
 		if s.permits(h, h.open(), p, op, now) == nil {
 			return err
 		}
@@ -62,16 +67,32 @@ func (s *state) permits(h *held, g grant.Grant, p identity.Principal, op scope.O
 	return g.Permits(p, op, now)
 }
 
-func only(list []*held, id grant.GrantID) []*held {
-	for _, h := range list {
-		if h.id == id {
-			return []*held{h}
+// of gives what somebody holds or held, what is in force in order; of a presented
+// grant that one only.
+func (s *state) of(k holder, presented grant.GrantID) iter.Seq[*held] {
+	return func(yield func(*held) bool) {
+		if !presented.IsZero() {
+			if h, ok := s.byID.get(presented); ok && h.holder() == k {
+				yield(h)
+			}
+			return
+		}
+		l, _ := s.lists.get(k)
+		for h := range l.all {
+			if !yield(h) {
+				return
+			}
+		}
+		past, _ := s.pasts.get(k)
+		for _, h := range past {
+			if !yield(h) {
+				return
+			}
 		}
 	}
-	return nil
 }
 
-// nearest keeps the refusal that came closest to a yes.
+// nearest is the refusal that came closest to a yes.
 type nearest struct {
 	denial *grant.Denial
 	rank   int
@@ -88,31 +109,32 @@ const (
 	missConstraint
 )
 
-// take keeps err if it is nearer than what came before. Of two that are over the one
-// that ended later is: what the caller had until just now. Of others that are equally
-// near the first one stays: the one that ends last.
-func (n *nearest) take(h *held, g grant.Grant, op scope.Operation, err error) {
-	d := grant.Of(err)
-	r := rank(h, g, op, d)
-	if r > n.rank || r == missPast && r == n.rank && g.EndsAt().After(n.ended) {
-		n.denial, n.rank, n.ended = d, r, g.EndsAt()
-	}
+// beaten reports whether a miss of that rank, by h, is nearer. Of two that are over the
+// one that ended later is: what the caller had until just now. Of others that are
+// equally near the first one stays: the one that ends last.
+func (n *nearest) beaten(rank int, h *held) bool {
+	return rank > n.rank || rank == missPast && rank == n.rank && h.marked(h.term()).EndsAt().After(n.ended)
 }
 
-func rank(h *held, g grant.Grant, op scope.Operation, d *grant.Denial) int {
-	var miss *scope.Miss
+// misses says how far h is from permitting at now what its scope covers, or misses in
+// that way, unless it may. It is for telling one of many from another, and decides
+// nothing: permits does.
+func (s *state) misses(h *held, kind scope.MissKind, covered bool, now time.Time) (rank int, maybe bool) {
+	err := s.inForce(h, now)
 	switch {
 	case h.refused() != "":
-		return missUnsupported
-	case errors.As(d, &miss) && miss.Kind == scope.MissConstraint:
-		return missConstraint
-	case errors.As(d, &miss):
-		return missOperation
-	case g.Scope.Covers(op) != nil:
-		return 0 // over, and it would not have covered this either
-	case d.Reason == grant.NotYet:
-		return missNotYet
+		return missUnsupported, false
+	case err == nil && covered:
+		return 0, true
+	case err == nil && kind == scope.MissConstraint:
+		return missConstraint, false
+	case err == nil:
+		return missOperation, false
+	case !covered:
+		return 0, false // over, and it would not have covered this either
+	case grant.ReasonOf(err) == grant.NotYet:
+		return missNotYet, false
 	default:
-		return missPast
+		return missPast, false
 	}
 }

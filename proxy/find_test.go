@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -346,4 +347,39 @@ func newTable(tb testing.TB) *Table {
 		tb.Fatal(err)
 	}
 	return m
+}
+
+// One holder may hold many grants that differ in a value only: to find the right one,
+// or that none is, takes no memory for each.
+func TestManyGrantsOfOneHolderTakeNoMemoryEach(t *testing.T) {
+	cost := func(n int) (hit, miss float64) {
+		m, ids := newMemory(t), newIDs()
+		told, right := []*feed.Resource{stripeApp()}, grant.GrantID{}
+		for i := range n {
+			right = ids.next()
+			r := refunds(right, refunder, time.Hour)
+			r.GetGrant().GetRules()[0].GetWhere()[0].GetValues()[0].Value = fmt.Sprintf("ch_%d", i)
+			told = append(told, r)
+		}
+		m.swap(told...)
+		m.pong(m.machine.plane())
+		who, last := principal(t, refunder), refund(fmt.Sprintf("ch_%d", n-1), 1)
+		hit = testing.AllocsPerRun(10, func() {
+			if g, err := m.Find(who, last, m.Now(), grant.GrantID{}); err != nil || g.ID != right {
+				t.Fatalf("found %s, want %s (%v)", g.ID, right, err)
+			}
+		})
+		none := refund("ch_none", 1)
+		miss = testing.AllocsPerRun(10, func() {
+			if _, err := m.Find(who, none, m.Now(), grant.GrantID{}); grant.ReasonOf(err) != grant.ConstraintUnmet {
+				t.Fatal(err)
+			}
+		})
+		return hit, miss
+	}
+	hit, miss := cost(10)
+	hits, misses := cost(1000)
+	if hits > hit+20 || misses > miss+20 {
+		t.Errorf("of 10 grants a hit takes %.0f allocations and a miss %.0f, of 1,000 %.0f and %.0f", hit, miss, hits, misses)
+	}
 }

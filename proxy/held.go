@@ -98,6 +98,14 @@ func order(a, b *held) int {
 	return a.id.Compare(b.id)
 }
 
+// forgotten puts the past grant that is forgotten first.
+func forgotten(a, b *held) int {
+	if c := a.fate.until.Compare(b.fate.until); c != 0 {
+		return c
+	}
+	return a.id.Compare(b.id)
+}
+
 // life is what happens to a grant or a session while it is held.
 type life struct {
 	gone chan struct{} // closed when it is no longer held as it was

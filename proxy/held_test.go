@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -103,18 +104,16 @@ func TestALongListStaysInOrder(t *testing.T) {
 			Resources: []*feed.Resource{refunds(ids.next(), refunder, time.Duration(1+n%60)*time.Minute)},
 		})
 	}
-	list, _ := m.state.Load().lists.get(holder{"stripe", principal(t, refunder)})
-	live := 0
-	for n, h := range list {
-		if n > 0 && order(list[n-1], h) >= 0 {
+	who := holder{"stripe", principal(t, refunder)}
+	l, _ := m.state.Load().lists.get(who)
+	live := slices.Collect(l.all)
+	for n, h := range live {
+		if n > 0 && order(live[n-1], h) >= 0 || h.past() {
 			t.Fatalf("%d and %d are not in order", n-1, n)
 		}
-		if !h.past() {
-			live++
-		}
 	}
-	if past := len(list) - live; live != 300 || past != maxPastEach || m.Status().Grants != 300 || m.Status().Past != maxPastEach {
-		t.Errorf("%d live and %d past, status %+v", live, past, m.Status())
+	if past, _ := m.state.Load().pasts.get(who); len(live) != 300 || len(past) != maxPastEach || m.Status().Grants != 300 || m.Status().Past != maxPastEach {
+		t.Errorf("%d live and %d past, status %+v", len(live), len(past), m.Status())
 	}
 	for tenth := range tenths {
 		if !m.state.Load().intact(tenth) {

@@ -87,42 +87,8 @@ func (p *packed) app() string {
 
 // unpack returns the grant. One that cannot be read has no scope, and permits nothing.
 func (p *packed) unpack() grant.Grant {
-	g := p.term()
-	terms, own := unpacker{text: p.terms.Value()}, unpacker{text: p.values}
-	app := terms.word()
-	g.Class = scope.Class(terms.byte())
-	g.Entitlement = terms.word()
-	rules := make([]scope.Rule, terms.count())
-	where := make([]scope.Constraint, terms.count())
-	values := make([]scope.Value, terms.count())
-	for i := range rules {
-		rules[i].Operation = terms.word()
-		rules[i].Where, where = cut(where, terms.count())
-		for j := range rules[i].Where {
-			c := &rules[i].Where[j]
-			c.Attribute, c.Comparison = terms.word(), scope.Comparison(terms.word())
-			c.Values, values = cut(values, terms.count())
-			for k := range c.Values {
-				from := &terms
-				if len(c.Values) == 1 {
-					from = &own
-				}
-				c.Values[k] = from.value(scope.Type(terms.byte()))
-			}
-		}
-	}
-	if terms.over() && own.over() && len(where) == 0 && len(values) == 0 {
-		g.Scope = scope.Scope{App: app, Rules: rules}
-	}
-	return g
-}
-
-// cut parts the first n from a list; of none or too few it makes nil.
-func cut[T any](list []T, n int) (first, rest []T) {
-	if n == 0 || n > len(list) {
-		return nil, list
-	}
-	return list[:n:n], list[n:]
+	var o opener
+	return o.open(p)
 }
 
 func appendText(b []byte, s string) []byte {

@@ -69,8 +69,8 @@ func (h *Hold) successor(s *state, now time.Time) (grant.Grant, bool) {
 	if !h.mayGoOn(s, now) {
 		return grant.Grant{}, false
 	}
-	list, _ := s.lists.get(holder{h.action.App, h.action.Principal})
-	for _, held := range list {
+	l, _ := s.lists.get(holder{h.action.App, h.action.Principal})
+	for held := range l.all {
 		if h.continues(s, held, now) {
 			return held.open(), true
 		}

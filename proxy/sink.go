@@ -62,7 +62,7 @@ func (t *Table) Apply(ctx context.Context, m *feed.Delta) (feed.Receipt, []*feed
 		return feed.Receipt{}, nil, fmt.Errorf("delta %d.%d does not follow %d.%d", at.Epoch, at.Revision, old.at.Epoch, old.at.Revision)
 	}
 	d := old.edit(t.clock.Now())
-	d.at = at
+	d.at, d.counter = at, &t.counter
 	for _, r := range m.GetRemovals() {
 		d.remove(r)
 	}
@@ -70,7 +70,7 @@ func (t *Table) Apply(ctx context.Context, m *feed.Delta) (feed.Receipt, []*feed
 	t.proofs.begin(false)
 	told := make([]reading, 0, len(m.GetResources()))
 	for _, r := range m.GetResources() {
-		told = append(told, read(r, &d.counter))
+		told = append(told, read(r, d.counter))
 	}
 	nacks := t.putAll(d, told)
 	nacks = append(nacks, t.clashes(d, told)...)

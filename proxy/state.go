@@ -24,7 +24,8 @@ type state struct {
 	apps    map[string]*App
 	hosts   map[string]*App
 	byID    *shards[grant.GrantID, *held]
-	lists   *shards[holder, []*held]
+	lists   *shards[holder, list]
+	pasts   *shards[holder, []*held] // what is past, the one that is forgotten first in front
 	live    int
 	unsure  map[grant.GrantID]time.Duration // since when told and not in force before a Pong: see question
 
@@ -41,7 +42,7 @@ type state struct {
 
 func newState() *state {
 	return &state{
-		apps: map[string]*App{}, hosts: map[string]*App{}, byID: newShards[grant.GrantID, *held](), lists: newShards[holder, []*held](),
+		apps: map[string]*App{}, hosts: map[string]*App{}, byID: newShards[grant.GrantID, *held](), lists: newShards[holder, list](), pasts: newShards[holder, []*held](),
 		seats: newShards[[32]byte, *seat](), seatOf: newShards[grant.SessionID, *seat](), signers: newSigners(),
 		tallies: map[string]*tally{},
 	}
@@ -57,7 +58,7 @@ type draft struct {
 	past     []*held           // newly so, oldest first
 	left     []*seat           // likewise
 	counted  map[string]*tally // those that are the draft's own
-	counter  counter
+	counter  *counter          // made at first use; a table lends its own
 	relisted map[holder]*relisting
 	denied   bool // unheld is a copy
 	doubting bool // unsure is a copy
@@ -77,6 +78,7 @@ func (d *draft) share() *state {
 	d.relist()
 	d.byID.share()
 	d.lists.share()
+	d.pasts.share()
 	d.seats.share()
 	d.seatOf.share()
 	return d.state
@@ -94,7 +96,7 @@ func (s *state) grant(id grant.GrantID) (*held, bool) {
 func (d *draft) put(h *held) {
 	var one feed.Digest
 	if !h.past() {
-		one = d.counter.grant(h)
+		one = d.counting().grant(h)
 	}
 	d.putCounted(h, one)
 }
@@ -151,7 +153,7 @@ func (d *draft) discard(h *held) {
 	d.byID.remove(h.id)
 	if !h.past() {
 		d.live--
-		d.countGrant(h, d.counter.grant(h), feed.Digest.Minus)
+		d.countGrant(h, d.counting().grant(h), feed.Digest.Minus)
 	}
 }
 

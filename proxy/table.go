@@ -74,6 +74,7 @@ type Table struct {
 	strayed atomic.Bool           // what is held is not what was taken in, until a snapshot
 
 	writing sync.Mutex              // held by the Sink's methods
+	counter counter                 // lent to their drafts
 	past    []*held                 // in the order in which they are forgotten
 	left    []*seat                 // likewise
 	waiting map[int64]grant.GrantID // leaves that grants wait for; likewise

@@ -3,7 +3,6 @@ package proxy
 import (
 	"hash/fnv"
 	"maps"
-	"slices"
 
 	"github.com/mayflyproxy/mayfly/feed"
 )
@@ -30,11 +29,19 @@ func (t *tally) sum() (out feed.Digest) {
 type counter struct {
 	digester feed.Digester
 	remaker  remaker
+	opener   opener
 }
 
 func (c *counter) grant(h *held) feed.Digest {
-	one, _ := c.digester.Of(c.remaker.grant(h.open()))
+	one, _ := c.digester.Of(c.remaker.grant(h.marked(c.opener.open(&h.packed))))
 	return one
+}
+
+func (d *draft) counting() *counter {
+	if d.counter == nil {
+		d.counter = &counter{}
+	}
+	return d.counter
 }
 
 // countGrant adds the digest of a grant to the tally of its app, or takes it out again.
@@ -46,7 +53,7 @@ func (d *draft) countGrant(h *held, one feed.Digest, add func(sum, one feed.Dige
 // count adds another resource to the tally of its app.
 func (d *draft) count(r *feed.Resource, tenth int) {
 	t := d.tally(feed.CountsFor(r))
-	one, _ := d.counter.digester.Of(r)
+	one, _ := d.counting().digester.Of(r)
 	t[tenth] = t[tenth].Plus(one)
 }
 
@@ -54,7 +61,7 @@ func (d *draft) count(r *feed.Resource, tenth int) {
 // tally wrong, which is the point.
 func (d *draft) discount(r *feed.Resource, tenth int) {
 	t := d.tally(feed.CountsFor(r))
-	one, _ := d.counter.digester.Of(r)
+	one, _ := d.counting().digester.Of(r)
 	t[tenth] = t[tenth].Minus(one)
 }
 
@@ -119,15 +126,11 @@ func (s *state) recount(tenth int) map[string]feed.Digest {
 	return out
 }
 
-// listed reports whether h is in the list of its holder, where decisions find it. Most
-// lists are short, and searched without a look at what is in them.
+// listed reports whether h is in the list of its holder, where decisions find it.
 func (s *state) listed(h *held) bool {
-	list, _ := s.lists.get(h.holder())
-	if len(list) <= 64 {
-		return slices.Contains(list, h)
-	}
-	at, ok := slices.BinarySearchFunc(list, h, order)
-	return ok && list[at] == h
+	l, _ := s.lists.get(h.holder())
+	part, at, found := l.seek(h)
+	return found && l[part][at] == h
 }
 
 // intact reports whether one tenth still is what was taken in.

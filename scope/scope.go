@@ -52,9 +52,25 @@ func (m *Miss) Error() string {
 // Covers reports whether one rule covers op whole: nil is yes, a *Miss says why
 // not. Two rules that each cover a part do not add up.
 func (s Scope) Covers(op Operation) error {
-	miss := &Miss{Kind: MissOperation, Operation: op.Name}
+	miss, covered := s.miss(op)
+	if covered {
+		return nil
+	}
+	out := miss
+	return &out
+}
+
+// Misses is Covers for whoever asks many scopes: how op is missed, if it is not
+// covered. It allocates nothing.
+func (s Scope) Misses(op Operation) (kind MissKind, covered bool) {
+	miss, covered := s.miss(op)
+	return miss.Kind, covered
+}
+
+func (s Scope) miss(op Operation) (miss Miss, covered bool) {
+	miss = Miss{Kind: MissOperation, Operation: op.Name}
 	if op.App == "" || op.Name == "" || s.App != op.App {
-		return miss
+		return miss, false
 	}
 	for _, r := range s.Rules {
 		if r.Operation != op.Name {
@@ -62,13 +78,13 @@ func (s Scope) Covers(op Operation) error {
 		}
 		c, met := firstUnmet(r.Where, op.Attributes)
 		if met {
-			return nil
+			return Miss{}, true
 		}
 		if miss.Kind == MissOperation {
-			miss = &Miss{Kind: MissConstraint, Operation: op.Name, Constraint: c, Value: op.Attributes[c.Attribute]}
+			miss = Miss{Kind: MissConstraint, Operation: op.Name, Constraint: c, Value: op.Attributes[c.Attribute]}
 		}
 	}
-	return miss
+	return miss, false
 }
 
 func firstUnmet(where []Constraint, attrs Attributes) (Constraint, bool) {

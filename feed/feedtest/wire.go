@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -81,9 +82,35 @@ func (w *Wire) Dial(t testing.TB) *grpc.ClientConn {
 // DialFunc returns a connection to whichever server to returns at the time.
 func DialFunc(t testing.TB, to func() *Wire) *grpc.ClientConn {
 	t.Helper()
+	return dial(t, func(ctx context.Context) (net.Conn, error) { return to().lis.DialContext(ctx) })
+}
+
+// DialCounted returns a connection to the server, and how often this end has written.
+func (w *Wire) DialCounted(t testing.TB) (*grpc.ClientConn, *atomic.Int64) {
+	t.Helper()
+	written := &atomic.Int64{}
+	return dial(t, func(ctx context.Context) (net.Conn, error) {
+		conn, err := w.lis.DialContext(ctx)
+		return counted{conn, written}, err
+	}), written
+}
+
+// counted counts what is written.
+type counted struct {
+	net.Conn
+	written *atomic.Int64
+}
+
+func (c counted) Write(b []byte) (int, error) {
+	c.written.Add(1)
+	return c.Conn.Write(b)
+}
+
+func dial(t testing.TB, how func(context.Context) (net.Conn, error)) *grpc.ClientConn {
+	t.Helper()
 	options := append(feed.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return to().lis.DialContext(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return how(ctx) }))
 	conn, err := grpc.NewClient("passthrough:///feed", options...)
 	if err != nil {
 		t.Fatal(err)

@@ -81,12 +81,22 @@ func (s *SDS) Register(r grpc.ServiceRegistrar) {
 	secretservice.RegisterSecretDiscoveryServiceServer(r, s)
 }
 
+// How much of a call, and of all calls of a connection, may be on its way unread, in
+// bytes: the largest body that is looked at fits.
+const (
+	callWindow = 2 << 20
+	lineWindow = 8 << 20
+)
+
 // ServerOptions are needed by every gRPC server that Envoy pings: with grpc-go's
-// own rule (a ping in five minutes) quiet streams would be cut.
+// own rule (a ping in five minutes) quiet streams would be cut. The windows stand:
+// else grpc-go sends a PING with each call that comes, to measure a line that is a
+// Unix socket.
 func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
-		MinTime: 500 * time.Millisecond, PermitWithoutStream: true,
-	})}
+	return []grpc.ServerOption{
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 500 * time.Millisecond, PermitWithoutStream: true}),
+		grpc.StaticStreamWindowSize(callWindow), grpc.StaticConnWindowSize(lineWindow),
+	}
 }
 
 // DeltaSecrets serves Envoy's subscriptions until its stream ends.

@@ -9,13 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slept is how long the machine was suspended since it started.
-func slept() time.Duration {
-	var all, awake unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &awake) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &all) != nil {
-		return 0
+// tight is how long reading the clocks may take for them to be of one moment.
+const tight = time.Millisecond
+
+// slept is how long the machine was suspended since it started. Whoever waits for a
+// processor between two clocks would take the wait for sleep: then they are read again.
+func slept() time.Duration { return sleptBy(read) }
+
+func sleptBy(read func(clock int32) time.Duration) time.Duration {
+	for {
+		before, all, after := read(unix.CLOCK_MONOTONIC), read(unix.CLOCK_BOOTTIME), read(unix.CLOCK_MONOTONIC)
+		if after-before < tight {
+			return all - before
+		}
 	}
-	return time.Duration(all.Nano() - awake.Nano())
+}
+
+func read(clock int32) time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(clock, &t) // of clocks that every kernel has
+	return time.Duration(t.Nano())
 }
 
 // stopped reports whether a process is stopped, by a signal or by a tracer.

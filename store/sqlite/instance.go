@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
@@ -49,6 +50,31 @@ func (s instances) List(ctx context.Context) ([]access.Instance, error) {
 	return out, about(err, "list instances")
 }
 
+// Fronting reads what a list of apps says once: most instances front the same ones.
+func (s instances) Fronting(ctx context.Context, app string) ([]access.Instance, error) {
+	var last string
+	var apps []string
+	read := func(r row) (i access.Instance, err error) {
+		var text string
+		err = r.Scan(&i.ID.Sidecar, &i.ID.Run, &text, asTime(&i.LastPong), asDuration(&i.PongPassed), asDuration(&i.StaleAfter))
+		if err == nil && text != last {
+			apps = nil
+			last, err = text, asObject(&apps).Scan(text)
+		}
+		i.Apps = apps
+		return i, err
+	}
+	all, err := list(ctx, s.t, read, `SELECT sidecar, run, apps, last_pong, pong_passed, stale_after FROM instances
+		WHERE gone_at = 0 AND last_pong > 0 ORDER BY id`)
+	var out []access.Instance
+	for _, i := range all {
+		if slices.Contains(i.Apps, app) {
+			out = append(out, i)
+		}
+	}
+	return out, about(err, "list instances that front %s", app)
+}
+
 // SetLastPong is one statement for a batch. An instance that was gone and beats
 // is back.
 func (s instances) SetLastPong(ctx context.Context, ids []feed.Instance, at time.Time, passed time.Duration) error {
@@ -68,34 +94,40 @@ func (s instances) SetLastPong(ctx context.Context, ids []feed.Instance, at time
 	return about(err, "set last pong of %d instances", len(ids))
 }
 
-// SetAcked is one statement for a batch.
+// SetAcked is one statement for all that say the same.
 func (s instances) SetAcked(ctx context.Context, receipts []feed.Receipt, at time.Time) error {
-	rows := receiptRows(receipts)
+	all := make([]string, len(receipts))
+	for i, r := range receipts {
+		all[i] = r.Instance.String()
+	}
 	var known int
-	if err := s.t.one(ctx, `SELECT count(*) FROM instances WHERE id IN (SELECT value ->> 0 FROM json_each(?))`, []any{rows}, &known); err != nil {
+	if err := s.t.one(ctx, `SELECT count(*) FROM instances WHERE id IN (SELECT value FROM json_each(?))`, []any{object{all}}, &known); err != nil {
 		return about(err, "store receipts")
 	}
 	if known != len(receipts) {
 		return about(access.ErrNotFound, "store receipts of %d instances, %d of them known", len(receipts), known)
 	}
-	_, err := s.t.exec(ctx, `WITH receipts AS MATERIALIZED (`+selectReceipts+`)
-		UPDATE instances SET acked_epoch = r.epoch, acked_revision = r.revision, acked_at = ?2,
-		last_allowed = r.last_allowed, last_action = r.last_action, bounded = r.bounded
-		FROM receipts r WHERE id = r.instance AND (acked_epoch, acked_revision) < (r.epoch, r.revision)`, rows, micros(at))
-	return about(err, "store receipts")
+	for r, ids := range alike(receipts) {
+		_, err := s.t.exec(ctx, `UPDATE instances SET acked_epoch = ?1, acked_revision = ?2, acked_at = ?3, last_allowed = ?4, last_action = ?5, bounded = ?6
+			WHERE id IN (SELECT value FROM json_each(?7)) AND (acked_epoch, acked_revision) < (?1, ?2)`,
+			r.At.Epoch, r.At.Revision, micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), object{ids})
+		if err != nil {
+			return about(err, "store receipts")
+		}
+	}
+	return nil
 }
 
-// selectReceipts reads what receiptRows wrote, in a statement's first argument.
-const selectReceipts = `SELECT value ->> 0 AS instance, value ->> 1 AS epoch, value ->> 2 AS revision,
-		value ->> 3 AS last_allowed, value ->> 4 AS last_action, value ->> 5 AS bounded,
-		value ->> 6 AS streams_cut FROM json_each(?1)`
-
-func receiptRows(receipts []feed.Receipt) object {
-	rows := make([][]any, len(receipts))
-	for i, r := range receipts {
-		rows[i] = []any{r.Instance.String(), r.At.Epoch, r.At.Revision, micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.StreamsCut}
+// alike groups instances by what their receipts say: at most gateways nothing was let
+// through under what ended.
+func alike(receipts []feed.Receipt) map[feed.Receipt][]string {
+	out := map[feed.Receipt][]string{}
+	for _, r := range receipts {
+		id := r.Instance.String()
+		r.Instance = feed.Instance{}
+		out[r] = append(out[r], id)
 	}
-	return object{rows}
+	return out
 }
 
 func (s instances) SetNack(ctx context.Context, id feed.Instance, text string, at time.Time) error {

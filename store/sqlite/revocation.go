@@ -60,15 +60,18 @@ func (s revocations) waits(ctx context.Context, id string) ([]access.Wait, error
 		FROM waits WHERE grant_id = ? ORDER BY instance`, id)
 }
 
-// Acked is one statement for a batch, found by the waits that are open.
+// Acked is one statement for all that say the same, found by the waits that are open.
 func (s revocations) Acked(ctx context.Context, receipts []feed.Receipt, at time.Time, passed time.Duration) error {
-	_, err := s.t.exec(ctx, `WITH receipts AS MATERIALIZED (`+selectReceipts+`)
-		UPDATE waits SET acked_at = ?2, last_allowed = r.last_allowed, last_action = r.last_action, bounded = r.bounded,
-			streams_cut = r.streams_cut
-		FROM receipts r WHERE waits.instance = r.instance AND waits.acked_at = 0 AND waits.until_passed > ?3 AND waits.grant_id IN
-			(SELECT grant_id FROM revocations WHERE closed = 0 AND (epoch, revision) <= (r.epoch, r.revision))`,
-		receiptRows(receipts), micros(at), passed.Microseconds())
-	return about(err, "note acknowledgements")
+	for r, ids := range alike(receipts) {
+		_, err := s.t.exec(ctx, `UPDATE waits SET acked_at = ?1, last_allowed = ?2, last_action = ?3, bounded = ?4, streams_cut = ?5
+			WHERE instance IN (SELECT value FROM json_each(?6)) AND acked_at = 0 AND until_passed > ?7 AND grant_id IN
+				(SELECT grant_id FROM revocations WHERE closed = 0 AND (epoch, revision) <= (?8, ?9))`,
+			micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), r.StreamsCut, object{ids}, passed.Microseconds(), r.At.Epoch, r.At.Revision)
+		if err != nil {
+			return about(err, "note acknowledgements")
+		}
+	}
+	return nil
 }
 
 func (s revocations) Settled(ctx context.Context, passed time.Duration) ([]access.Revocation, error) {

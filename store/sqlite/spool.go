@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,38 +62,51 @@ func (s spools) Segments(ctx context.Context, spool string, from uint64, limit i
 	return out, about(err, "read segments of spool %s", spool)
 }
 
-func (s spools) Index(ctx context.Context, id string, p access.Place) error {
-	_, err := s.t.exec(ctx, `INSERT INTO places (id, spool, seq) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, id, p.Spool, seq(p.Seq))
+func (s spools) Index(ctx context.Context, id string, leaf int64) error {
+	_, err := s.t.exec(ctx, `INSERT INTO places (id, leaf, seq) VALUES (?, ?, 0) ON CONFLICT DO NOTHING`, id, leaf)
 	return about(err, "index %s", id)
 }
 
 // indexAtOnce is how many places one statement notes.
 const indexAtOnce = 128
 
-// IndexAll notes many places a statement: a segment names thousands of ids while the one
-// writer is held.
-func (s spools) IndexAll(ctx context.Context, spool string, named []access.Named) error {
-	for some := range slices.Chunk(named, indexAtOnce) {
-		var rows strings.Builder
-		args := []any{spool}
-		for i, n := range some {
-			fmt.Fprintf(&rows, ", (?%d, ?1, ?%d)", 2*i+2, 2*i+3)
-			args = append(args, n.ID, seq(n.Seq))
+// insertPlaces notes as many places as it has rows. Its parameters have no numbers: SQLite
+// would look for each among all of them.
+func insertPlaces(rows int) string {
+	return `INSERT INTO places (id, leaf, seq) VALUES (?, ?, ?)` + strings.Repeat(`, (?, ?, ?)`, rows-1) + ` ON CONFLICT DO NOTHING`
+}
+
+var insertAllPlaces = insertPlaces(indexAtOnce)
+
+// IndexAll notes many places a statement: segments name thousands of ids while the one
+// writer is held. Neighbours in the tree are written one after the other.
+func (s spools) IndexAll(ctx context.Context, named []access.Named) error {
+	sorted := slices.SortedFunc(slices.Values(named), func(a, b access.Named) int {
+		return cmp.Or(strings.Compare(a.ID, b.ID), cmp.Compare(a.Leaf, b.Leaf), cmp.Compare(a.Seq, b.Seq))
+	})
+	args := make([]any, 0, 3*indexAtOnce)
+	for some := range slices.Chunk(sorted, indexAtOnce) {
+		args = args[:0]
+		for _, n := range some {
+			args = append(args, n.ID, n.Leaf, seq(n.Seq))
 		}
-		_, err := s.t.exec(ctx, `INSERT INTO places (id, spool, seq) VALUES `+rows.String()[2:]+` ON CONFLICT DO NOTHING`, args...)
-		if err != nil {
-			return about(err, "index %d ids of spool %s", len(named), spool)
+		query := insertAllPlaces
+		if len(some) < indexAtOnce {
+			query = insertPlaces(len(some))
+		}
+		if _, err := s.t.exec(ctx, query, args...); err != nil {
+			return about(err, "index %d ids", len(named))
 		}
 	}
 	return nil
 }
 
 // Find returns places as they came onto the record: a gateway chooses the ids of its
-// spools, and must not choose what is read first.
+// spools, and must not choose what is read first. A frame whose segment is not there is
+// an error.
 func (s spools) Find(ctx context.Context, id string) ([]access.Place, error) {
 	read := func(r row) (p access.Place, err error) { return p, r.Scan(&p.Spool, asSeq(&p.Seq)) }
-	out, err := list(ctx, s.t, read, `SELECT spool, seq FROM places WHERE id = ?
-		ORDER BY CASE spool WHEN '' THEN seq ELSE coalesce((SELECT leaf FROM segments
-		  WHERE segments.spool = places.spool AND first_seq <= places.seq ORDER BY first_seq DESC LIMIT 1), 1 << 62) END, spool, seq`, id)
+	out, err := list(ctx, s.t, read, `SELECT CASE places.seq WHEN 0 THEN '' ELSE spool END, CASE places.seq WHEN 0 THEN places.leaf ELSE places.seq END
+		FROM places LEFT JOIN segments ON segments.leaf = places.leaf WHERE id = ? ORDER BY places.leaf, places.seq`, id)
 	return out, about(err, "find %s", id)
 }

@@ -191,16 +191,28 @@ func (s *Store) resume(ctx context.Context) error {
 	return err
 }
 
+// The writer's memory. With SQLite's own 2 MB, a change that stores a few segments runs
+// out of room half-way: pages go into the log before their time, are read again and go
+// there again. And a page that is changed again and again goes into the database file
+// once for all the changes since the last time.
+const (
+	writerCache = 32 << 10 // KiB of pages, taken as they are needed
+	walPages    = 4000     // about 16 MB of log before its pages go into the database file
+)
+
 // source is the driver's name of the database with the settings of each connection.
 func source(cfg Config, readOnly bool) string {
-	q := url.Values{
-		"_defensive": {"1"}, "_dqs": {"0"},
-		"_pragma": {
-			"busy_timeout(" + strconv.FormatInt(cfg.BusyTimeout.Milliseconds(), 10) + ")",
-			"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "trusted_schema(OFF)",
-			"secure_delete(ON)", "query_only(" + strconv.FormatBool(readOnly) + ")",
-		},
+	pragmas := []string{
+		"busy_timeout(" + strconv.FormatInt(cfg.BusyTimeout.Milliseconds(), 10) + ")",
+		"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "trusted_schema(OFF)",
+		"secure_delete(ON)", "query_only(" + strconv.FormatBool(readOnly) + ")",
 	}
+	if !readOnly {
+		// What a statement would undo is kept in memory too, not in a file of its own.
+		pragmas = append(pragmas, fmt.Sprintf("cache_size(-%d)", writerCache), "temp_store(MEMORY)",
+			fmt.Sprintf("wal_autocheckpoint(%d)", walPages))
+	}
+	q := url.Values{"_defensive": {"1"}, "_dqs": {"0"}, "_pragma": pragmas}
 	return "file:" + (&url.URL{Path: cfg.Path}).EscapedPath() + "?" + q.Encode()
 }
 

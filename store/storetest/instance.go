@@ -49,6 +49,22 @@ func testInstances(t *testing.T, store access.Store) {
 	update(t, store, pong(at))
 	want.LastPong, b.LastPong, want.PongPassed, b.PongPassed = at, at, time.Minute, time.Minute
 	same(t, "after pongs", list(), []access.Instance{want, b})
+	fronting := func(app string) []access.Instance {
+		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Instance, error) {
+			return tx.Instances().Fronting(ctx, app)
+		})
+	}
+	lease := func(i access.Instance) access.Instance {
+		return access.Instance{ID: i.ID, Apps: i.Apps, LastPong: i.LastPong, PongPassed: i.PongPassed, StaleAfter: i.StaleAfter}
+	}
+	for app, who := range map[string][]access.Instance{"wiki": {lease(want), lease(b)}, "stripe": {lease(b)}, "none": nil} {
+		same(t, "that front "+app, fronting(app), who)
+	}
+	silent := s.instance(3)
+	silent.LastPong, silent.PongPassed = time.Time{}, 0
+	join(silent)
+	same(t, "that front stripe", fronting("stripe"), []access.Instance{lease(b)})
+	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Instances().MarkGone(ctx, silent.ID, at) })
 	refused(t, store, access.ErrNotFound, pong(at, a.ID, s.instance(9).ID))
 
 	update(t, store, func(ctx context.Context, tx access.Tx) error {
@@ -56,6 +72,7 @@ func testInstances(t *testing.T, store access.Store) {
 	})
 	want.Nack, want.NackAt = "constraint", at
 	same(t, "one gone", list(), []access.Instance{want})
+	same(t, "one gone", fronting("stripe"), nil)
 	strayed := func() []feed.Instance {
 		return get(t, store, func(ctx context.Context, tx access.Tx) ([]feed.Instance, error) { return tx.Instances().Strayed(ctx) })
 	}

@@ -102,7 +102,7 @@ func testSpools(t *testing.T, store access.Store) {
 	first := access.StoredSegment{Spool: "spl_A", Sidecar: "spiffe://acme.example/gw/sidecar", First: 1, Last: 3,
 		Frames: []byte("frames 1 to 3"), Root: [32]byte{1}, ChainHead: [32]byte{2}, Leaf: 0}
 	second := first
-	second.First, second.Last, second.ChainHead, second.Sidecar = 4, 4, [32]byte{3}, "spiffe://acme.example/other"
+	second.First, second.Last, second.ChainHead, second.Sidecar, second.Leaf = 4, 4, [32]byte{3}, "spiffe://acme.example/other", 1
 	head := func(spool string) (next uint64, chain [32]byte, owner string) {
 		view(t, store, func(ctx context.Context, tx access.Tx) (err error) {
 			next, chain, owner, err = tx.Spools().Head(ctx, spool)
@@ -128,8 +128,11 @@ func testSpools(t *testing.T, store access.Store) {
 	refused(t, store, nil, add(gap))
 	refused(t, store, nil, add(backwards))
 	other := first
-	other.Spool = "spl_0"
+	other.Spool, other.Leaf = "spl_0", 2
 	update(t, store, add(other))
+	anchored := other
+	anchored.Spool = "spl_1"
+	refused(t, store, access.ErrExists, add(anchored)) // by a leaf that anchors another segment
 	same(t, "spools", get(t, store, func(ctx context.Context, tx access.Tx) ([]string, error) { return tx.Spools().Spools(ctx) }),
 		[]string{"spl_0", "spl_A"})
 	segments := func(from uint64, limit int) []access.StoredSegment {
@@ -147,33 +150,42 @@ func testSpools(t *testing.T, store access.Store) {
 }
 
 func testIndex(t *testing.T, store access.Store) {
-	places := []access.Place{{Seq: 9}, {Spool: "spl_B", Seq: 2}, {Spool: "spl_A", Seq: 5}}
-	update(t, store, func(ctx context.Context, tx access.Tx) error {
-		for _, p := range append(places, places[0]) { // again: once
-			if err := tx.Spools().Index(ctx, "act_1", p); err != nil {
-				return err
-			}
-		}
-		return tx.Spools().Index(ctx, "act_10", places[0])
-	})
+	segment := func(spool string, first, last uint64, leaf int64) {
+		update(t, store, func(ctx context.Context, tx access.Tx) error {
+			return tx.Spools().Append(ctx, access.StoredSegment{Spool: spool, First: first, Last: last, Frames: []byte("frames"), Leaf: leaf})
+		})
+	}
+	segment("spl_B", 1, 4, 3)
+	segment("spl_A", 1, 4, 5)
+	segment("spl_B", 5, 900, 7)
+	index := func(id string, leaf int64) {
+		update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Spools().Index(ctx, id, leaf) })
+	}
+	all := func(named ...access.Named) {
+		update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Spools().IndexAll(ctx, named) })
+	}
 	find := func(id string) []access.Place {
 		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Place, error) { return tx.Spools().Find(ctx, id) })
 	}
-	places[1], places[2] = places[2], places[1]
-	same(t, "places, the control log's first, then by spool", find("act_1"), places)
-	update(t, store, func(ctx context.Context, tx access.Tx) error {
-		return tx.Spools().IndexAll(ctx, "spl_A", []access.Named{{ID: "act_1", Seq: 5}, {ID: "act_1", Seq: 3}, {ID: "grt_1", Seq: 3}, {ID: "act_1", Seq: 8}})
+	index("act_1", 6)
+	index("act_1", 6) // again: once
+	index("act_10", 0)
+	all(access.Named{ID: "act_1", Leaf: 7, Seq: 8}, access.Named{ID: "act_1", Leaf: 5, Seq: 2}, access.Named{ID: "grt_1", Leaf: 3, Seq: 3},
+		access.Named{ID: "act_1", Leaf: 7, Seq: 5}, access.Named{ID: "act_1", Leaf: 3, Seq: 4}, access.Named{ID: "act_1", Leaf: 5, Seq: 2})
+	all(access.Named{ID: "act_1", Leaf: 3, Seq: 4})
+	all()
+	same(t, "places, as they came onto the record", find("act_1"), []access.Place{
+		{Spool: "spl_B", Seq: 4}, {Spool: "spl_A", Seq: 2}, {Seq: 6}, {Spool: "spl_B", Seq: 5}, {Spool: "spl_B", Seq: 8},
 	})
-	same(t, "places of a whole segment", find("act_1"), []access.Place{{Seq: 9}, {Spool: "spl_A", Seq: 3}, {Spool: "spl_A", Seq: 5}, {Spool: "spl_A", Seq: 8}, {Spool: "spl_B", Seq: 2}})
-	same(t, "places of another id", find("grt_1"), []access.Place{{Spool: "spl_A", Seq: 3}})
-	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Spools().IndexAll(ctx, "spl_A", nil) })
+	same(t, "a place in a segment alone", find("grt_1"), []access.Place{{Spool: "spl_B", Seq: 3}})
+	same(t, "the first leaf", find("act_10"), []access.Place{{}})
 	var many []access.Named
-	for n := range 300 {
-		many = append(many, access.Named{ID: fmt.Sprintf("act_%d", 100+n), Seq: uint64(100 + n)})
+	for n := range uint64(300) {
+		many = append(many, access.Named{ID: fmt.Sprintf("act_%d", 400-n), Leaf: 7, Seq: 100 + n})
 	}
-	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Spools().IndexAll(ctx, "spl_A", many) })
+	all(many...)
 	for _, n := range many {
-		same(t, "one of many places", find(n.ID), []access.Place{{Spool: "spl_A", Seq: n.Seq}})
+		same(t, "one of many places", find(n.ID), []access.Place{{Spool: "spl_B", Seq: n.Seq}})
 	}
 	if got := find("act_"); len(got) != 0 {
 		t.Errorf("places of an id that nobody named: %v", got)

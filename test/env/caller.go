@@ -97,7 +97,7 @@ func newCaller(config *tls.Config, g *Gateway, stop context.CancelFunc) *Caller 
 		own.ServerName = host
 		return (&tls.Dialer{Config: own}).DialContext(ctx, network, g.Address)
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 64, DialTLSContext: dial, ForceAttemptHTTP2: slices.Contains(config.NextProtos, "h2")}
+	transport := &http.Transport{MaxIdleConnsPerHost: 512, DialTLSContext: dial, ForceAttemptHTTP2: slices.Contains(config.NextProtos, "h2")}
 	return &Caller{Client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, transport: transport, dial: dial, stop: stop}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,8 +11,14 @@ import (
 	"github.com/mayflyproxy/mayfly/proxy"
 )
 
-// probeEvery is how often an instance is asked about each grant that is probed.
-const probeEvery = 5 * time.Millisecond
+const (
+	// probeEvery is how often an instance is asked about each grant that is probed.
+	probeEvery = 5 * time.Millisecond
+	// surely is how many times in a row it says no until it is asked less often, each
+	// rarely-th time: a grant that comes back is still seen.
+	surely = 40
+	rarely = 10
+)
 
 // probing asks instances again and again whether they would still let a request
 // through, with the last look that is the last word at a gateway.
@@ -62,17 +70,26 @@ func (p *probing) run(ctx context.Context, i *instance) {
 	minter := grant.NewMinter()
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	for {
+	refused := map[grant.GrantID]int{} // how often in a row
+	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		for _, id := range p.current() {
+		current := p.current()
+		for _, id := range current {
+			if refused[id] > surely && turn%rarely != 0 {
+				continue
+			}
 			var at time.Duration
 			err := i.LastLook(id, minter.NewActionID(time.Now()), time.Time{}, func() error { at = proxy.BootNow(); return nil })
-			p.note(id, at, err == nil)
+			if refused[id]++; err == nil {
+				refused[id] = 0
+				p.note(id, at)
+			}
 		}
+		maps.DeleteFunc(refused, func(id grant.GrantID, _ int) bool { return !slices.Contains(current, id) })
 	}
 }
 
@@ -86,10 +103,11 @@ func (p *probing) current() []grant.GrantID {
 	return out
 }
 
-func (p *probing) note(id grant.GrantID, at time.Duration, allowed bool) {
+// note notes that a request was let through.
+func (p *probing) note(id grant.GrantID, at time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if seen := p.probed[id]; seen != nil && allowed {
+	if seen := p.probed[id]; seen != nil {
 		seen.allowed++
 		seen.last = max(seen.last, at)
 	}

@@ -20,16 +20,29 @@ func readRevocation(row row) (r access.Revocation, err error) {
 func (s revocations) Insert(ctx context.Context, r access.Revocation) error {
 	_, err := s.t.exec(ctx, `INSERT INTO revocations (grant_id, epoch, revision, started, closed) VALUES (?, ?, ?, ?, ?)`,
 		r.Grant, r.At.Epoch, r.At.Revision, micros(r.Started), micros(r.Closed))
-	for _, w := range r.Waits {
+	for w, ids := range waitingAlike(r.Waits) {
 		if err != nil {
 			break
 		}
 		_, err = s.t.exec(ctx, `INSERT INTO waits (grant_id, instance, sidecar, run, last_pong, until_at, acked_at,
-			last_allowed, last_action, bounded, streams_cut, until_passed) VALUES (`+marks(12)+`)`, r.Grant, w.Instance.String(), w.Instance.Sidecar,
-			w.Instance.Run, micros(w.LastPong), micros(w.Until), micros(w.AckedAt),
-			micros(w.LastAllowed), w.LastAction, micros(w.Bounded), w.StreamsCut, w.UntilPassed.Microseconds())
+			last_allowed, last_action, bounded, streams_cut, until_passed)
+			SELECT ?1, value, substr(value, 1, instr(value, '#') - 1), substr(value, instr(value, '#') + 1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+			FROM json_each(?10)`, r.Grant, micros(w.LastPong), micros(w.Until), micros(w.AckedAt),
+			micros(w.LastAllowed), w.LastAction, micros(w.Bounded), w.StreamsCut, w.UntilPassed.Microseconds(), object{ids})
 	}
 	return about(err, "insert revocation of %s", r.Grant)
+}
+
+// waitingAlike groups instances by what is to be stored of them: Pings are answered a
+// hundred at a time.
+func waitingAlike(waits []access.Wait) map[access.Wait][]string {
+	out := map[access.Wait][]string{}
+	for _, w := range waits {
+		id := w.Instance.String()
+		w.Instance = feed.Instance{}
+		out[w] = append(out[w], id)
+	}
+	return out
 }
 
 func (s revocations) Get(ctx context.Context, id grant.GrantID) (access.Revocation, error) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver named sqlite
@@ -45,6 +46,7 @@ type Config struct {
 // Make it with Open.
 type Store struct {
 	write, read *sql.DB
+	carrier     *sql.DB // of carry
 	lock        *os.File
 	clock       *clock
 	bootID      string
@@ -53,7 +55,10 @@ type Store struct {
 	reading chan *connection // the readers'
 	closing chan struct{}
 	close   sync.Once
-	err     error // of Close
+	carried sync.WaitGroup
+
+	committed atomic.Bool // something, since the log was carried over last
+	err       error       // of Close
 }
 
 var _ access.Store = (*Store)(nil)
@@ -162,6 +167,10 @@ func (s *Store) connect(ctx context.Context, cfg Config) (err error) {
 	if s.read, err = sql.Open("sqlite", source(cfg, true)); err != nil {
 		return err
 	}
+	if s.carrier, err = sql.Open("sqlite", source(cfg, false)); err != nil {
+		return err
+	}
+	s.carrier.SetMaxOpenConns(1)
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
 	if err := migrate(ctx, s.write); err != nil {
@@ -175,7 +184,11 @@ func (s *Store) connect(ctx context.Context, cfg Config) (err error) {
 		s.reading <- &connection{db: s.read, begin: "BEGIN"}
 	}
 	// The first transaction seeds the clock from the mark, and alarms.
-	return s.View(ctx, func(access.Tx) error { return nil })
+	if err := s.View(ctx, func(access.Tx) error { return nil }); err != nil {
+		return err
+	}
+	s.carried.Go(s.carry)
+	return nil
 }
 
 // resume lets the clock go on from the last commit, if that was in this boot.
@@ -193,12 +206,8 @@ func (s *Store) resume(ctx context.Context) error {
 
 // The writer's memory. With SQLite's own 2 MB, a change that stores a few segments runs
 // out of room half-way: pages go into the log before their time, are read again and go
-// there again. And a page that is changed again and again goes into the database file
-// once for all the changes since the last time.
-const (
-	writerCache = 32 << 10 // KiB of pages, taken as they are needed
-	walPages    = 4000     // about 16 MB of log before its pages go into the database file
-)
+// there again.
+const writerCache = 32 << 10 // KiB of pages, taken as they are needed
 
 // source is the driver's name of the database with the settings of each connection.
 func source(cfg Config, readOnly bool) string {
@@ -210,7 +219,7 @@ func source(cfg Config, readOnly bool) string {
 	if !readOnly {
 		// What a statement would undo is kept in memory too, not in a file of its own.
 		pragmas = append(pragmas, fmt.Sprintf("cache_size(-%d)", writerCache), "temp_store(MEMORY)",
-			fmt.Sprintf("wal_autocheckpoint(%d)", walPages))
+			fmt.Sprintf("wal_autocheckpoint(%d)", longestLog))
 	}
 	q := url.Values{"_defensive": {"1"}, "_dqs": {"0"}, "_pragma": pragmas}
 	return "file:" + (&url.URL{Path: cfg.Path}).EscapedPath() + "?" + q.Encode()
@@ -218,6 +227,7 @@ func source(cfg Config, readOnly bool) string {
 
 // Update implements access.Store. f must not call Update or Close.
 func (s *Store) Update(ctx context.Context, f func(access.Tx) error) error {
+	defer s.committed.Store(true)
 	return s.run(ctx, s.writing, f)
 }
 
@@ -267,6 +277,7 @@ func (s *Store) enter(ctx context.Context, from chan *connection) (*connection, 
 func (s *Store) Close() error {
 	s.close.Do(func() {
 		close(s.closing)
+		s.carried.Wait()
 		own := []*connection{<-s.writing}
 		for range readers {
 			own = append(own, <-s.reading)
@@ -283,6 +294,9 @@ func (s *Store) release() error {
 	var errs []error
 	if s.read != nil {
 		errs = append(errs, s.read.Close())
+	}
+	if s.carrier != nil {
+		errs = append(errs, s.carrier.Close())
 	}
 	if s.write != nil {
 		errs = append(errs, s.write.Close())

@@ -16,7 +16,7 @@ const (
 	probeEvery = 5 * time.Millisecond
 	// surely is how many times in a row it says no until it is asked less often, each
 	// rarely-th time: a grant that comes back is still seen.
-	surely = 40
+	surely = 10
 	rarely = 10
 )
 
@@ -77,13 +77,13 @@ func (p *probing) run(ctx context.Context, i *instance) {
 			return
 		case <-tick.C:
 		}
-		current := p.current()
+		current, action := p.current(), minter.NewActionID(time.Now())
 		for _, id := range current {
 			if refused[id] > surely && turn%rarely != 0 {
 				continue
 			}
 			var at time.Duration
-			err := i.LastLook(id, minter.NewActionID(time.Now()), time.Time{}, func() error { at = proxy.BootNow(); return nil })
+			err := i.LastLook(id, action, time.Time{}, func() error { at = proxy.BootNow(); return nil })
 			if refused[id]++; err == nil {
 				refused[id] = 0
 				p.note(id, at)

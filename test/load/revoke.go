@@ -73,7 +73,8 @@ type revoking struct {
 	o        options
 	env      *env.Env
 	fleet    *fleet
-	holder   *api.Client // holds the grants
+	holder   *api.Client // holds the grants that are revoked
+	other    *api.Client // holds the others
 	security *api.Client // revokes them
 	caller   *env.Caller // of the real Envoy
 	grants   []string
@@ -134,6 +135,9 @@ func (r *revoking) prepare(ctx context.Context) (err error) {
 	if r.holder, err = r.env.WorkloadAPIClient(ctx, "refunder"); err != nil {
 		return err
 	}
+	if r.other, err = r.env.WorkloadAPIClient(ctx, "reporter"); err != nil {
+		return err
+	}
 	if r.security, err = r.env.Person(ctx, "bob"); err != nil {
 		return err
 	}
@@ -144,7 +148,11 @@ func (r *revoking) prepare(ctx context.Context) (err error) {
 	for range asking {
 		asked.Go(func() {
 			for n := range next {
-				made, err := r.holder.Request(ctx, api.Ask{Entitlement: "reports/read", Params: map[string]string{"folder": folder(n)}}, api.NewKey())
+				holder := r.holder
+				if n >= r.o.changes {
+					holder = r.other
+				}
+				made, err := holder.Request(ctx, api.Ask{Entitlement: "reports/read", Params: map[string]string{"folder": folder(n)}}, api.NewKey())
 				if err == nil && made.Grant == "" {
 					err = fmt.Errorf("%s is %s: %s", made.ID, made.State, made.Sentence)
 				}

@@ -1,0 +1,54 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	carryEvery = time.Second
+	// A log of more pages, about 16 MB, is begun anew, for which the writer has to wait
+	// until the last of its pages are in the file.
+	longLog = 4000
+	// In a commit SQLite carries over itself only if this has failed for long.
+	longestLog = 16 * longLog
+)
+
+// carry has SQLite carry its log over into the database file, beside the writer, each
+// second in which something was committed, until Close. Done in a commit, as SQLite does
+// by itself, all others would wait for it, and some of them revoke. What fails is tried
+// again a second later; a disk that takes nothing is told by the next commit.
+func (s *Store) carry() {
+	tick := time.NewTicker(carryEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-tick.C:
+		}
+		if s.committed.Swap(false) {
+			s.carryOver()
+		}
+	}
+}
+
+func (s *Store) carryOver() {
+	if left, length, err := s.checkpoint(); err != nil || left == 0 || length < longLog {
+		return
+	}
+	own, err := s.enter(context.Background(), s.writing)
+	if err != nil {
+		return
+	}
+	defer func() { s.writing <- own }()
+	_, _, _ = s.checkpoint() // the few pages that were written meanwhile
+}
+
+// checkpoint carries over what no reader needs in the log, and returns how many of its
+// pages are left, and how many it has.
+func (s *Store) checkpoint() (left, length int, err error) {
+	var busy, done int
+	err = s.carrier.QueryRow(`PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &length, &done)
+	return length - done, length, err
+}

@@ -1,0 +1,41 @@
+package sqlite
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// The log is carried over beside the writer and begun anew: however much is written, it
+// stays as long as what is written in a second or two.
+func TestTheLogIsBegunAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mayfly.db")
+	s := openAt(t, path)
+	length := func() int64 {
+		info, err := os.Stat(path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	const page = 4096
+	var most int64
+	for range 5 {
+		for length := int64(0); length < longLog*page; length += 1 << 20 {
+			if err := put(t.Context(), s, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.carryOver()
+		if left, _, err := s.checkpoint(); err != nil || left != 0 {
+			t.Fatalf("%d pages are left (%v)", left, err)
+		}
+		most = max(most, length())
+	}
+	if limit := int64(2 * longLog * page); most > limit {
+		t.Errorf("the log grew to %d bytes, and %d is the limit", most, limit)
+	}
+	if n := events(t, s); n == 0 {
+		t.Error("nothing was written")
+	}
+}

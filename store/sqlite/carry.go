@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	carryEvery = time.Second
+	carryEvery = 200 * time.Millisecond
 	// A log of more pages, about 16 MB, is begun anew, for which the writer has to wait
 	// until the last of its pages are in the file.
 	longLog = 4000

@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	flags.IntVar(&o.nodes, "nodes", 1000, "how many instances")
 	flags.IntVar(&o.grants, "grants", 1000, "how many grants each of them holds")
 	flags.IntVar(&o.changes, "changes", 200, "how many changes, or revokes, are measured")
-	flags.Float64Var(&o.rate, "rate", 4, "changes, or revokes, a second")
+	flags.Float64Var(&o.rate, "rate", 0, "changes, or revokes, a second; 0: 4 changes, or 2 revokes")
 	flags.IntVar(&o.records, "records", 20000, "revoke: action records ingested a second")
 	flags.IntVar(&o.probed, "probed", 50, "revoke: instances that are probed, 200 times a second each")
 	flags.IntVar(&o.stalled, "stalled", 3, "feed: instances that stop reading")
@@ -80,6 +80,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	play, ok := scenarios[*name]
 	if !ok {
 		return fmt.Errorf("no scenario %q; there are %s", *name, names())
+	}
+	if o.rate == 0 {
+		o.rate = map[string]float64{"feed": 4, "revoke": 2}[*name]
 	}
 	if o.nodes < 1 || o.changes < 1 || o.rate <= 0 || o.stalled >= o.nodes {
 		return errors.New("nodes, changes and rate are positive, and some instance reads")

@@ -49,6 +49,8 @@ type revokeResult struct {
 	EnvoyP99MS  float64 `json:"envoy_p99_ms"`
 	EnvoyMaxMS  float64 `json:"envoy_max_ms"`
 	EnvoyProbes int     `json:"envoy_probes"`
+	CallP50MS   float64 `json:"call_p50_ms"` // until the revoke was answered
+	CallP99MS   float64 `json:"call_p99_ms"`
 	Records     float64 `json:"records_per_second"`
 	Wanted      int     `json:"records_wanted"`
 	ServerMB    float64 `json:"mayflyd_peak_mb"`
@@ -82,6 +84,7 @@ type revoking struct {
 
 	mu      sync.Mutex
 	all     latencies
+	calls   latencies
 	streams latencies
 	envoy   latencies
 	points  []point
@@ -107,7 +110,7 @@ func revokeScenario(ctx context.Context, o options) (result, chart, error) {
 		return nil, c, err
 	}
 	defer func() { _ = stop() }()
-	run := &revoking{o: o, env: e, all: newLatencies(), streams: newLatencies(), envoy: newLatencies()}
+	run := &revoking{o: o, env: e, all: newLatencies(), calls: newLatencies(), streams: newLatencies(), envoy: newLatencies()}
 	if err := run.prepare(ctx); err != nil {
 		return nil, c, err
 	}
@@ -223,6 +226,7 @@ func (r *revoking) one(ctx context.Context, n int, at time.Duration, asks *envoy
 	if _, err := r.security.Revoke(ctx, id, api.Because{Reason: "load"}); err != nil {
 		return fmt.Errorf("revoke %s: %w", id, err)
 	}
+	answered := time.Since(wall)
 	if err := until(ctx, at+probeAfter); err != nil {
 		return err
 	}
@@ -238,6 +242,7 @@ func (r *revoking) one(ctx context.Context, n int, at time.Duration, asks *envoy
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.calls.add(answered)
 	if seen.Allowed == 0 { // the leases of all had run out: nothing is measured
 		r.unheard++
 		return nil
@@ -255,7 +260,8 @@ func (r *revoking) conclude(ctx context.Context, asks *envoyProbing) (*revokeRes
 	out := &revokeResult{
 		Scenario: "revoke", Nodes: r.o.nodes, Grants: r.o.grants, Revokes: r.all.count(), Unmeasured: r.unheard, Probed: r.o.probed,
 		P50MS: r.all.ms(50), P99MS: r.all.ms(99), MaxMS: r.all.maxMS(), StreamsP99: r.streams.ms(99),
-		EnvoyP50MS: r.envoy.ms(50), EnvoyP99MS: r.envoy.ms(99), EnvoyMaxMS: r.envoy.maxMS(), EnvoyProbes: asks.count(), Wanted: r.o.records,
+		EnvoyP50MS: r.envoy.ms(50), EnvoyP99MS: r.envoy.ms(99), EnvoyMaxMS: r.envoy.maxMS(), EnvoyProbes: asks.count(),
+		CallP50MS: r.calls.ms(50), CallP99MS: r.calls.ms(99), Wanted: r.o.records,
 	}
 	var err error
 	if out.Records, err = r.fleet.written(ctx); err != nil {

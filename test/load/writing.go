@@ -33,7 +33,7 @@ func (f *instances) write(ctx context.Context, rate int, grants []string) *writi
 	w := &writing{stop: stop, began: proxy.BootNow()}
 	some := f.all[:min(writers, len(f.all))]
 	for n, i := range some {
-		w.running.Go(func() { w.ship(ctx, i, rate/len(some), grants[n%len(grants):]) })
+		w.running.Go(func() { w.ship(ctx, i, rate/len(some), float64(n)/float64(len(some)), grants[n%len(grants):]) })
 	}
 	return w
 }
@@ -46,13 +46,15 @@ func (w *writing) end() float64 {
 	return float64(w.accepted.Load()) / took.Seconds()
 }
 
-func (w *writing) ship(ctx context.Context, i *instance, rate int, grants []string) {
+// ship ships segments at a rate of records a second, the first one after a part of the
+// time that one takes to fill: spools are not filled in step.
+func (w *writing) ship(ctx context.Context, i *instance, rate int, part float64, grants []string) {
 	minter := grant.NewMinter()
 	now := time.Now()
 	s := &spooled{id: minter.NewSpoolID(now).String(), minter: minter, grants: grants, next: 1, node: i.name}
 	size := max(2, min(rate/4, audit.MaxSegmentRecords)) &^ 1
 	for sent := 0; ctx.Err() == nil; sent += size {
-		at := w.began + time.Duration(float64(sent)/float64(max(rate, 1))*float64(time.Second))
+		at := w.began + time.Duration((float64(sent)+part*float64(size))/float64(max(rate, 1))*float64(time.Second))
 		if until(ctx, at) != nil {
 			return
 		}

@@ -24,7 +24,7 @@ func (s Source) Beat(ctx context.Context, beats []feed.Beat) (feed.Pulse, error)
 		return feed.Pulse{}, err
 	}
 	var strayed []feed.Instance
-	err = s.update(ctx, func(w *work) error {
+	err = s.updateInLine(ctx, func(w *work) error {
 		head, err := w.tx.Head().Feed(ctx)
 		if err != nil {
 			return fmt.Errorf("head: %w", err)
@@ -82,7 +82,7 @@ func (s Source) Acknowledge(ctx context.Context, receipts []feed.Receipt) error 
 	if len(receipts) == 0 {
 		return nil
 	}
-	return s.update(ctx, func(w *work) error {
+	return s.updateInLine(ctx, func(w *work) error {
 		receipts, err := w.receivable(ctx, receipts)
 		if err != nil {
 			return err

@@ -63,7 +63,7 @@ func (s Source) listed(ctx context.Context, i feed.Instance) error {
 func (s *Service) ingestAll(ctx context.Context, some []*arrival) {
 	limited, cancel := context.WithTimeout(ctx, ingestLimit)
 	defer cancel()
-	err := s.update(limited, func(w *work) error {
+	err := s.updateInLine(limited, func(w *work) error {
 		all := &tidings{used: map[grant.GrantID]time.Time{}}
 		for _, a := range some {
 			var err error

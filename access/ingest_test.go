@@ -318,3 +318,47 @@ func TestSegmentsOfOneSpoolInOneChange(t *testing.T) {
 		return err
 	})
 }
+
+// TestP4_ARevokeWaitsForOneChangeOfGateways at most, whatever a thousand of them send.
+func TestP4_ARevokeWaitsForOneChangeOfGateways(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &counted{}
+		w := newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store })
+		i, s, r := w.join("1"), newSpool(t), w.granted()
+		_, intent := s.intent(r)
+		ask := s.segment(intent)
+		release := store.stuck()
+		store.changes.Store(0)
+		var done sync.WaitGroup
+		for _, call := range []func() error{
+			func() error { _, err := w.Source().Ingest(t.Context(), i, ask); return err },
+			func() error {
+				_, err := w.Source().Beat(t.Context(), []feed.Beat{{Instance: i, Ping: &feed.Ping{Nonce: "n"}}})
+				return err
+			},
+			func() error { return w.Source().Acknowledge(t.Context(), []feed.Receipt{{Instance: i}}) },
+		} {
+			done.Go(func() {
+				if err := call(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Second) // the segment waits for others no longer
+		synctest.Wait()
+		if n := store.changes.Load(); n != 1 {
+			t.Errorf("%d changes of gateways stand before the writer", n)
+		}
+		done.Go(func() {
+			if _, err := w.Revoke(t.Context(), w.as(dave), r.Grant, ""); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if n := store.changes.Load(); n != 2 {
+			t.Errorf("%d changes stand before the writer: the revoke is not the second", n)
+		}
+		release()
+		done.Wait()
+	})
+}

@@ -87,9 +87,10 @@ type Service struct {
 	keeps    checkpointBook
 	callers  apiCallers
 	asking   asking
-	swept    atomic.Int64 // when the first sweep for idle grants was, in µs; 0: not yet
-	arriving arrivals     // segments that wait to be stored
-	ingested bell         // rings when a segment was stored
+	swept    atomic.Int64  // when the first sweep for idle grants was, in µs; 0: not yet
+	arriving arrivals      // segments that wait to be stored
+	line     chan struct{} // held by the one change of updateInLine
+	ingested bell          // rings when a segment was stored
 	watches  watches
 
 	signMu sync.Mutex // guards signed and the order of published
@@ -125,7 +126,7 @@ func New(c Config) (*Service, error) {
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
 		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, revoked: c.Revoked, log: c.Log,
-		seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge,
+		line: make(chan struct{}, 1), seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {
 		s.peoplePort = 443

@@ -64,6 +64,19 @@ func (s *Service) update(ctx context.Context, f func(*work) error) error {
 	return nil
 }
 
+// updateInLine is update for what gateways cause by themselves, however many they are: one
+// of these changes at a time has the writer or waits for it, so that no verb waits for
+// more than one of them.
+func (s *Service) updateInLine(ctx context.Context, f func(*work) error) error {
+	select {
+	case s.line <- struct{}{}:
+		defer func() { <-s.line }()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the writer: %w", ctx.Err())
+	}
+	return s.update(ctx, f)
+}
+
 // touch has every Watch told of id once this is committed.
 func (w *work) touch(id string) { w.touched[id] = true }
 

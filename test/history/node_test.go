@@ -100,7 +100,8 @@ func (s *sink) Ponged(sent time.Duration, p *feed.Pong) error {
 }
 
 // mayLead is by how much the instance may end a grant early: what later Pongs may
-// take, or what one took that had to be believed.
+// take, or what one took that had to be believed. What mayflyd's clock lost comes on top:
+// an instance's time never steps back (contracts §1).
 func (n *node) mayLead() time.Duration {
 	return max(1200*time.Millisecond, time.Duration(n.ahead.Load()))
 }

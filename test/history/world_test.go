@@ -175,7 +175,7 @@ func (w *world) calm() error {
 	for i, n := range w.nodes {
 		for _, k := range w.grants {
 			_, allowed := n.try(parse(k.by.principal), refund(k.charge, most), k.id)
-			switch live := k.ended.IsZero() && now.Add(n.mayLead()).Before(k.notAfter); {
+			switch live := k.ended.IsZero() && now.Add(n.mayLead()+w.lost).Before(k.notAfter); {
 			case live && !allowed:
 				_, err := n.table.Find(parse(k.by.principal), refund(k.charge, most), n.table.Now(), k.id)
 				return fmt.Errorf("in the calm after, instance %d refuses the live grant %s: %w", i, k.id, err)

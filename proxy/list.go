@@ -103,7 +103,11 @@ func (c *changes) none() bool { return len(c.put)+len(c.gone) == 0 }
 func (c *changes) of(l list) list {
 	if len(l) == 0 {
 		slices.SortFunc(c.put, order)
-		return slices.Collect(slices.Chunk(c.put, partSize))
+		var out list
+		for part := range slices.Chunk(c.put, partSize) {
+			out = append(out, slices.Clone(part)) // one array would keep all of them for one
+		}
+		return out
 	}
 	out := slices.Clone(l)
 	for _, h := range c.gone {
@@ -164,5 +168,5 @@ func (d *draft) bound(past []*held) []*held {
 	for _, h := range past[:over] {
 		d.discard(h)
 	}
-	return past[over:]
+	return slices.Clone(past[over:])
 }

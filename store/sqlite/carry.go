@@ -14,10 +14,10 @@ const (
 	longestLog = 16 * longLog
 )
 
-// carry has SQLite carry its log over into the database file, beside the writer, each
-// second in which something was committed, until Close. Done in a commit, as SQLite does
-// by itself, all others would wait for it, and some of them revoke. What fails is tried
-// again a second later; a disk that takes nothing is told by the next commit.
+// carry has SQLite carry its log over into the database file, beside the writer, five
+// times a second while something is committed, until Close. Done in a commit, as SQLite
+// does by itself, all others would wait for it, and some of them revoke. What fails is
+// tried again; a disk that takes nothing is told by the next commit.
 func (s *Store) carry() {
 	tick := time.NewTicker(carryEvery)
 	defer tick.Stop()
@@ -27,22 +27,26 @@ func (s *Store) carry() {
 			return
 		case <-tick.C:
 		}
-		if s.committed.Swap(false) {
-			s.carryOver()
+		if s.committed.Swap(false) && !s.carryOver() {
+			s.committed.Store(true)
 		}
 	}
 }
 
-func (s *Store) carryOver() {
-	if left, length, err := s.checkpoint(); err != nil || left == 0 || length < longLog {
-		return
+// carryOver reports whether SQLite could. A log that is still being read from is not
+// begun anew, however long it is.
+func (s *Store) carryOver() bool {
+	left, length, err := s.checkpoint()
+	if err != nil || left == 0 || length < longLog {
+		return err == nil
 	}
 	own, err := s.enter(context.Background(), s.writing)
 	if err != nil {
-		return
+		return false
 	}
 	defer func() { s.writing <- own }()
-	_, _, _ = s.checkpoint() // the few pages that were written meanwhile
+	_, _, err = s.checkpoint() // the few pages that were written meanwhile
+	return err == nil
 }
 
 // checkpoint carries over what no reader needs in the log, and returns how many of its

@@ -3,7 +3,9 @@ package sqlite
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 )
 
 // The log is carried over beside the writer and begun anew: however much is written, it
@@ -26,7 +28,9 @@ func TestTheLogIsBegunAnew(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.carryOver()
+		if !s.carryOver() {
+			t.Fatal("it could not be carried over")
+		}
 		most = max(most, length())
 	}
 	if limit := int64(2 * longLog * page); most > limit {
@@ -34,5 +38,18 @@ func TestTheLogIsBegunAnew(t *testing.T) {
 	}
 	if n := events(t, s); n == 0 {
 		t.Error("nothing was written")
+	}
+}
+
+// What is committed is carried over without anybody's asking.
+func TestTheLogIsCarriedOverByItself(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "mayfly.db"))
+	if err := put(t.Context(), s, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	for limit := time.Now().Add(time.Minute); s.committed.Load(); runtime.Gosched() {
+		if time.Now().After(limit) {
+			t.Fatal("nobody carries it over")
+		}
 	}
 }

@@ -147,6 +147,7 @@ func TestP9_DatabaseRefusesToChangeTheRecord(t *testing.T) {
 		{"cut a segment", `DELETE FROM segments WHERE ?1`, "never goes"},
 		{"a segment after a gap", `INSERT INTO segments SELECT spool, 5, 6, sidecar, frames, root, chain_head, leaf FROM segments WHERE ?1`, "not the next segment"},
 		{"replace a segment", `INSERT OR REPLACE INTO segments SELECT * FROM segments WHERE ?1`, "not the next segment"},
+		{"replace a segment of another spool", `INSERT OR REPLACE INTO segments SELECT 'spl_other', 1, 1, sidecar, frames, root, chain_head, leaf FROM segments WHERE ?1`, "not the next segment"},
 		{"change an approval", `UPDATE approvals SET approves = 1 WHERE ?1`, "never changes"},
 		{"take an approval back", `DELETE FROM approvals WHERE ?1`, "never goes"},
 		{"decide a request again", `UPDATE requests SET state = 'approved' WHERE ?1`, "only from pending"},

@@ -55,9 +55,9 @@ type news struct {
 
 // seen is what was seen of one grant by all probes.
 type seen struct {
-	Grant     string
-	Last, Cut time.Duration // boot clock; 0: never
-	Allowed   int
+	Grant              string
+	Last, Cut, Refused time.Duration // boot clock; 0: never
+	Allowed            int
 }
 
 // instances are simulated sidecars: everything of one but Envoy, spool and secrets.
@@ -151,7 +151,7 @@ func (f *instances) obey(ctx context.Context, o order, running *sync.WaitGroup) 
 			return err
 		}
 		p := f.probing.end(id)
-		return f.stage.tell(news{Seen: &seen{Grant: o.Seen, Last: p.last, Cut: p.cut, Allowed: p.allowed}})
+		return f.stage.tell(news{Seen: &seen{Grant: o.Seen, Last: p.last, Cut: p.cut, Refused: p.refused, Allowed: p.allowed}})
 	}
 	if o.Written {
 		rate := 0.0

@@ -9,7 +9,7 @@ import (
 )
 
 // elsewhere is the priority of what stands for other machines: it gives way to the
-// product that runs here, and its own figures only get longer by that.
+// product that runs here.
 const elsewhere = 10
 
 // giveWay lowers the priority of every thread of this process; later ones inherit it.

@@ -30,6 +30,7 @@ type probing struct {
 // probe is what was seen of one grant on all probed instances.
 type probe struct {
 	last    time.Duration // boot clock at the last request that was let through; 0: none
+	refused time.Duration // boot clock when the last instance was first seen to refuse
 	cut     time.Duration // when the last instance told the holders of streams
 	allowed int
 }
@@ -87,6 +88,8 @@ func (p *probing) run(ctx context.Context, i *instance) {
 			if refused[id]++; err == nil {
 				refused[id] = 0
 				p.note(id, at)
+			} else if refused[id] == 1 {
+				p.noteRefused(id, proxy.BootNow())
 			}
 		}
 		maps.DeleteFunc(refused, func(id grant.GrantID, _ int) bool { return !slices.Contains(current, id) })
@@ -110,5 +113,14 @@ func (p *probing) note(id grant.GrantID, at time.Duration) {
 	if seen := p.probed[id]; seen != nil {
 		seen.allowed++
 		seen.last = max(seen.last, at)
+	}
+}
+
+// noteRefused notes that an instance refuses what it let through, or was first asked.
+func (p *probing) noteRefused(id grant.GrantID, at time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if seen := p.probed[id]; seen != nil {
+		seen.refused = max(seen.refused, at)
 	}
 }

@@ -42,6 +42,8 @@ type revokeResult struct {
 	P50MS       float64 `json:"p50_ms"` // from before the revoke was asked for to the last request let through
 	P99MS       float64 `json:"p99_ms"`
 	MaxMS       float64 `json:"max_ms"`
+	SureP99MS   float64 `json:"sure_p99_ms"` // to when the last instance was first seen to refuse
+	SureMaxMS   float64 `json:"sure_max_ms"`
 	Unmeasured  int     `json:"unmeasured"` // revokes of grants that no instance let through before: leases had run out
 	Missing     int     `json:"receipts_missing"`
 	StreamsP99  float64 `json:"streams_cut_p99_ms"`
@@ -60,6 +62,8 @@ func (r *revokeResult) missed() []string {
 	var out misses
 	out.above("p99_ms", r.P99MS, revokeP99MS)
 	out.above("max_ms", r.MaxMS, revokeMaxMS)
+	out.above("sure_p99_ms", r.SureP99MS, revokeP99MS)
+	out.above("sure_max_ms", r.SureMaxMS, revokeMaxMS)
 	out.above("envoy_p99_ms", r.EnvoyP99MS, envoyP99MS)
 	out.above("streams_cut_p99_ms", r.StreamsP99, streamsP99MS)
 	out.above("receipts_missing", float64(r.Missing), 0)
@@ -85,6 +89,7 @@ type revoking struct {
 	mu      sync.Mutex
 	all     latencies
 	calls   latencies
+	sure    latencies
 	streams latencies
 	envoy   latencies
 	points  []point
@@ -110,7 +115,7 @@ func revokeScenario(ctx context.Context, o options) (result, chart, error) {
 		return nil, c, err
 	}
 	defer func() { _ = stop() }()
-	run := &revoking{o: o, env: e, all: newLatencies(), calls: newLatencies(), streams: newLatencies(), envoy: newLatencies()}
+	run := &revoking{o: o, env: e, all: newLatencies(), calls: newLatencies(), sure: newLatencies(), streams: newLatencies(), envoy: newLatencies()}
 	if err := run.prepare(ctx); err != nil {
 		return nil, c, err
 	}
@@ -249,6 +254,7 @@ func (r *revoking) one(ctx context.Context, n int, at time.Duration, asks *envoy
 	}
 	took := max(seen.Last-at, 0)
 	r.all.add(took)
+	r.sure.add(max(seen.Refused-at, 0))
 	r.streams.add(max(seen.Cut-at, 0))
 	r.envoy.add(arrived)
 	r.points = append(r.points, point{at - r.began, took})
@@ -258,8 +264,8 @@ func (r *revoking) one(ctx context.Context, n int, at time.Duration, asks *envoy
 // conclude waits for the receipts and gathers the figures.
 func (r *revoking) conclude(ctx context.Context, asks *envoyProbing) (*revokeResult, error) {
 	out := &revokeResult{
-		Scenario: "revoke", Nodes: r.o.nodes, Grants: r.o.grants, Revokes: r.all.count(), Unmeasured: r.unheard, Probed: r.o.probed,
-		P50MS: r.all.ms(50), P99MS: r.all.ms(99), MaxMS: r.all.maxMS(), StreamsP99: r.streams.ms(99),
+		Scenario: "revoke", Nodes: r.o.nodes, Grants: r.o.grants, Revokes: r.all.count(), Unmeasured: r.unheard, Probed: min(r.o.probed, r.o.nodes),
+		P50MS: r.all.ms(50), P99MS: r.all.ms(99), MaxMS: r.all.maxMS(), SureP99MS: r.sure.ms(99), SureMaxMS: r.sure.maxMS(), StreamsP99: r.streams.ms(99),
 		EnvoyP50MS: r.envoy.ms(50), EnvoyP99MS: r.envoy.ms(99), EnvoyMaxMS: r.envoy.maxMS(), EnvoyProbes: asks.count(),
 		CallP50MS: r.calls.ms(50), CallP99MS: r.calls.ms(99), Wanted: r.o.records,
 	}

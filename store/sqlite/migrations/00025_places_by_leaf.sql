@@ -4,6 +4,14 @@
 
 -- +goose Up
 CREATE UNIQUE INDEX segments_by_leaf ON segments (leaf);
+-- A second key is a second way to put a row in the place of another.
+DROP TRIGGER segments_append;
+-- +goose StatementBegin
+CREATE TRIGGER segments_append BEFORE INSERT ON segments
+WHEN NEW.first_seq IS NOT coalesce((SELECT last_seq + 1 FROM segments WHERE spool = NEW.spool ORDER BY first_seq DESC LIMIT 1), 1)
+  OR EXISTS (SELECT 1 FROM segments WHERE leaf = NEW.leaf)
+BEGIN SELECT RAISE(ABORT, 'a spool is append-only: not the next segment'); END;
+-- +goose StatementEnd
 CREATE TABLE places_by_leaf (
   id   TEXT NOT NULL,
   leaf INTEGER NOT NULL,

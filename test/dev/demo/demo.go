@@ -158,7 +158,7 @@ func (s *story) keep(ctx context.Context) error {
 	for _, v := range s.e.Environment("bob") {
 		s.say("  export %s", v)
 	}
-	s.say("  %s/mayfly grants --all", s.e.Bin)
+	s.say("  %s/mayfly grants --everyone", s.e.Bin)
 	s.say("")
 	s.say("or as the workload, in a third one:")
 	s.say("")

@@ -41,6 +41,9 @@ func (s spools) Append(ctx context.Context, v access.StoredSegment) error {
 	_, err = s.t.exec(ctx, `INSERT INTO segments (spool, first_seq, last_seq, sidecar, frames, root, chain_head, leaf)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, v.Spool, seq(v.First), seq(v.Last), v.Sidecar, blob(v.Frames),
 		v.Root[:], v.ChainHead[:], v.Leaf)
+	if err != nil && s.t.one(ctx, `SELECT 1 FROM segments WHERE leaf = ?`, []any{v.Leaf}, new(int)) == nil {
+		err = fmt.Errorf("%w: %w", access.ErrExists, err)
+	}
 	return about(err, "append segment %d of spool %s", v.First, v.Spool)
 }
 

@@ -159,6 +159,7 @@ func (d *driver) step(t *testing.T, f fault, c *counts) {
 			missing(t, err)
 		}
 	}
+	d.keepTime()
 	began := time.Now()
 	d.steps++
 	resumed := d.suffer(f)

@@ -26,6 +26,12 @@ type counted struct {
 	changes atomic.Int32
 }
 
+func newCountedWorld(t testing.TB) (*world, *counted) {
+	t.Helper()
+	store := &counted{}
+	return newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store }), store
+}
+
 func (c *counted) Update(ctx context.Context, do func(access.Tx) error) error {
 	c.changes.Add(1)
 	return c.Store.Update(ctx, func(tx access.Tx) error { return do(countedTx{tx, c}) })
@@ -65,8 +71,7 @@ func (s countedSpools) Append(ctx context.Context, seg access.StoredSegment) err
 // not for one that leaves a gap, one of a gateway that is not listed, or one that the
 // store cannot take.
 func TestSegmentsThatArriveTogether(t *testing.T) {
-	store := &counted{}
-	w := newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store })
+	w, store := newCountedWorld(t)
 	i := w.join("1")
 	r := w.granted()
 	const many = 24
@@ -176,8 +181,7 @@ func TestARecordThatOnlyMentionsAnId(t *testing.T) {
 // TestSegmentsThatNobodyWaitsFor are not kept: while the writer is stuck a gateway sends
 // what was not answered again, without end.
 func TestSegmentsThatNobodyWaitsFor(t *testing.T) {
-	store := &counted{}
-	w := newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store })
+	w, store := newCountedWorld(t)
 	i, s, r := w.join("1"), newSpool(t), w.granted()
 	_, intent := s.intent(r)
 	ask := s.segment(intent)
@@ -239,8 +243,7 @@ func TestALaterSpoolStandsBehind(t *testing.T) {
 // are enough, and not when nobody else comes.
 func TestSegmentsWaitForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &counted{}
-		w := newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store })
+		w, store := newCountedWorld(t)
 		i, r := w.join("1"), w.granted()
 		ask := func(records int) *feed.IngestRequest {
 			s := newSpool(t)
@@ -264,7 +267,7 @@ func TestSegmentsWaitForOthers(t *testing.T) {
 			var all sync.WaitGroup
 			for n := range asks {
 				all.Go(func() {
-					time.Sleep(time.Duration(n) * apart)
+					time.Sleep(time.Duration(n) * apart) // of synctest's clock
 					if out, err := w.Source().Ingest(t.Context(), i, asks[n]); err != nil || !out.GetAccepted() {
 						t.Errorf("segment %d: %v, %v", n, out, err)
 					}
@@ -322,8 +325,7 @@ func TestSegmentsOfOneSpoolInOneChange(t *testing.T) {
 // TestP4_ARevokeWaitsForOneChangeOfGateways at most, whatever a thousand of them send.
 func TestP4_ARevokeWaitsForOneChangeOfGateways(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &counted{}
-		w := newWorldOver(t, func(s access.Store) access.Store { store.Store = s; return store })
+		w, store := newCountedWorld(t)
 		i, s, r := w.join("1"), newSpool(t), w.granted()
 		_, intent := s.intent(r)
 		ask := s.segment(intent)
@@ -344,7 +346,7 @@ func TestP4_ARevokeWaitsForOneChangeOfGateways(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Second) // the segment waits for others no longer
+		time.Sleep(time.Second) // of synctest's clock: the segment waits for others no longer
 		synctest.Wait()
 		if n := store.changes.Load(); n != 1 {
 			t.Errorf("%d changes of gateways stand before the writer", n)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/audit"
-	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/feed/feedtest"
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
@@ -63,7 +63,7 @@ func TestP9_RecoveringIsRecordedAndEndsAllAccess(t *testing.T) {
 	}
 }
 
-func contains(s feed.Snapshot, id string) bool {
+func contains(s feedtest.Snapshot, id string) bool {
 	for _, r := range s.Resources {
 		if r.GetId() == id && r.GetGrant() != nil {
 			return true

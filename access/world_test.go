@@ -13,6 +13,7 @@ import (
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/feed/feedtest"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/metrics"
@@ -420,7 +421,7 @@ func shorten(file []byte) []byte {
 }
 
 // snapshotOf is what a source tells an instance that comes with nothing.
-func snapshotOf(ctx context.Context, from feed.Source, apps []string) (out feed.Snapshot, err error) {
+func snapshotOf(ctx context.Context, from feed.Source, apps []string) (out feedtest.Snapshot, err error) {
 	err = from.Snapshot(ctx, apps, func(at feed.Position, some []*feed.Resource) error {
 		out.At, out.Resources = at, append(out.Resources, some...)
 		return nil

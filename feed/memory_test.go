@@ -41,13 +41,13 @@ func (m *memory) Fill(at feed.Position) (feed.Filling, error) {
 	if at.Before(m.at) {
 		return nil, errors.New("below what was seen")
 	}
-	return &pending{m, feed.Snapshot{At: at}}, nil
+	return &pending{m, feedtest.Snapshot{At: at}}, nil
 }
 
 // pending is a snapshot that is not whole yet.
 type pending struct {
 	of *memory
-	feed.Snapshot
+	feedtest.Snapshot
 }
 
 func (p *pending) Add(part []*feed.Resource) { p.Resources = append(p.Resources, part...) }

@@ -24,12 +24,6 @@ func (p Position) Before(q Position) bool {
 // pseudo-app of what belongs to no app). No app has this name.
 const Everyone = "*"
 
-// Snapshot is everything that one instance holds at a position.
-type Snapshot struct {
-	At        Position
-	Resources []*Resource
-}
-
 // Change is what one verb changed, as the verb's transaction stored it. Encoded
 // once, it is shared by all streams.
 type Change struct {

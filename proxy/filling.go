@@ -113,13 +113,3 @@ func (f *filling) Swap(ctx context.Context) (feed.Receipt, []*feed.Nack, error) 
 	t.back.Store(nil)
 	return r, nacks, err
 }
-
-// Swap takes a snapshot in that is whole already.
-func (t *Table) Swap(ctx context.Context, s feed.Snapshot) (feed.Receipt, []*feed.Nack, error) {
-	f, err := t.Fill(s.At)
-	if err != nil {
-		return feed.Receipt{}, nil, err
-	}
-	f.Add(s.Resources)
-	return f.Swap(ctx)
-}

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/feed/feedtest"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/scope"
@@ -323,7 +324,7 @@ func BenchmarkApplyToALargeTable(b *testing.B) {
 		id := ids.next()
 		all = append(all, refunds(id, refunder+"/"+id.String(), time.Hour))
 	}
-	if _, _, err := m.Swap(b.Context(), feed.Snapshot{At: feed.Position{Epoch: 1, Revision: 1}, Resources: all}); err != nil {
+	if _, _, err := feedtest.Swap(b.Context(), m, feed.Position{Epoch: 1, Revision: 1}, all); err != nil {
 		b.Fatal(err)
 	}
 	for n := range b.N {

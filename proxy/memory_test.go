@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/feed/feedtest"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/scope"
@@ -84,7 +85,7 @@ func (m *memory) alarmed() []Alarm {
 func (m *memory) swap(resources ...*feed.Resource) (feed.Receipt, []*feed.Nack) {
 	m.t.Helper()
 	m.at.Revision += 2
-	r, nacks, err := m.Swap(m.t.Context(), feed.Snapshot{At: m.at, Resources: resources})
+	r, nacks, err := feedtest.Swap(m.t.Context(), m, m.at, resources)
 	if err != nil {
 		m.t.Fatal(err)
 	}

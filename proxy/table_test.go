@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/feed/feedtest"
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
@@ -222,7 +223,7 @@ func TestP4_ASnapshotOrDeltaBelowWhatIsAppliedIsRefused(t *testing.T) {
 	m, _ := granted(t)
 	below := m.at
 	below.Revision--
-	if _, _, err := m.Swap(t.Context(), feed.Snapshot{At: below}); err == nil {
+	if _, _, err := feedtest.Swap(t.Context(), m, below, nil); err == nil {
 		t.Error("an older snapshot was taken in")
 	}
 	for _, revision := range []int64{m.at.Revision, m.at.Revision - 1} {

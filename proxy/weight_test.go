@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/feed/feedtest"
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
@@ -80,11 +81,11 @@ func BenchmarkTellingGrants(b *testing.B) {
 	all := manyGrants(grants)
 	for name, tell := range map[string]func(m *Table) error{
 		"snapshot": func(m *Table) error {
-			_, _, err := m.Swap(b.Context(), feed.Snapshot{At: feed.Position{Epoch: 1, Revision: 1}, Resources: all})
+			_, _, err := feedtest.Swap(b.Context(), m, feed.Position{Epoch: 1, Revision: 1}, all)
 			return err
 		},
 		"deltas of 20,000": func(m *Table) error {
-			if _, _, err := m.Swap(b.Context(), feed.Snapshot{At: feed.Position{Epoch: 1, Revision: 1}}); err != nil {
+			if _, _, err := feedtest.Swap(b.Context(), m, feed.Position{Epoch: 1, Revision: 1}, nil); err != nil {
 				return err
 			}
 			for i := range int64(5) {
@@ -107,7 +108,7 @@ func BenchmarkTellingGrants(b *testing.B) {
 	}
 	b.Run("recheck of a tenth", func(b *testing.B) {
 		m := newTable(b)
-		if _, _, err := m.Swap(b.Context(), feed.Snapshot{At: feed.Position{Epoch: 1, Revision: 1}, Resources: all}); err != nil {
+		if _, _, err := feedtest.Swap(b.Context(), m, feed.Position{Epoch: 1, Revision: 1}, all); err != nil {
 			b.Fatal(err)
 		}
 		for b.Loop() {

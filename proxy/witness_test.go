@@ -15,6 +15,7 @@ import (
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/audit/audittest"
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/feed/feedtest"
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
@@ -397,7 +398,7 @@ func TestP9_AStateFromBeforeRaisesTheAlarm(t *testing.T) {
 	w.must(w.beat(w.record))
 	old := feed.Position{Epoch: w.at.Epoch, Revision: w.at.Revision - 1}
 	for range 3 {
-		if _, _, err := w.Swap(t.Context(), feed.Snapshot{At: old}); err == nil {
+		if _, _, err := feedtest.Swap(t.Context(), w, old, nil); err == nil {
 			t.Fatal("a snapshot from before is taken in")
 		}
 	}

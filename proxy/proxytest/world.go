@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/feed/feedtest"
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/proxy"
 )
@@ -44,7 +45,7 @@ func NewWorld(t testing.TB, resources ...*feed.Resource) *World {
 	t.Helper()
 	w := NewEmptyWorld(t)
 	w.at.Revision += 2
-	if _, nacks, err := w.Swap(t.Context(), feed.Snapshot{At: w.at, Resources: resources}); err != nil || len(nacks) > 0 {
+	if _, nacks, err := feedtest.Swap(t.Context(), w, w.at, resources); err != nil || len(nacks) > 0 {
 		t.Fatal(err, nacks)
 	}
 	w.Pong()
@@ -113,7 +114,7 @@ func (w *World) Anew(resources ...*feed.Resource) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.at.Revision += 2
-	if _, nacks, err := w.Swap(w.t.Context(), feed.Snapshot{At: w.at, Resources: resources}); err != nil || len(nacks) > 0 {
+	if _, nacks, err := feedtest.Swap(w.t.Context(), w, w.at, resources); err != nil || len(nacks) > 0 {
 		w.t.Error(err, nacks)
 	}
 }

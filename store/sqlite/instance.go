@@ -107,7 +107,7 @@ func (s instances) SetAcked(ctx context.Context, receipts []feed.Receipt, at tim
 	if known != len(receipts) {
 		return about(access.ErrNotFound, "store receipts of %d instances, %d of them known", len(receipts), known)
 	}
-	for r, ids := range alike(receipts) {
+	for r, ids := range alike(receipts, byReceipt) {
 		_, err := s.t.exec(ctx, `UPDATE instances SET acked_epoch = ?1, acked_revision = ?2, acked_at = ?3, last_allowed = ?4, last_action = ?5, bounded = ?6
 			WHERE id IN (SELECT value FROM json_each(?7)) AND (acked_epoch, acked_revision) < (?1, ?2)`,
 			r.At.Epoch, r.At.Revision, micros(at), micros(r.LastAllowed), r.LastAction, micros(r.Bounded), object{ids})
@@ -118,16 +118,20 @@ func (s instances) SetAcked(ctx context.Context, receipts []feed.Receipt, at tim
 	return nil
 }
 
-// alike groups instances by what their receipts say: at most gateways nothing was let
-// through under what ended.
-func alike(receipts []feed.Receipt) map[feed.Receipt][]string {
-	out := map[feed.Receipt][]string{}
-	for _, r := range receipts {
-		id := r.Instance.String()
-		r.Instance = feed.Instance{}
-		out[r] = append(out[r], id)
+// alike groups instances by what is to be stored of each, which one takes apart: at most
+// gateways nothing was let through under what ended, and Pings are answered together.
+func alike[T comparable](all []T, one func(T) (feed.Instance, T)) map[T][]string {
+	out := map[T][]string{}
+	for _, v := range all {
+		id, rest := one(v)
+		out[rest] = append(out[rest], id.String())
 	}
 	return out
+}
+
+func byReceipt(r feed.Receipt) (id feed.Instance, rest feed.Receipt) {
+	id, r.Instance = r.Instance, feed.Instance{}
+	return id, r
 }
 
 func (s instances) SetNack(ctx context.Context, id feed.Instance, text string, at time.Time) error {

@@ -20,7 +20,7 @@ func readRevocation(row row) (r access.Revocation, err error) {
 func (s revocations) Insert(ctx context.Context, r access.Revocation) error {
 	_, err := s.t.exec(ctx, `INSERT INTO revocations (grant_id, epoch, revision, started, closed) VALUES (?, ?, ?, ?, ?)`,
 		r.Grant, r.At.Epoch, r.At.Revision, micros(r.Started), micros(r.Closed))
-	for w, ids := range waitingAlike(r.Waits) {
+	for w, ids := range alike(r.Waits, byWait) {
 		if err != nil {
 			break
 		}
@@ -33,16 +33,9 @@ func (s revocations) Insert(ctx context.Context, r access.Revocation) error {
 	return about(err, "insert revocation of %s", r.Grant)
 }
 
-// waitingAlike groups instances by what is to be stored of them: Pings are answered a
-// hundred at a time.
-func waitingAlike(waits []access.Wait) map[access.Wait][]string {
-	out := map[access.Wait][]string{}
-	for _, w := range waits {
-		id := w.Instance.String()
-		w.Instance = feed.Instance{}
-		out[w] = append(out[w], id)
-	}
-	return out
+func byWait(w access.Wait) (id feed.Instance, rest access.Wait) {
+	id, w.Instance = w.Instance, feed.Instance{}
+	return id, w
 }
 
 func (s revocations) Get(ctx context.Context, id grant.GrantID) (access.Revocation, error) {
@@ -75,7 +68,7 @@ func (s revocations) waits(ctx context.Context, id string) ([]access.Wait, error
 
 // Acked is one statement for all that say the same, found by the waits that are open.
 func (s revocations) Acked(ctx context.Context, receipts []feed.Receipt, at time.Time, passed time.Duration) error {
-	for r, ids := range alike(receipts) {
+	for r, ids := range alike(receipts, byReceipt) {
 		_, err := s.t.exec(ctx, `UPDATE waits SET acked_at = ?1, last_allowed = ?2, last_action = ?3, bounded = ?4, streams_cut = ?5
 			WHERE instance IN (SELECT value FROM json_each(?6)) AND acked_at = 0 AND until_passed > ?7 AND grant_id IN
 				(SELECT grant_id FROM revocations WHERE closed = 0 AND (epoch, revision) <= (?8, ?9))`,

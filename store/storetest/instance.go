@@ -122,6 +122,44 @@ func testReceipts(t *testing.T, store access.Store) {
 	})
 }
 
+// testReceiptsOfMany stores in one call what a thousand gateways acknowledge at a time: most
+// say the same, some do not, and each has its own waits.
+func testReceiptsOfMany(t *testing.T, store access.Store) {
+	s := samples(t)
+	g := s.grant()
+	s.keep(store, nil, []grant.Grant{g})
+	at := feed.Position{Epoch: 1, Revision: 9}
+	revocation := access.Revocation{Grant: g.ID.String(), At: at, Started: epoch()}
+	var receipts []feed.Receipt
+	for run := range byte(5) {
+		i := s.instance(run)
+		update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Instances().Join(ctx, i) })
+		w := access.Wait{Instance: i.ID, LastPong: epoch(), Until: epoch().Add(16 * time.Second), UntilPassed: 16 * time.Second}
+		if run == 1 {
+			w.LastPong, w.Until, w.UntilPassed = epoch().Add(time.Second), epoch().Add(17*time.Second), 17*time.Second
+		}
+		revocation.Waits = append(revocation.Waits, w)
+		receipts = append(receipts, feed.Receipt{Instance: i.ID, At: at})
+	}
+	receipts[2].LastAllowed, receipts[2].LastAction, receipts[2].Bounded, receipts[2].StreamsCut = epoch(), "act_2", epoch().Add(time.Minute), 2
+	receipts[3].At.Revision = 8 // not yet
+	acked := epoch().Add(2 * time.Second)
+	update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Revocations().Insert(ctx, revocation) })
+	update(t, store, func(ctx context.Context, tx access.Tx) error {
+		return errors.Join(tx.Instances().SetAcked(ctx, receipts, acked), tx.Revocations().Acked(ctx, receipts, acked, 2*time.Second))
+	})
+	for n, r := range receipts {
+		i := get(t, store, getInstance(r.Instance))
+		same(t, "receipt", feed.Receipt{Instance: i.ID, At: i.Acked, LastAllowed: i.LastAllowed, LastAction: i.LastAction, Bounded: i.Bounded, StreamsCut: r.StreamsCut}, r)
+		if w := &revocation.Waits[n]; n != 3 {
+			w.AckedAt, w.LastAllowed, w.LastAction, w.Bounded, w.StreamsCut = acked, r.LastAllowed, r.LastAction, r.Bounded, r.StreamsCut
+		}
+	}
+	same(t, "revocation", get(t, store, func(ctx context.Context, tx access.Tx) (access.Revocation, error) {
+		return tx.Revocations().Get(ctx, g.ID)
+	}), revocation)
+}
+
 func testRevocations(t *testing.T, store access.Store) {
 	s := samples(t)
 	one, two := s.grant(), s.grant()

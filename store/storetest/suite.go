@@ -56,6 +56,7 @@ func Run(t *testing.T, open Opener) {
 		{"erasing a person", testErase},
 		{"instances", testInstances},
 		{"receipts", testReceipts},
+		{"receipts of many", testReceiptsOfMany},
 		{"revocations", testRevocations},
 		{"spools", testSpools},
 		{"index", testIndex},

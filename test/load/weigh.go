@@ -98,7 +98,11 @@ func heap() int64 {
 }
 
 func fill(ctx context.Context, t *proxy.Table, clock *proxy.Clock, n int) error {
-	if _, nacks, err := t.Swap(ctx, feed.Snapshot{At: feed.Position{Epoch: 1, Revision: 1}}); err != nil || len(nacks) > 0 {
+	empty, err := t.Fill(feed.Position{Epoch: 1, Revision: 1})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	if _, nacks, err := empty.Swap(ctx); err != nil || len(nacks) > 0 {
 		return fmt.Errorf("begin: %v, %w", nacks, err)
 	}
 	ids := grant.NewMinter()

@@ -297,28 +297,32 @@ func TestSegmentsWaitForOthers(t *testing.T) {
 // TestSegmentsOfOneSpoolInOneChange are stored one after the other, the second of which
 // follows the first, and what both tell is found again.
 func TestSegmentsOfOneSpoolInOneChange(t *testing.T) {
-	w := newWorld(t)
-	i, s, r := w.join("1"), newSpool(t), w.granted()
-	action, intent := s.intent(r)
-	asks := []*feed.IngestRequest{s.segment(intent), s.segment(audit.Outcome{Action: action.String(), Result: audit.ResultSent})}
-	var all sync.WaitGroup
-	for n, ask := range asks {
-		for w.ArrivedSegments() < n { // in this order, while the first one lingers
-			runtime.Gosched()
+	synctest.Test(t, func(t *testing.T) {
+		w, store := newCountedWorld(t)
+		i, s, r := w.join("1"), newSpool(t), w.granted()
+		action, intent := s.intent(r)
+		asks := []*feed.IngestRequest{s.segment(intent), s.segment(audit.Outcome{Action: action.String(), Result: audit.ResultSent})}
+		store.changes.Store(0)
+		var all sync.WaitGroup
+		for n, ask := range asks {
+			all.Go(func() {
+				if out, err := w.Source().Ingest(t.Context(), i, ask); err != nil || !out.GetAccepted() {
+					t.Errorf("segment %d: %v, %v", n, out, err)
+				}
+			})
+			synctest.Wait() // in this order, while the first one lingers
 		}
-		all.Go(func() {
-			if out, err := w.Source().Ingest(t.Context(), i, ask); err != nil || !out.GetAccepted() {
-				t.Errorf("segment %d: %v, %v", n, out, err)
+		all.Wait()
+		if n := store.changes.Load(); n != 1 {
+			t.Errorf("they took %d changes", n)
+		}
+		w.view(func(ctx context.Context, tx access.Tx) error {
+			places, err := tx.Spools().Find(ctx, action.String())
+			if want := []access.Place{{Spool: s.id, Seq: 1}, {Spool: s.id, Seq: 2}}; !slices.Equal(places, want) {
+				t.Errorf("the action is found at %v, want %v", places, want)
 			}
+			return err
 		})
-	}
-	all.Wait()
-	w.view(func(ctx context.Context, tx access.Tx) error {
-		places, err := tx.Spools().Find(ctx, action.String())
-		if want := []access.Place{{Spool: s.id, Seq: 1}, {Spool: s.id, Seq: 2}}; !slices.Equal(places, want) {
-			t.Errorf("the action is found at %v, want %v", places, want)
-		}
-		return err
 	})
 }
 

@@ -95,9 +95,12 @@ func (q *arrivals) drain(ctx context.Context, s *Service) {
 		if some == nil {
 			return
 		}
-		s.ingestAll(ctx, some)
-		for _, a := range some {
-			close(a.done)
+		for len(some) > 0 {
+			n := s.ingestSome(ctx, some)
+			for _, a := range some[:n] {
+				close(a.done)
+			}
+			some = some[n:]
 		}
 	}
 }

@@ -58,15 +58,17 @@ func (s Source) listed(ctx context.Context, i feed.Instance) error {
 	})
 }
 
-// ingestAll stores segments in one change. If that fails they are tried one by one, so
-// that none fails for another.
-func (s *Service) ingestAll(ctx context.Context, some []*arrival) {
+// ingestSome stores segments in one change and returns how many it is done with: those
+// after the first make way for a verb that waits for the writer. If the change fails they
+// are tried one by one, so that none fails for another.
+func (s *Service) ingestSome(ctx context.Context, some []*arrival) (n int) {
 	limited, cancel := context.WithTimeout(ctx, ingestLimit)
 	defer cancel()
 	err := s.updateInLine(limited, func(w *work) error {
 		all := &tidings{used: map[grant.GrantID]time.Time{}}
-		for _, a := range some {
+		for n = 0; n < len(some) && (n == 0 || s.verbs.Load() == 0); n++ {
 			var err error
+			a := some[n]
 			a.out, a.err, err = w.ingest(limited, a.from, a.told, all)
 			if err != nil {
 				return err
@@ -76,13 +78,15 @@ func (s *Service) ingestAll(ctx context.Context, some []*arrival) {
 	})
 	switch {
 	case err == nil:
+		return n
 	case len(some) == 1:
 		some[0].out, some[0].err = nil, err
 	default:
-		for _, a := range some {
-			s.ingestAll(ctx, []*arrival{a})
+		for i := range some {
+			s.ingestSome(ctx, some[i:i+1])
 		}
 	}
+	return len(some)
 }
 
 // ingest stores a segment, or says why it is not: refused is about the segment, which
@@ -152,7 +156,7 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, t *told, all *tiding
 		return err
 	}
 	err = w.tx.Spools().Append(ctx, StoredSegment{
-		Spool: seg.Spool, Sidecar: i.Sidecar, First: seg.First, Last: seg.Last, Frames: seg.Frames,
+		Spool: seg.Spool, Sidecar: i.Sidecar, First: seg.First, Last: seg.Last, Packed: t.packed,
 		Root: seg.Root, ChainHead: seg.ChainHead, Leaf: leaf,
 	})
 	if err != nil {

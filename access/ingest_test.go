@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,10 @@ type counted struct {
 	access.Store
 	broken  string
 	changes atomic.Int32
+	append  func(n int) // told before the n-th segment is stored, from 0 on; nil: nobody
+
+	mu   sync.Mutex
+	done []string // in this order: change begins, segment is stored
 }
 
 func newCountedWorld(t testing.TB) (*world, *counted) {
@@ -34,7 +39,31 @@ func newCountedWorld(t testing.TB) (*world, *counted) {
 
 func (c *counted) Update(ctx context.Context, do func(access.Tx) error) error {
 	c.changes.Add(1)
-	return c.Store.Update(ctx, func(tx access.Tx) error { return do(countedTx{tx, c}) })
+	return c.Store.Update(ctx, func(tx access.Tx) error {
+		c.note("change")
+		return do(countedTx{tx, c})
+	})
+}
+
+// note notes what is done and returns how often it was before.
+func (c *counted) note(what string) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, one := range c.done {
+		if one == what {
+			n++
+		}
+	}
+	c.done = append(c.done, what)
+	return n
+}
+
+// so returns what was done since it was asked last.
+func (c *counted) so() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer func() { c.done = nil }()
+	return strings.Join(c.done, ", ")
 }
 
 // stuck has the writer until release is called, which returns once it is free.
@@ -63,6 +92,9 @@ type countedSpools struct {
 func (s countedSpools) Append(ctx context.Context, seg access.StoredSegment) error {
 	if seg.Spool == s.c.broken {
 		return errDisk
+	}
+	if n := s.c.note("segment"); s.c.append != nil {
+		s.c.append(n)
 	}
 	return s.SpoolStore.Append(ctx, seg)
 }
@@ -323,6 +355,46 @@ func TestSegmentsOfOneSpoolInOneChange(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// TestP4_SegmentsMakeWayForARevoke: what has been stored when one comes is kept, and the
+// rest waits behind it.
+func TestP4_SegmentsMakeWayForARevoke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, store := newCountedWorld(t)
+		i, r := w.join("1"), w.granted()
+		var asks []*feed.IngestRequest
+		for range 4 {
+			s := newSpool(t)
+			_, intent := s.intent(r)
+			asks = append(asks, s.segment(intent))
+		}
+		var done sync.WaitGroup
+		store.append = func(n int) {
+			if n != 1 {
+				return
+			}
+			done.Go(func() {
+				if _, err := w.Revoke(t.Context(), w.as(dave), r.Grant, ""); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait() // it stands before the writer
+		}
+		store.so()
+		for _, ask := range asks {
+			done.Go(func() {
+				if out, err := w.Source().Ingest(t.Context(), i, ask); err != nil || !out.GetAccepted() {
+					t.Errorf("%v, %v", out, err)
+				}
+			})
+		}
+		time.Sleep(access.IngestLinger) // of synctest's clock
+		done.Wait()
+		if got := store.so(); got != "change, segment, segment, change, change, segment, segment" {
+			t.Errorf("done were: %s", got)
+		}
 	})
 }
 

@@ -13,7 +13,13 @@ import (
 // it read last: what belongs together mostly stands together.
 type reader struct {
 	tx   Tx
-	last StoredSegment
+	last unpacked
+}
+
+// unpacked is a stored segment and its frames.
+type unpacked struct {
+	StoredSegment
+	frames []byte
 }
 
 // named returns the records at p that name id: one leaf, or all of a segment from p on.
@@ -37,7 +43,7 @@ func (r *reader) named(ctx context.Context, p Place, id string) ([]Traced, error
 		r.last = seg
 	}
 	var out []Traced
-	err := frames(r.last, func(seq uint64, f audit.Frame) error {
+	err := r.last.visit(func(seq uint64, f audit.Frame) error {
 		if seq < p.Seq || !bytes.Contains(f.Record(), []byte(id)) {
 			return nil
 		}
@@ -54,20 +60,21 @@ func (r *reader) named(ctx context.Context, p Place, id string) ([]Traced, error
 	return out, err
 }
 
-func segmentAt(ctx context.Context, tx Tx, p Place) (StoredSegment, error) {
+func segmentAt(ctx context.Context, tx Tx, p Place) (unpacked, error) {
 	segments, err := tx.Spools().Segments(ctx, p.Spool, p.Seq, 1)
 	if err != nil {
-		return StoredSegment{}, fmt.Errorf("spool %s: %w", p.Spool, err)
+		return unpacked{}, fmt.Errorf("spool %s: %w", p.Spool, err)
 	}
 	if len(segments) != 1 || p.Seq < segments[0].First || p.Seq > segments[0].Last {
-		return StoredSegment{}, fmt.Errorf("spool %s: record %d is not there", p.Spool, p.Seq)
+		return unpacked{}, fmt.Errorf("spool %s: record %d is not there", p.Spool, p.Seq)
 	}
-	return segments[0], nil
+	frames, err := segments[0].Frames()
+	return unpacked{segments[0], frames}, err
 }
 
-// frames calls f with each frame of a segment until it fails.
-func frames(seg StoredSegment, f func(seq uint64, frame audit.Frame) error) error {
-	rest := seg.Frames
+// visit calls f with each frame of a segment until it fails.
+func (seg unpacked) visit(f func(seq uint64, frame audit.Frame) error) error {
+	rest := seg.frames
 	for seq := seg.First; seq <= seg.Last; seq++ {
 		frame, err := audit.NextFrame(rest)
 		if err == nil {
@@ -87,7 +94,7 @@ func frameAt(ctx context.Context, tx Tx, p Place) (out audit.Frame, err error) {
 	if err != nil {
 		return audit.Frame{}, err
 	}
-	err = frames(seg, func(seq uint64, f audit.Frame) error {
+	err = seg.visit(func(seq uint64, f audit.Frame) error {
 		if seq == p.Seq {
 			out = f
 		}

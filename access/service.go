@@ -90,6 +90,7 @@ type Service struct {
 	swept    atomic.Int64  // when the first sweep for idle grants was, in µs; 0: not yet
 	arriving arrivals      // segments that wait to be stored
 	line     chan struct{} // held by the one change of updateInLine
+	verbs    atomic.Int32  // that wait for the writer
 	ingested bell          // rings when a segment was stored
 	watches  watches
 

@@ -235,6 +235,8 @@ type InstanceStore interface {
 	Join(ctx context.Context, i Instance) error // again: replaces all but the receipts
 	Get(ctx context.Context, id feed.Instance) (Instance, error)
 	List(ctx context.Context) ([]Instance, error) // not gone, by id
+	// Unseen lists those of them that neither joined nor had a Pong after a time.
+	Unseen(ctx context.Context, after time.Time) ([]Instance, error)
 	// Fronting lists those of them that front an app and have had a Pong, each with
 	// what its lease is counted by only: ID, Apps, LastPong, PongPassed, StaleAfter.
 	Fronting(ctx context.Context, app string) ([]Instance, error)
@@ -272,7 +274,7 @@ type StoredSegment struct {
 	Spool       string
 	Sidecar     string // SPIFFE ID of the instance that shipped it
 	First, Last uint64
-	Frames      []byte
+	Packed      []byte // the frames as they are kept: see Frames
 	Root        [32]byte
 	ChainHead   [32]byte
 	Leaf        int64 // index of its anchor in the control log

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
@@ -109,14 +110,14 @@ type instanceGone struct {
 
 func (s *Service) sweepInstances(ctx context.Context) error {
 	return s.sweep(ctx, func(tx Tx) (bool, error) {
-		list, err := tx.Instances().List(ctx)
-		return len(unseen(list, tx.Now(), tx.Passed())) > 0, err
+		list, err := unseen(ctx, tx)
+		return len(list) > 0, err
 	}, func(w *work) error {
-		list, err := w.tx.Instances().List(ctx)
+		list, err := unseen(ctx, w.tx)
 		if err != nil {
 			return fmt.Errorf("instances: %w", err)
 		}
-		for _, i := range unseen(list, w.now, w.tx.Passed()) {
+		for _, i := range list {
 			if err := w.gone(ctx, i); err != nil {
 				return err
 			}
@@ -127,15 +128,11 @@ func (s *Service) sweepInstances(ctx context.Context) error {
 
 // unseen returns those that were not seen for so long. One whose lease may still run
 // stays, whatever a wall clock says: a revoke waits for all on the list.
-func unseen(list []Instance, now time.Time, passed time.Duration) []Instance {
-	var out []Instance
-	for _, i := range list {
-		leased := !i.LastPong.IsZero() && passed < i.PongPassed+i.StaleAfter+pongMargin
-		if !leased && now.Sub(later(i.LastPong, i.JoinedAt)) >= goneAfter {
-			out = append(out, i)
-		}
-	}
-	return out
+func unseen(ctx context.Context, tx Tx) ([]Instance, error) {
+	list, err := tx.Instances().Unseen(ctx, tx.Now().Add(-goneAfter))
+	return slices.DeleteFunc(list, func(i Instance) bool {
+		return !i.LastPong.IsZero() && tx.Passed() < i.PongPassed+i.StaleAfter+pongMargin
+	}), err
 }
 
 func (w *work) gone(ctx context.Context, i Instance) error {

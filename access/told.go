@@ -11,7 +11,7 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
-// told is a segment and what its records say, read before the change that stores it:
+// told is a segment and what its records say, read and packed before the change that stores it:
 // to read thousands of records takes longer than to store them, and meanwhile nobody
 // else could write, a revoke neither. Each record is read once.
 type told struct {
@@ -21,6 +21,8 @@ type told struct {
 	used  map[grant.GrantID]time.Time // newest use, by the gateway's clock
 	calls map[string]WorkloadUse      // by the caller's name on the record; times by the gateway's clock
 	err   error                       // what is wrong with it, if it is new
+
+	packed []byte // its frames, unless something is wrong with it
 }
 
 func readSegment(r *feed.IngestRequest) (*told, error) {
@@ -37,6 +39,9 @@ func readSegment(r *feed.IngestRequest) (*told, error) {
 		}
 	}); t.err == nil {
 		t.err = wrong
+	}
+	if t.err == nil {
+		t.packed = packFrames(seg.Frames)
 	}
 	return t, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -33,10 +34,21 @@ type work struct {
 	spans       *spans
 }
 
-// update runs one verb in one write transaction. After its commit the feed is
-// woken if what instances hold has changed. f may run more than once; only its
-// last run counts.
+// update runs one verb in one write transaction. What gateways cause by themselves makes
+// way for it. f may run more than once; only its last run counts.
 func (s *Service) update(ctx context.Context, f func(*work) error) error {
+	s.verbs.Add(1)
+	begun := sync.OnceFunc(func() { s.verbs.Add(-1) })
+	defer begun()
+	return s.change(ctx, func(w *work) error {
+		begun()
+		return f(w)
+	})
+}
+
+// change makes one write transaction. After its commit the feed is woken if what
+// instances hold has changed.
+func (s *Service) change(ctx context.Context, f func(*work) error) error {
 	var changed bool
 	var settled []Revocation
 	var touched map[string]bool
@@ -74,7 +86,7 @@ func (s *Service) updateInLine(ctx context.Context, f func(*work) error) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the writer: %w", ctx.Err())
 	}
-	return s.update(ctx, f)
+	return s.change(ctx, f)
 }
 
 // touch has every Watch told of id once this is committed.

@@ -2,6 +2,7 @@ package feed_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -317,6 +318,35 @@ func TestAPeerThatIsNoLongerProvenLosesItsStream(t *testing.T) {
 		settle(10 * time.Second)
 		if r.sink.renewals() != before || src.Present(r.instance) {
 			t.Fatal("a live connection outlived its certificate")
+		}
+	})
+}
+
+// An end is told first where somebody may still use what has ended.
+func TestP4_InstancesThatCarryRequestsAreToldFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := feedtest.Serve(t, newSource(), sidecar)
+		conn := w.Dial(t)
+		var all []feed.Instance
+		for range 20 {
+			sub := subscribeAs(t, sidecar)
+			i, err := feed.ParseInstance(sub.GetInstance())
+			if err != nil {
+				t.Fatal(err)
+			}
+			openOn(t, conn, sub)
+			all = append(all, i)
+		}
+		settle(2 * time.Second)
+		for _, n := range []int{13, 4, 13, 7} {
+			if _, err := feed.NewFeedClient(conn).Ingest(t.Context(), &feed.IngestRequest{Instance: all[n].String()}); err != nil {
+				t.Fatal(err)
+			}
+			settle(time.Second)
+		}
+		got := w.Server.Busiest()
+		if want := []feed.Instance{all[7], all[13], all[4]}; len(got) != len(all) || !slices.Equal(got[:3], want) {
+			t.Errorf("told in the order %v, want first %v", got, want)
 		}
 	})
 }

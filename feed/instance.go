@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -43,6 +44,11 @@ func (i Instance) String() string {
 		return ""
 	}
 	return i.Sidecar + "#" + i.Run
+}
+
+// compare orders instances by their text.
+func (i Instance) compare(o Instance) int {
+	return cmp.Or(strings.Compare(i.Sidecar, o.Sidecar), strings.Compare(i.Run, o.Run))
 }
 
 func isRun(s string) bool {

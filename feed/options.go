@@ -28,6 +28,10 @@ const (
 	// each message that comes, which most are shorter than.
 	callWindow = 1 << 20
 	lineWindow = 4 << 20
+
+	// A server has a thousand connections on which little is said: what it writes it
+	// keeps no room for in between, and for what it reads, in bytes, a little.
+	readBuffer = 4 << 10
 )
 
 // ServerOptions returns what a gRPC server that serves the feed, or that Envoy
@@ -42,6 +46,8 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxSendMsgSize(MaxMessage),
 		grpc.StaticStreamWindowSize(callWindow),
 		grpc.StaticConnWindowSize(lineWindow),
+		grpc.ReadBufferSize(readBuffer),
+		grpc.SharedWriteBuffer(true),
 	}
 }
 

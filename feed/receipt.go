@@ -3,7 +3,6 @@ package feed
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -95,7 +94,7 @@ func (s *Server) storeReceipts(ctx context.Context, held map[Instance]Receipt) {
 	for _, r := range held {
 		receipts = append(receipts, r)
 	}
-	slices.SortFunc(receipts, func(a, b Receipt) int { return strings.Compare(a.Instance.String(), b.Instance.String()) })
+	slices.SortFunc(receipts, func(a, b Receipt) int { return a.Instance.compare(b.Instance) })
 	if err := s.source.Acknowledge(ctx, receipts); err != nil {
 		s.log.Warn("receipts not stored; they wait", "error", err)
 		s.keep(receipts)

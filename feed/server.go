@@ -49,6 +49,7 @@ type Server struct {
 	log    *slog.Logger
 	queue  int
 
+	began   time.Time
 	wake    chan struct{}
 	streams sync.WaitGroup // readers and writers
 
@@ -84,7 +85,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		source: c.Source, peer: c.Peer, log: c.Log, queue: c.Queue,
+		source: c.Source, peer: c.Peer, log: c.Log, queue: c.Queue, began: time.Now(),
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 		camera: make(chan struct{}, 1), sending: make(chan struct{}, atOnce), expected: map[string]*picture{},
 		open: map[*stream]bool{}, joined: map[Instance]*stream{}, beats: map[*stream]*Ping{}, receipts: map[Instance]Receipt{},
@@ -146,7 +147,19 @@ func (s *Server) Ingest(ctx context.Context, r *IngestRequest) (*IngestResponse,
 		return nil, err
 	}
 	out, err := s.source.Ingest(ctx, i, r)
+	if out.GetAccepted() {
+		s.ships(i)
+	}
 	return out, s.face(err, "ingest", i)
+}
+
+// ships notes that an instance ships records.
+func (s *Server) ships(i Instance) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.joined[i]; st != nil {
+		st.shipped.Store(int64(time.Since(s.began)))
+	}
 }
 
 // Reserve acknowledges one intent.

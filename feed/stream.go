@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -20,19 +21,21 @@ type stream struct {
 	ctx    context.Context // of this call, ended with the status as its cause
 	cancel context.CancelCauseFunc
 	hello  chan *Subscribe
-	queue  chan told
+	queue  chan *told
 
 	// Set by the writer before it joins, read by the teller after.
 	instance Instance
 	apps     []string
+
+	shipped atomic.Int64 // when its instance shipped records last, in ns since some instant; 0: never
 
 	// Owned by the writer.
 	skip   Position // changes up to here are in what was already sent
 	deltas uint64
 }
 
-// told is one thing to send: a change, in the encoding that all streams share,
-// or a Pong.
+// told is one thing to send: a change, which all streams share with its encoding, or a
+// Pong.
 type told struct {
 	at    Position
 	delta *SyncResponse
@@ -41,14 +44,14 @@ type told struct {
 
 func newStream(s *Server, rpc grpc.BidiStreamingServer[SyncRequest, SyncResponse]) *stream {
 	ctx, cancel := context.WithCancelCause(rpc.Context())
-	return &stream{server: s, rpc: rpc, ctx: ctx, cancel: cancel, hello: make(chan *Subscribe, 1), queue: make(chan told, s.queue)}
+	return &stream{server: s, rpc: rpc, ctx: ctx, cancel: cancel, hello: make(chan *Subscribe, 1), queue: make(chan *told, s.queue)}
 }
 
 // end ends the call; only the first status counts.
 func (st *stream) end(code codes.Code, text string) { st.cancel(status.Error(code, text)) }
 
 // push queues m. An instance that does not keep up is dropped, never waited for.
-func (st *stream) push(m told) {
+func (st *stream) push(m *told) {
 	select {
 	case st.queue <- m:
 	default:
@@ -188,7 +191,7 @@ func (st *stream) resume(sub *Subscribe, from Position) (bool, error) {
 }
 
 // send sends one change that is new to the instance, or a Pong.
-func (st *stream) send(m told) error {
+func (st *stream) send(m *told) error {
 	if m.pong != nil {
 		m.pong.Deltas = st.deltas
 		return st.rpc.Send(&SyncResponse{Message: &SyncResponse_Pong{Pong: m.pong}})
@@ -207,14 +210,14 @@ func (st *stream) fronts(app string) bool {
 }
 
 // encode writes a change once for all streams.
-func encode(c Change) (told, error) {
+func encode(c Change) (*told, error) {
 	m, err := raw(&SyncResponse{Message: &SyncResponse_Delta{Delta: &Delta{
 		Epoch: c.At.Epoch, Revision: c.At.Revision, Resources: c.Resources, Removals: c.Removals,
 	}}})
 	if err != nil {
-		return told{}, fmt.Errorf("change %d: %w", c.At.Revision, err)
+		return nil, fmt.Errorf("change %d: %w", c.At.Revision, err)
 	}
-	return told{at: c.At, delta: m}, nil
+	return &told{at: c.At, delta: m}, nil
 }
 
 func micros(t time.Time) int64 {

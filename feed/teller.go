@@ -1,8 +1,11 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"runtime"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -87,23 +90,49 @@ func (s *Server) advance(ctx context.Context, upto Position) error {
 	return nil
 }
 
-// spread queues c on every stream that it concerns.
+// spread queues c on every stream that it concerns. Instances that carry requests hear
+// of it before those that idle: an end is late where somebody still uses what has ended.
 func (s *Server) spread(c Change) error {
 	m, err := encode(c)
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, st := range s.joined {
+	for n, st := range s.busiest() {
 		switch {
 		case c.App == "":
 			st.end(codes.Aborted, "the apps of this instance may have changed: join again")
 		case st.fronts(c.App):
 			st.push(m)
 		}
+		if n%atATime == atATime-1 {
+			runtime.Gosched() // what is queued is sent before more is
+		}
 	}
 	return nil
+}
+
+// atATime is how many streams a change is queued on before their writers have a turn.
+const atATime = 16
+
+// busiest returns the streams that are told changes, those of instances that shipped
+// records last first. The caller has the turn: nobody joins meanwhile.
+func (s *Server) busiest() []*stream {
+	type shipped struct {
+		*stream
+		at int64
+	}
+	s.mu.Lock()
+	all := make([]shipped, 0, len(s.joined))
+	for _, st := range s.joined {
+		all = append(all, shipped{st, st.shipped.Load()})
+	}
+	s.mu.Unlock()
+	slices.SortFunc(all, func(a, b shipped) int { return cmp.Compare(b.at, a.at) })
+	out := make([]*stream, len(all))
+	for n, one := range all {
+		out[n] = one.stream
+	}
+	return out
 }
 
 func (s *Server) tellOnWake(ctx context.Context) {
@@ -175,7 +204,7 @@ func (s *Server) beat(ctx context.Context) {
 		if pulse.Silent[st.instance] {
 			continue
 		}
-		st.push(told{pong: &Pong{
+		st.push(&told{pong: &Pong{
 			Nonce: p.GetNonce(), Epoch: pulse.Head.Epoch, Head: pulse.Head.Revision, TimeUs: micros(pulse.Time),
 			Checkpoint: pulse.Checkpoint, CompleteTo: pulse.Head.Revision,
 			Leaves: pulse.Leaves[st.instance], Consistency: pulse.Consistency[p.GetCheckpointSize()],

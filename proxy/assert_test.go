@@ -87,3 +87,18 @@ func TestAnAssertionEndsWithTheKeys(t *testing.T) {
 		t.Errorf("asked %d times: what a removed key signed is given again", len(*asked))
 	}
 }
+
+// What the record says a request was decided from is what it was decided from, however
+// long the wait for the assertion: the last look refuses by itself.
+func TestP8_TheRecordKeepsTheAgeThatWasLookedAt(t *testing.T) {
+	d, _ := told(t)
+	before, _ := d.world.Freshness()
+	d.assert = func(r *feed.AssertRequest) (string, time.Time, error) {
+		d.world.Pass(time.Hour)
+		return "asserted", d.world.Now().Add(30 * time.Second), nil
+	}
+	v := d.check(visit("__Host-mayfly=" + secretA))
+	if intents := d.journal.Intents(); v.allowed || len(intents) != 1 || intents[0].FreshnessMS != before.Milliseconds() {
+		t.Errorf("%+v with intents %+v, decided when the newest Ping was %s old", v, intents, before)
+	}
+}

@@ -96,6 +96,7 @@ type ruling struct {
 	began   time.Duration // on the boot clock
 	arrived time.Time     // on the wall clock, for the trace alone
 	now     time.Time     // t, of the steps before the intent
+	age     time.Duration // of the lease, when it was looked at
 	r       *Request
 	app     *App
 	kind    app.Kind
@@ -151,6 +152,7 @@ func (c *Checker) decide(ctx context.Context, v *ruling, m *authv3.CheckRequest)
 	var unread *grant.Denial
 	v.r, unread = readRequest(m)
 	v.now = c.c.Table.Now()
+	v.age, _ = c.c.Table.Freshness()
 	switch v.r.Door {
 	case DoorServices:
 		own, err = c.service(v, unread)
@@ -190,10 +192,17 @@ func (c *Checker) service(v *ruling, unread *grant.Denial) (*app.Response, error
 	if own, err := c.metadata(v); own != nil || err != nil {
 		return own, err
 	}
-	if err := c.c.Table.Fresh(v.app.Name); err != nil {
+	if err := c.fresh(v); err != nil {
 		return nil, err
 	}
 	return nil, c.bearer(v)
+}
+
+// fresh refuses once the lease is too old for the app. The record is told its age of just
+// before that, and not one of when the intent is written: nothing was decided from it.
+func (c *Checker) fresh(v *ruling) error {
+	v.age, _ = c.c.Table.Freshness()
+	return c.c.Table.Fresh(v.app.Name)
 }
 
 // identify turns the peer's certificate into a principal, on each request: a

@@ -28,7 +28,7 @@ func (c *Checker) client(v *ruling, unread *grant.Denial) (*app.Response, error)
 	if own, err := c.metadata(v); own != nil || err != nil {
 		return own, err
 	}
-	if err := c.c.Table.Fresh(v.app.Name); err != nil {
+	if err := c.fresh(v); err != nil {
 		return nil, err
 	}
 	scheme, text := authorization(v.r.HTTP.Header)

@@ -59,7 +59,7 @@ func (c *Checker) person(ctx context.Context, v *ruling, unread *grant.Denial) (
 	if ownPath(v.r.HTTP.Path) {
 		return c.own(ctx, v)
 	}
-	if err := c.c.Table.Fresh(v.app.Name); err != nil {
+	if err := c.fresh(v); err != nil {
 		return nil, err
 	}
 	if err := c.recognise(ctx, v); err != nil {

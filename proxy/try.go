@@ -17,7 +17,7 @@ func (c *Checker) try(v *ruling) audit.Try {
 		Ask: audit.Ask{
 			Certificate: v.caller.certificate, Session: v.caller.sessionID(), Method: limit(v.r.HTTP.Method, 16), Authority: limit(v.r.HTTP.Authority, 256), Path: v.r.PathHash(),
 		},
-		Epoch: uint64(status.At.Epoch), Revision: uint64(status.At.Revision), FreshnessMS: status.Age.Milliseconds(),
+		Epoch: uint64(status.At.Epoch), Revision: uint64(status.At.Revision), FreshnessMS: v.age.Milliseconds(),
 		Attributes: c.attributes(v), Trace: v.action.Trace.Context().Trace.String(),
 	}
 	if v.app != nil {

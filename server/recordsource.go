@@ -66,8 +66,8 @@ func (r record) Frames(ctx context.Context, spool string, first, last uint64) ([
 		if len(found) != 1 || found[0].First != first || found[0].Last != last {
 			return fmt.Errorf("the store has no segment %d..%d of spool %s", first, last, spool)
 		}
-		out = found[0].Frames
-		return nil
+		out, err = found[0].Frames()
+		return err
 	})
 	return out, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,16 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-func main() { process.Main(command()) }
+// gcPercent is how much garbage is let lie before it is collected, in parts of what is
+// in use: memory for time, for an end that waits for a processor comes late. $GOGC says else.
+const gcPercent = 400
+
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	process.Main(command())
+}
 
 func command() *cobra.Command {
 	var path string

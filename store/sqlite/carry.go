@@ -33,11 +33,11 @@ func (s *Store) carry() {
 	}
 }
 
-// carryOver reports whether SQLite could. A log that is still being read from is not
-// begun anew, however long it is.
+// carryOver reports whether SQLite could. A long log of which somebody still reads what is
+// not in the file is not begun anew: the writer would wait for nothing.
 func (s *Store) carryOver() bool {
 	left, length, err := s.checkpoint()
-	if err != nil || left == 0 || length < longLog {
+	if err != nil || left > 0 || length < longLog {
 		return err == nil
 	}
 	own, err := s.enter(context.Background(), s.writing)

@@ -41,6 +41,25 @@ func TestTheLogIsBegunAnew(t *testing.T) {
 	}
 }
 
+// Whoever writes all the time leaves no moment in which the whole log is in the file.
+func TestTheLogIsBegunAnewWhileMuchIsWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mayfly.db")
+	s := openAt(t, path)
+	const page = 4096
+	for range 16 * longLog * page >> 20 {
+		if err := put(t.Context(), s, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := os.Stat(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit := int64(8 * longLog * page); info.Size() > limit {
+		t.Errorf("the log grew to %d bytes, and %d is the limit", info.Size(), limit)
+	}
+}
+
 // What is committed is carried over without anybody's asking.
 func TestTheLogIsCarriedOverByItself(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "mayfly.db"))

@@ -10,6 +10,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/feed"
 )
 
 // Each kind of column has a writer (a value or a driver.Valuer) and a reader (a
@@ -159,6 +161,19 @@ func ifHash(dst *[32]byte) sql.Scanner {
 			return nil
 		}
 		return asHash(dst).Scan(src)
+	})
+}
+
+// asInstance reads what Instance.String wrote.
+func asInstance(dst *feed.Instance) sql.Scanner {
+	return scanner(func(src any) error {
+		text, _ := src.(string)
+		sidecar, run, ok := strings.Cut(text, "#")
+		if !ok {
+			return fmt.Errorf("want an instance, got %T %v", src, src)
+		}
+		*dst = feed.Instance{Sidecar: sidecar, Run: run}
+		return nil
 	})
 }
 

@@ -50,6 +50,11 @@ func (s instances) List(ctx context.Context) ([]access.Instance, error) {
 	return out, about(err, "list instances")
 }
 
+func (s instances) Unseen(ctx context.Context, after time.Time) ([]access.Instance, error) {
+	out, err := list(ctx, s.t, readInstance, selectInstance+`WHERE gone_at = 0 AND max(joined_at, last_pong) <= ? ORDER BY id`, micros(after))
+	return out, about(err, "list unseen instances")
+}
+
 // Fronting reads what a list of apps says once: most instances front the same ones.
 func (s instances) Fronting(ctx context.Context, app string) ([]access.Instance, error) {
 	var last string

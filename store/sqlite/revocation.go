@@ -24,10 +24,9 @@ func (s revocations) Insert(ctx context.Context, r access.Revocation) error {
 		if err != nil {
 			break
 		}
-		_, err = s.t.exec(ctx, `INSERT INTO waits (grant_id, instance, sidecar, run, last_pong, until_at, acked_at,
+		_, err = s.t.exec(ctx, `INSERT INTO waits (grant_id, instance, last_pong, until_at, acked_at,
 			last_allowed, last_action, bounded, streams_cut, until_passed)
-			SELECT ?1, value, substr(value, 1, instr(value, '#') - 1), substr(value, instr(value, '#') + 1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-			FROM json_each(?10)`, r.Grant, micros(w.LastPong), micros(w.Until), micros(w.AckedAt),
+			SELECT ?1, value, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM json_each(?10)`, r.Grant, micros(w.LastPong), micros(w.Until), micros(w.AckedAt),
 			micros(w.LastAllowed), w.LastAction, micros(w.Bounded), w.StreamsCut, w.UntilPassed.Microseconds(), object{ids})
 	}
 	return about(err, "insert revocation of %s", r.Grant)
@@ -59,10 +58,10 @@ func (s revocations) Open(ctx context.Context) ([]access.Revocation, error) {
 
 func (s revocations) waits(ctx context.Context, id string) ([]access.Wait, error) {
 	read := func(r row) (w access.Wait, err error) {
-		return w, r.Scan(&w.Instance.Sidecar, &w.Instance.Run, asTime(&w.LastPong), asTime(&w.Until), asTime(&w.AckedAt),
+		return w, r.Scan(asInstance(&w.Instance), asTime(&w.LastPong), asTime(&w.Until), asTime(&w.AckedAt),
 			asTime(&w.LastAllowed), &w.LastAction, asTime(&w.Bounded), &w.StreamsCut, asDuration(&w.UntilPassed))
 	}
-	return list(ctx, s.t, read, `SELECT sidecar, run, last_pong, until_at, acked_at, last_allowed, last_action, bounded, streams_cut, until_passed
+	return list(ctx, s.t, read, `SELECT instance, last_pong, until_at, acked_at, last_allowed, last_action, bounded, streams_cut, until_passed
 		FROM waits WHERE grant_id = ? ORDER BY instance`, id)
 }
 

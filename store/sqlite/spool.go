@@ -39,7 +39,7 @@ func (s spools) Append(ctx context.Context, v access.StoredSegment) error {
 		return about(err, "append segment %d of spool %s", v.First, v.Spool)
 	}
 	_, err = s.t.exec(ctx, `INSERT INTO segments (spool, first_seq, last_seq, sidecar, frames, root, chain_head, leaf)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, v.Spool, seq(v.First), seq(v.Last), v.Sidecar, blob(v.Frames),
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, v.Spool, seq(v.First), seq(v.Last), v.Sidecar, blob(v.Packed),
 		v.Root[:], v.ChainHead[:], v.Leaf)
 	if err != nil && s.t.one(ctx, `SELECT 1 FROM segments WHERE leaf = ?`, []any{v.Leaf}, new(int)) == nil {
 		err = fmt.Errorf("%w: %w", access.ErrExists, err)
@@ -55,7 +55,7 @@ func (s spools) Spools(ctx context.Context) ([]string, error) {
 // Segments begins with the segment that holds the frame from.
 func (s spools) Segments(ctx context.Context, spool string, from uint64, limit int) ([]access.StoredSegment, error) {
 	read := func(r row) (v access.StoredSegment, err error) {
-		return v, r.Scan(&v.Spool, &v.Sidecar, asSeq(&v.First), asSeq(&v.Last), &v.Frames,
+		return v, r.Scan(&v.Spool, &v.Sidecar, asSeq(&v.First), asSeq(&v.Last), &v.Packed,
 			asHash(&v.Root), asHash(&v.ChainHead), &v.Leaf)
 	}
 	out, err := list(ctx, s.t, read, `SELECT spool, sidecar, first_seq, last_seq, frames, root, chain_head, leaf

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver named sqlite
+	driver "modernc.org/sqlite" // named sqlite
 
 	"github.com/mayflyproxy/mayfly/access"
 )
@@ -160,6 +160,11 @@ func syncFolder(path string) error {
 }
 
 func (s *Store) connect(ctx context.Context, cfg Config) (err error) {
+	// As SQLite does wherever it is built with its own configuration: a commit is as
+	// durable, and does not wait for the journal of the file system to take a time stamp.
+	if _, err := driver.Fdatasync(true); err != nil && !errors.Is(err, driver.ErrFdatasyncUnavailable) {
+		return err
+	}
 	if s.write, err = sql.Open("sqlite", source(cfg, false)); err != nil {
 		return err
 	}

@@ -29,6 +29,11 @@ func testInstances(t *testing.T, store access.Store) {
 		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Instance, error) { return tx.Instances().List(ctx) })
 	}
 	same(t, "instances", list(), []access.Instance{a, b})
+	unseen := func(after time.Time) []access.Instance {
+		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Instance, error) {
+			return tx.Instances().Unseen(ctx, after)
+		})
+	}
 
 	again := access.Instance{ID: a.ID, Apps: []string{"wiki"}, Environment: "staging", Version: "0.2.0",
 		JoinedAt: a.JoinedAt.Add(time.Hour), StaleAfter: 5 * time.Second}
@@ -49,6 +54,10 @@ func testInstances(t *testing.T, store access.Store) {
 	update(t, store, pong(at))
 	want.LastPong, b.LastPong, want.PongPassed, b.PongPassed = at, at, time.Minute, time.Minute
 	same(t, "after pongs", list(), []access.Instance{want, b})
+	// a joined again an hour later than b had its Pong
+	same(t, "not seen after b's Pong", unseen(at), []access.Instance{b})
+	same(t, "not seen before it", unseen(at.Add(-time.Microsecond)), nil)
+	same(t, "not seen in the hour", unseen(a.JoinedAt.Add(time.Hour)), []access.Instance{want, b})
 	fronting := func(app string) []access.Instance {
 		return get(t, store, func(ctx context.Context, tx access.Tx) ([]access.Instance, error) {
 			return tx.Instances().Fronting(ctx, app)
@@ -72,6 +81,7 @@ func testInstances(t *testing.T, store access.Store) {
 	})
 	want.Nack, want.NackAt = "constraint", at
 	same(t, "one gone", list(), []access.Instance{want})
+	same(t, "not seen, and not gone", unseen(at.Add(24*time.Hour)), []access.Instance{want})
 	same(t, "one gone", fronting("stripe"), nil)
 	strayed := func() []feed.Instance {
 		return get(t, store, func(ctx context.Context, tx access.Tx) ([]feed.Instance, error) { return tx.Instances().Strayed(ctx) })

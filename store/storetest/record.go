@@ -100,7 +100,7 @@ func (m memory) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 
 func testSpools(t *testing.T, store access.Store) {
 	first := access.StoredSegment{Spool: "spl_A", Sidecar: "spiffe://acme.example/gw/sidecar", First: 1, Last: 3,
-		Frames: []byte("frames 1 to 3"), Root: [32]byte{1}, ChainHead: [32]byte{2}, Leaf: 0}
+		Packed: []byte("frames 1 to 3"), Root: [32]byte{1}, ChainHead: [32]byte{2}, Leaf: 0}
 	second := first
 	second.First, second.Last, second.ChainHead, second.Sidecar, second.Leaf = 4, 4, [32]byte{3}, "spiffe://acme.example/other", 1
 	head := func(spool string) (next uint64, chain [32]byte, owner string) {
@@ -152,7 +152,7 @@ func testSpools(t *testing.T, store access.Store) {
 func testIndex(t *testing.T, store access.Store) {
 	segment := func(spool string, first, last uint64, leaf int64) {
 		update(t, store, func(ctx context.Context, tx access.Tx) error {
-			return tx.Spools().Append(ctx, access.StoredSegment{Spool: spool, First: first, Last: last, Frames: []byte("frames"), Leaf: leaf})
+			return tx.Spools().Append(ctx, access.StoredSegment{Spool: spool, First: first, Last: last, Packed: []byte("frames"), Leaf: leaf})
 		})
 	}
 	segment("spl_B", 1, 4, 3)

@@ -312,7 +312,7 @@ func testLarge(t *testing.T, store access.Store) {
 	for i := range big {
 		big[i] = byte(i * 7)
 	}
-	segment := access.StoredSegment{Spool: "spl", Sidecar: "x", First: 1, Last: 4096, Frames: big}
+	segment := access.StoredSegment{Spool: "spl", Sidecar: "x", First: 1, Last: 4096, Packed: big}
 	update(t, store, func(ctx context.Context, tx access.Tx) error {
 		return errors.Join(tx.Spools().Append(ctx, segment),
 			tx.Policies().Apply(ctx, access.StoredPolicy{Digest: "d", Files: map[string][]byte{"big.yaml": big}, Applied: epoch()}),

@@ -89,9 +89,6 @@ const atOnce = 32
 
 func playFleet(ctx context.Context, s *stage) error {
 	debug.SetGCPercent(fleetGC)
-	if err := giveWay(); err != nil {
-		return err
-	}
 	f := &instances{stage: s, seen: map[string]int{}}
 	if err := s.next(&f.plan); err != nil {
 		return err

@@ -47,9 +47,12 @@ type revokeResult struct {
 	Unmeasured  int     `json:"unmeasured"` // revokes of grants that no instance let through before: leases had run out
 	Missing     int     `json:"receipts_missing"`
 	StreamsP99  float64 `json:"streams_cut_p99_ms"`
-	EnvoyP50MS  float64 `json:"envoy_p50_ms"`
+	EnvoyP50MS  float64 `json:"envoy_p50_ms"` // from the end that the record tells, before COMMIT returned
 	EnvoyP99MS  float64 `json:"envoy_p99_ms"`
 	EnvoyMaxMS  float64 `json:"envoy_max_ms"`
+	AskedP50MS  float64 `json:"envoy_asked_p50_ms"` // the same, from before the revoke was asked for
+	AskedP99MS  float64 `json:"envoy_asked_p99_ms"`
+	AskedMaxMS  float64 `json:"envoy_asked_max_ms"`
 	EnvoyProbes int     `json:"envoy_probes"`
 	CallP50MS   float64 `json:"call_p50_ms"` // until the revoke was answered
 	CallP99MS   float64 `json:"call_p99_ms"`
@@ -92,6 +95,7 @@ type revoking struct {
 	sure    latencies
 	streams latencies
 	envoy   latencies
+	asked   latencies // the same from before the revoke was sent
 	points  []point
 	unheard int // revokes of grants that no probed instance let through before
 }
@@ -115,7 +119,7 @@ func revokeScenario(ctx context.Context, o options) (result, chart, error) {
 		return nil, c, err
 	}
 	defer func() { _ = stop() }()
-	run := &revoking{o: o, env: e, all: newLatencies(), calls: newLatencies(), sure: newLatencies(), streams: newLatencies(), envoy: newLatencies()}
+	run := &revoking{o: o, env: e, all: newLatencies(), calls: newLatencies(), sure: newLatencies(), streams: newLatencies(), envoy: newLatencies(), asked: newLatencies()}
 	if err := run.prepare(ctx); err != nil {
 		return nil, c, err
 	}
@@ -239,11 +243,15 @@ func (r *revoking) one(ctx context.Context, n int, at time.Duration, asks *envoy
 	if err != nil {
 		return err
 	}
-	arrived := time.Duration(0)
+	last := wall
 	for _, a := range r.env.Reports.Arrivals() {
-		if a.Path == folder(n) {
-			arrived = max(arrived, a.At.Sub(wall))
+		if a.Path == folder(n) && a.At.After(last) {
+			last = a.At
 		}
+	}
+	ended, err := r.ended(ctx, id)
+	if err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -256,9 +264,20 @@ func (r *revoking) one(ctx context.Context, n int, at time.Duration, asks *envoy
 	r.all.add(took)
 	r.sure.add(max(seen.Refused-at, 0))
 	r.streams.add(max(seen.Cut-at, 0))
-	r.envoy.add(arrived)
+	r.envoy.add(max(last.Sub(ended), 0))
+	r.asked.add(last.Sub(wall))
 	r.points = append(r.points, point{at - r.began, took})
 	return nil
+}
+
+// ended is when a grant ended as the record tells: when its revoke had the database, and
+// so before its COMMIT returned.
+func (r *revoking) ended(ctx context.Context, id string) (time.Time, error) {
+	g, err := r.holder.ShowGrant(ctx, id)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("grant %s: %w", id, err)
+	}
+	return time.Parse(time.RFC3339Nano, g.EndedAt)
 }
 
 // conclude waits for the receipts and gathers the figures.
@@ -266,7 +285,8 @@ func (r *revoking) conclude(ctx context.Context, asks *envoyProbing) (*revokeRes
 	out := &revokeResult{
 		Scenario: "revoke", Nodes: r.o.nodes, Grants: r.o.grants, Revokes: r.all.count(), Unmeasured: r.unheard, Probed: min(r.o.probed, r.o.nodes),
 		P50MS: r.all.ms(50), P99MS: r.all.ms(99), MaxMS: r.all.maxMS(), SureP99MS: r.sure.ms(99), SureMaxMS: r.sure.maxMS(), StreamsP99: r.streams.ms(99),
-		EnvoyP50MS: r.envoy.ms(50), EnvoyP99MS: r.envoy.ms(99), EnvoyMaxMS: r.envoy.maxMS(), EnvoyProbes: asks.count(),
+		EnvoyP50MS: r.envoy.ms(50), EnvoyP99MS: r.envoy.ms(99), EnvoyMaxMS: r.envoy.maxMS(),
+		AskedP50MS: r.asked.ms(50), AskedP99MS: r.asked.ms(99), AskedMaxMS: r.asked.maxMS(), EnvoyProbes: asks.count(),
 		CallP50MS: r.calls.ms(50), CallP99MS: r.calls.ms(99), Wanted: r.o.records,
 	}
 	var err error

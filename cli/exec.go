@@ -66,7 +66,7 @@ Exit codes: the program's own; 125 if it was not started, 2 usage, 3 pending wit
 	f := cmd.Flags()
 	f.StringVarP(&in.entitlement, "entitlement", "e", "", "what to ask for; mayfly entitlements lists them")
 	f.StringArrayVarP(&in.params, "param", "p", nil, "a parameter, name=value; again for each one")
-	f.DurationVar(&in.duration, "for", 0, "how long at most, such as 30m; left out: the entitlement's default")
+	f.Var(span{&in.duration}, "for", "how long at most, such as 30m; left out: the entitlement's default")
 	f.StringVar(&in.reason, "why", "", "why, in words that approvers read")
 	f.StringVar(&in.request, "request", "", "go on with a request that was made before, in place of --entitlement")
 	f.StringVar(&in.gateway, "gateway", "", "host:port of a gateway ($MAYFLY_GATEWAY); left out: port 443 of the app's host")

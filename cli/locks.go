@@ -22,6 +22,9 @@ unlocks themselves.`,
 	}, (*api.Client).Lock, func(l api.Lock) {
 		fmt.Fprintln(a.c.Stdout, plain(fmt.Sprintf("%s is locked. Ended: %s, %s. Denied: %s.", l.Target, count(l.Sessions, "session"), count(l.Grants, "grant"), count(l.Requests, "request"))))
 		fmt.Fprintln(a.c.Stdout, plain("  "+strings.Join(l.Accounts, " ")))
+		if l.Sessions+l.Grants+l.Requests == 0 {
+			a.note("nothing of theirs was there to end: if you expected some, look whether the name is right")
+		}
 		a.hint("mayfly unlock " + l.Target + " takes it off: somebody else's to do, under a grant")
 	})
 }

@@ -17,7 +17,11 @@ func (a *app) nodesCommand() *cobra.Command {
 		Long: `Lists every registered sidecar and every running process of it: whether its lease
 runs, the last revision that it was told of how many there are, and what it or its
 Envoy refused. A revision that concerns none of its apps is not told to it: whether it
-is behind is in STATE, and not in REVISION. Bundles of foreign trust domains follow, if
+is behind is in STATE, and not in REVISION.
+
+STATE is fresh while its lease runs, stale once it has run out (it denies everything
+until it hears again), absent for a sidecar of which nothing runs, and gone for a
+process whose sidecar policy no longer lists. Bundles of foreign trust domains follow, if
 there are any: what was fetched last, when, and what is wrong.`,
 		Example: "  mayfly nodes", Args: cobra.NoArgs,
 		RunE: read(a, func(ctx context.Context, c *api.Client, _ []string) (api.Nodes, error) { return c.Nodes(ctx) }, a.showNodes),

@@ -44,7 +44,7 @@ smallest entitlement that would have let the call pass.`,
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&in.params, "param", nil, "a parameter, name=value; again for each one")
-	f.DurationVar(&in.duration, "duration", 0, "how long, such as 30m or 1h30m; left out: the entitlement's default")
+	f.Var(span{&in.duration}, "duration", "how long, such as 30m or 1h30m; left out: the entitlement's default")
 	f.StringVar(&in.reason, "reason", "", "why, in words that approvers read")
 	f.StringVar(&in.denial, "from-denial", "", "den_ id of a refused call: asks for what it lacked")
 	f.StringVar(&in.key, "idempotency-key", "", "asking again with this key within 24 h is one request")

@@ -29,8 +29,8 @@ const (
 	callWindow = 1 << 20
 	lineWindow = 4 << 20
 
-	// A server has a thousand connections on which little is said: what it writes it
-	// keeps no room for in between, and for what it reads, in bytes, a little.
+	// A server has a thousand connections on which little is said: it keeps little room
+	// for what it reads, in bytes.
 	readBuffer = 4 << 10
 )
 
@@ -47,7 +47,6 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(callWindow),
 		grpc.StaticConnWindowSize(lineWindow),
 		grpc.ReadBufferSize(readBuffer),
-		grpc.SharedWriteBuffer(true),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/proxy"
@@ -70,6 +71,10 @@ func (s *sidecar) status(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
+// believedFor is how long after a Ping that was answered mayflyd counts as heard and
+// believed: there is one each second.
+const believedFor = 3 * time.Second
+
 // controlHandler serves the control socket.
 func (s *sidecar) controlHandler() http.Handler {
 	mux := http.NewServeMux()
@@ -81,7 +86,12 @@ func (s *sidecar) controlHandler() http.Handler {
 		}
 		_, _ = io.WriteString(w, "the clock is reset: everything is denied as stale until mayflyd is heard\n")
 	})
-	mux.HandleFunc("POST /reset-checkpoint", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("POST /reset-checkpoint", func(w http.ResponseWriter, r *http.Request) {
+		st := s.table.Status()
+		if believed := st.Heard && st.Age < believedFor && st.Doubt == nil; believed && r.FormValue("anyway") == "" {
+			http.Error(w, "mayflyd is heard and believed, and the kept checkpoint stays: --anyway lets it go all the same", http.StatusConflict)
+			return
+		}
 		if err := s.table.ResetCheckpoint(); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -120,6 +130,10 @@ func askRunning(ctx context.Context, o options, method, path string, out io.Writ
 		return fmt.Errorf("no sidecar runs with run_dir %s: %w", c.RunDir, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusConflict {
+		text, _ := io.ReadAll(resp.Body)
+		return errors.New(strings.TrimSpace(string(text)))
+	}
 	if _, err := io.Copy(out, resp.Body); err != nil {
 		return err
 	}

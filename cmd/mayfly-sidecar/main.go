@@ -63,7 +63,14 @@ not heard from mayflyd for long enough.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return askRunning(cmd.Context(), o, "POST", "/reset-clock", cmd.OutOrStdout())
 		},
-	}, &cobra.Command{
+	}, resetCheckpointCommand(&o))
+	root.AddCommand(callerCommand(root, &o))
+	return root
+}
+
+func resetCheckpointCommand(o *options) *cobra.Command {
+	var anyway bool
+	cmd := &cobra.Command{
 		Use:   "reset-checkpoint",
 		Short: "Believe the record that mayflyd shows now, after another one was seen",
 		Long: `Lets go of the newest checkpoint of the record that this gateway keeps, and believes
@@ -71,12 +78,17 @@ the next one that the record's key signed. Until then a mayflyd that was set bac
 that shows another record, is not believed and everything is denied.
 
 Do it only after mayflyd recover --accept-rollback, by somebody who knows why it was
-needed. It is recorded, and the checkpoints stay in the folder evidence of state_dir.`,
+needed. It is recorded, and the checkpoints stay in the folder evidence of state_dir.
+While mayflyd is heard and believed, it stays.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return askRunning(cmd.Context(), o, "POST", "/reset-checkpoint", cmd.OutOrStdout())
+			path := "/reset-checkpoint"
+			if anyway {
+				path += "?anyway=1"
+			}
+			return askRunning(cmd.Context(), *o, "POST", path, cmd.OutOrStdout())
 		},
-	})
-	root.AddCommand(callerCommand(root, &o))
-	return root
+	}
+	cmd.Flags().BoolVar(&anyway, "anyway", false, "though mayflyd is heard and believed")
+	return cmd
 }

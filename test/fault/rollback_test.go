@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -201,13 +202,13 @@ func TestP9_Contracts5_ARecoveryIsAcceptedByTheGatewaysOperator(t *testing.T) {
 	if a := read(ctx, c, "/daily/3"); a.allowed {
 		t.Error("the gateway believes a recovery that its operator has not accepted")
 	}
-	config := filepath.Join(w.Dir, "gw", "sidecar.yaml")
-	if out, err := exec.CommandContext(ctx, filepath.Join(w.Bin, "mayfly-sidecar"), "reset-checkpoint", "--dev", "--config", config).CombinedOutput(); err != nil {
-		t.Fatalf("%v, %s", err, out)
-	}
+	eventually(t, "its operator accepts it", func() error { _, err := w.resetCheckpoint(ctx); return err })
 	eventually(t, "it works again", func() error { return read(ctx, c, "/daily/4").must("") })
 	if s := check[env.GatewayStatus](t)(w.gw.Status(ctx)); s.Record != "trusted" {
 		t.Errorf("the record is %s", s.Record)
+	}
+	if out, err := w.resetCheckpoint(ctx); err == nil || !strings.Contains(out, "--anyway lets it go") {
+		t.Errorf("a checkpoint that nothing contradicts was let go: %v, %s", err, out)
 	}
 
 	// What the gateway had shipped is on the record again, the evidence is, and the
@@ -229,6 +230,13 @@ func TestP9_Contracts5_ARecoveryIsAcceptedByTheGatewaysOperator(t *testing.T) {
 	if !strings.Contains(texts(t, dir, "segments", "*.frames"), "let go by an operator") {
 		t.Error("what the gateway's operator did is not on the record")
 	}
+}
+
+// resetCheckpoint is what the gateway's operator does, and what they are told.
+func (w *world) resetCheckpoint(ctx context.Context) (string, error) {
+	config := filepath.Join(w.Dir, "gw", "sidecar.yaml")
+	out, err := exec.CommandContext(ctx, filepath.Join(w.Bin, "mayfly-sidecar"), "reset-checkpoint", "--dev", "--config", config).CombinedOutput()
+	return string(out), err
 }
 
 // setBack restores a copy of the database and of its pin from before what happened

@@ -95,8 +95,8 @@ func (q *arrivals) drain(ctx context.Context, s *Service) {
 		if some == nil {
 			return
 		}
-		for len(some) > 0 {
-			n := s.ingestSome(ctx, some)
+		for way := true; len(some) > 0; way = false { // once: others may always be waiting
+			n := s.ingestSome(ctx, some, way)
 			for _, a := range some[:n] {
 				close(a.done)
 			}

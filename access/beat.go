@@ -130,7 +130,7 @@ func (s Source) Refused(ctx context.Context, r feed.Refusal) error {
 // NoteNack notes that an instance, or the Envoy beside it, refused what it was
 // told, in words for mayfly nodes.
 func (s *Service) NoteNack(ctx context.Context, i feed.Instance, text string) error {
-	return s.update(ctx, func(w *work) error {
+	return s.updateInLine(ctx, func(w *work) error {
 		if err := w.tx.Instances().SetNack(ctx, i, clipLong(text), w.now); err != nil {
 			return fmt.Errorf("nack of %s: %w", i, err)
 		}

@@ -58,15 +58,15 @@ func (s Source) listed(ctx context.Context, i feed.Instance) error {
 	})
 }
 
-// ingestSome stores segments in one change and returns how many it is done with: those
-// after the first make way for a verb that waits for the writer. If the change fails they
-// are tried one by one, so that none fails for another.
-func (s *Service) ingestSome(ctx context.Context, some []*arrival) (n int) {
+// ingestSome stores segments in one change and returns how many it is done with: with way,
+// those after the first make way for a verb that waits for the writer. If the change fails
+// they are tried one by one, so that none fails for another.
+func (s *Service) ingestSome(ctx context.Context, some []*arrival, way bool) (n int) {
 	limited, cancel := context.WithTimeout(ctx, ingestLimit)
 	defer cancel()
 	err := s.updateInLine(limited, func(w *work) error {
 		all := &tidings{used: map[grant.GrantID]time.Time{}}
-		for n = 0; n < len(some) && (n == 0 || s.verbs.Load() == 0); n++ {
+		for n = 0; n < len(some) && (n == 0 || !way || s.verbs.Load() == 0); n++ {
 			var err error
 			a := some[n]
 			a.out, a.err, err = w.ingest(limited, a.from, a.told, all)
@@ -83,7 +83,7 @@ func (s *Service) ingestSome(ctx context.Context, some []*arrival) (n int) {
 		some[0].out, some[0].err = nil, err
 	default:
 		for i := range some {
-			s.ingestSome(ctx, some[i:i+1])
+			s.ingestSome(ctx, some[i:i+1], false)
 		}
 	}
 	return len(some)

@@ -13,9 +13,25 @@ import (
 // verified is the frames themselves.
 
 var (
-	packer, _   = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false))
-	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(feed.MaxMessage), zstd.WithDecoderConcurrency(0))
+	packer   = newPacker()
+	unpacker = must(zstd.NewReader(nil, zstd.WithDecoderMaxMemory(feed.MaxMessage), zstd.WithDecoderConcurrency(0)))
 )
+
+// newPacker makes all of it, which would otherwise be made at the first use: within the
+// clock of one test, and out of reach of the next.
+func newPacker() *zstd.Encoder {
+	e := must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false)))
+	e.EncodeAll(nil, nil)
+	return e
+}
+
+// must fails the start of a program whose options are wrong.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
 
 // packFrames packs the frames of a segment for the store.
 func packFrames(frames []byte) []byte { return packer.EncodeAll(frames, nil) }

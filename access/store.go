@@ -25,7 +25,8 @@ type Store interface {
 	// feed's. If f returns an error, or ctx ends, nothing has changed. When Update
 	// returns nil the change is durable.
 	Update(ctx context.Context, f func(Tx) error) error
-	// View runs f in one read transaction: one consistent state.
+	// View runs f once, in one read transaction: one consistent state. What f told others
+	// meanwhile cannot be taken back.
 	View(ctx context.Context, f func(Tx) error) error
 }
 

@@ -34,8 +34,8 @@ type work struct {
 	spans       *spans
 }
 
-// update runs one verb in one write transaction. What gateways cause by themselves makes
-// way for it. f may run more than once; only its last run counts.
+// update runs one verb in one write transaction. Segments that arrived together make way
+// for it, once. f may run more than once; only its last run counts.
 func (s *Service) update(ctx context.Context, f func(*work) error) error {
 	s.verbs.Add(1)
 	begun := sync.OnceFunc(func() { s.verbs.Add(-1) })

@@ -1,9 +1,9 @@
 package feed
 
-// Busiest returns the instances that are told changes, in the order in which they are.
-func (s *Server) Busiest() []Instance {
+// LastShippersFirst returns the instances that are told changes, in the order in which they are.
+func (s *Server) LastShippersFirst() []Instance {
 	var out []Instance
-	for _, st := range s.busiest() {
+	for _, st := range s.lastShippersFirst() {
 		out = append(out, st.instance)
 	}
 	return out

@@ -323,7 +323,7 @@ func TestAPeerThatIsNoLongerProvenLosesItsStream(t *testing.T) {
 }
 
 // An end is told first where somebody may still use what has ended.
-func TestP4_InstancesThatCarryRequestsAreToldFirst(t *testing.T) {
+func TestP4_InstancesThatShippedLastAreToldFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := feedtest.Serve(t, newSource(), sidecar)
 		conn := w.Dial(t)
@@ -344,7 +344,7 @@ func TestP4_InstancesThatCarryRequestsAreToldFirst(t *testing.T) {
 			}
 			settle(time.Second)
 		}
-		got := w.Server.Busiest()
+		got := w.Server.LastShippersFirst()
 		if want := []feed.Instance{all[7], all[13], all[4]}; len(got) != len(all) || !slices.Equal(got[:3], want) {
 			t.Errorf("told in the order %v, want first %v", got, want)
 		}

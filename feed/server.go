@@ -241,6 +241,7 @@ func (s *Server) join(st *stream) {
 	s.joined[st.instance] = st
 	s.mu.Unlock()
 	if older != nil {
+		st.shipped.Store(older.shipped.Load())
 		older.end(codes.Aborted, "the instance has a newer stream")
 	}
 }

@@ -27,7 +27,7 @@ type stream struct {
 	instance Instance
 	apps     []string
 
-	shipped atomic.Int64 // when its instance shipped records last, in ns since some instant; 0: never
+	shipped atomic.Int64 // when its instance shipped records last, in ns since the server began; 0: never
 
 	// Owned by the writer.
 	skip   Position // changes up to here are in what was already sent

@@ -75,11 +75,12 @@ func (s *Server) advance(ctx context.Context, upto Position) error {
 		s.endJoined(codes.Aborted, "the changes are no longer kept: resync")
 		return s.restart(ctx)
 	}
+	all := s.lastShippersFirst()
 	for _, c := range changes {
 		if !s.tail.Before(c.At) || upto.Before(c.At) {
 			return fmt.Errorf("change %d is not between %d and %d", c.At.Revision, s.tail.Revision, upto.Revision)
 		}
-		if err := s.spread(c); err != nil {
+		if err := s.spread(c, all); err != nil {
 			return err
 		}
 		s.tail = c.At
@@ -90,22 +91,22 @@ func (s *Server) advance(ctx context.Context, upto Position) error {
 	return nil
 }
 
-// spread queues c on every stream that it concerns. Instances that carry requests hear
-// of it before those that idle: an end is late where somebody still uses what has ended.
-func (s *Server) spread(c Change) error {
+// spread queues c on those of some streams that it concerns, in their order.
+func (s *Server) spread(c Change, some []*stream) error {
 	m, err := encode(c)
 	if err != nil {
 		return err
 	}
-	for n, st := range s.busiest() {
+	pushed := 0
+	for _, st := range some {
 		switch {
 		case c.App == "":
 			st.end(codes.Aborted, "the apps of this instance may have changed: join again")
 		case st.fronts(c.App):
 			st.push(m)
-		}
-		if n%atATime == atATime-1 {
-			runtime.Gosched() // what is queued is sent before more is
+			if pushed++; pushed%atATime == 0 {
+				runtime.Gosched() // what is queued is sent before more is
+			}
 		}
 	}
 	return nil
@@ -114,20 +115,22 @@ func (s *Server) spread(c Change) error {
 // atATime is how many streams a change is queued on before their writers have a turn.
 const atATime = 16
 
-// busiest returns the streams that are told changes, those of instances that shipped
-// records last first. The caller has the turn: nobody joins meanwhile.
-func (s *Server) busiest() []*stream {
-	type shipped struct {
+// lastShippersFirst returns the streams that are told changes. An end is late where
+// somebody still uses what has ended: instances that shipped records last stand first.
+// One whose only use is a stream that was opened long ago stands anywhere. The caller has
+// the turn: nobody joins meanwhile.
+func (s *Server) lastShippersFirst() []*stream {
+	type shipper struct {
 		*stream
 		at int64
 	}
 	s.mu.Lock()
-	all := make([]shipped, 0, len(s.joined))
+	all := make([]shipper, 0, len(s.joined))
 	for _, st := range s.joined {
-		all = append(all, shipped{st, st.shipped.Load()})
+		all = append(all, shipper{st, st.shipped.Load()})
 	}
 	s.mu.Unlock()
-	slices.SortFunc(all, func(a, b shipped) int { return cmp.Compare(b.at, a.at) })
+	slices.SortFunc(all, func(a, b shipper) int { return cmp.Compare(b.at, a.at) })
 	out := make([]*stream, len(all))
 	for n, one := range all {
 		out[n] = one.stream

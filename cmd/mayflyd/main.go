@@ -14,8 +14,8 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// gcPercent is how much garbage is let lie before it is collected, in parts of what is
-// in use: memory for time, for an end that waits for a processor comes late. $GOGC says else.
+// gcPercent is how much garbage is let lie before it is collected, in per cent of what is
+// in use: memory for time, since an end that waits for a processor comes late. $GOGC says else.
 const gcPercent = 400
 
 func main() {

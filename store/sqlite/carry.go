@@ -7,9 +7,12 @@ import (
 
 const (
 	carryEvery = 200 * time.Millisecond
-	// A log of more pages, about 16 MB, is begun anew, for which the writer has to wait
-	// until the last of its pages are in the file.
-	longLog = 4000
+	// A log of more pages, about 16 MB, is begun anew. The writer has to wait until the last
+	// of its pages are in the file, and until nobody reads them any more in the log:
+	// at most restartWait. If somebody still does, it is tried again when the log is longer
+	// by as much.
+	longLog     = 4000
+	restartWait = 20 * time.Millisecond
 	// In a commit SQLite carries over itself only if this has failed for long.
 	longestLog = 16 * longLog
 )
@@ -21,38 +24,45 @@ const (
 func (s *Store) carry() {
 	tick := time.NewTicker(carryEvery)
 	defer tick.Stop()
-	for {
+	for tooLong := longLog; ; {
 		select {
 		case <-s.closing:
 			return
 		case <-tick.C:
 		}
-		if s.committed.Swap(false) && !s.carryOver() {
+		if !s.committed.Swap(false) {
+			continue
+		}
+		var ok bool
+		if tooLong, ok = s.carryOver(tooLong); !ok {
 			s.committed.Store(true)
 		}
 	}
 }
 
-// carryOver reports whether SQLite could. A long log of which somebody still reads what is
-// not in the file is not begun anew: the writer would wait for nothing.
-func (s *Store) carryOver() bool {
-	left, length, err := s.checkpoint()
-	if err != nil || left > 0 || length < longLog {
-		return err == nil
+// carryOver carries the log over, and has it begun anew if it has tooLong pages. It returns
+// how many are too many the next time, and whether SQLite could.
+func (s *Store) carryOver(tooLong int) (int, bool) {
+	_, length, err := s.checkpoint("PASSIVE")
+	if err != nil || length < tooLong {
+		return tooLong, err == nil
 	}
 	own, err := s.enter(context.Background(), s.writing)
 	if err != nil {
-		return false
+		return tooLong, false
 	}
 	defer func() { s.writing <- own }()
-	_, _, err = s.checkpoint() // the few pages that were written meanwhile
-	return err == nil
+	begun, length, err := s.checkpoint("RESTART")
+	if err == nil && !begun {
+		return length + longLog, true
+	}
+	return longLog, err == nil
 }
 
-// checkpoint carries over what no reader needs in the log, and returns how many of its
-// pages are left, and how many it has.
-func (s *Store) checkpoint() (left, length int, err error) {
+// checkpoint carries over what no reader needs in the log, and returns how many pages
+// that has. RESTART has it begun anew, unless it is read from for longer than restartWait.
+func (s *Store) checkpoint(mode string) (begun bool, length int, err error) {
 	var busy, done int
-	err = s.carrier.QueryRow(`PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &length, &done)
-	return length - done, length, err
+	err = s.carrier.QueryRow(`PRAGMA wal_checkpoint(`+mode+`)`).Scan(&busy, &length, &done)
+	return mode == "RESTART" && busy == 0, length, err
 }

@@ -4,8 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
 )
 
 // The log is carried over beside the writer and begun anew: however much is written, it
@@ -28,7 +31,7 @@ func TestTheLogIsBegunAnew(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if !s.carryOver() {
+		if _, ok := s.carryOver(longLog); !ok {
 			t.Fatal("it could not be carried over")
 		}
 		most = max(most, length())
@@ -41,16 +44,47 @@ func TestTheLogIsBegunAnew(t *testing.T) {
 	}
 }
 
-// Whoever writes all the time leaves no moment in which the whole log is in the file.
-func TestTheLogIsBegunAnewWhileMuchIsWritten(t *testing.T) {
+// Whoever writes all the time leaves no moment in which the whole log is in the file, and
+// whoever reads all the time none in which nobody reads.
+func TestTheLogIsBegunAnewWhileMuchIsWrittenAndRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mayfly.db")
 	s := openAt(t, path)
+	var reading sync.WaitGroup
+	written := make(chan struct{})
+	begun := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
+	for n := range begun {
+		reading.Go(func() {
+			over := false
+			for first := n == 0; !over; first = false {
+				err := s.View(t.Context(), func(access.Tx) error { // until the other one has begun again
+					if !first {
+						select {
+						case begun[n] <- struct{}{}:
+						case <-written:
+						}
+					}
+					select {
+					case <-begun[1-n]:
+					case <-written:
+						over = true
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
 	const page = 4096
 	for range 16 * longLog * page >> 20 {
 		if err := put(t.Context(), s, 1<<20); err != nil {
 			t.Fatal(err)
 		}
 	}
+	close(written)
+	reading.Wait()
 	info, err := os.Stat(path + "-wal")
 	if err != nil {
 		t.Fatal(err)

@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/feed"
 )
 
 // oldAt makes a database of an older schema, and runs statements on it.
@@ -70,6 +72,32 @@ func TestPlacesOfAnOlderDatabase(t *testing.T) {
 }
 
 // TestAPlaceWithoutItsSegment is an error, and no place on the control log.
+// TestWaitsOfAnOlderDatabase are those of the same instances, with all that they said.
+func TestWaitsOfAnOlderDatabase(t *testing.T) {
+	const run = "0123456789abcdef0123456789abcdef"
+	path := oldAt(t, 25, `PRAGMA foreign_keys = OFF`,
+		`INSERT INTO revocations (grant_id, epoch, revision, started, closed) VALUES ('grt_01JZZZZZZZZZZZZZZZZZZZZZZZ', 1, 2, 3, 0)`,
+		`INSERT INTO waits (grant_id, instance, sidecar, run, last_pong, until_at, acked_at, last_allowed, last_action, bounded, streams_cut, until_passed)
+			VALUES ('grt_01JZZZZZZZZZZZZZZZZZZZZZZZ', 'spiffe://acme.example/gw#`+run+`', 'spiffe://acme.example/gw', '`+run+`', 11, 12, 13, 14, 'act', 15, 16, 17)`)
+	s := openAt(t, path)
+	err := s.View(t.Context(), func(tx access.Tx) error {
+		all, err := tx.Revocations().Open(t.Context())
+		if err != nil {
+			return err
+		}
+		at := func(us int64) time.Time { return time.UnixMicro(us).UTC() }
+		want := []access.Wait{{Instance: feed.Instance{Sidecar: "spiffe://acme.example/gw", Run: run}, LastPong: at(11), Until: at(12), AckedAt: at(13),
+			LastAllowed: at(14), LastAction: "act", Bounded: at(15), StreamsCut: 16, UntilPassed: 17 * time.Microsecond}}
+		if len(all) != 1 || !reflect.DeepEqual(all[0].Waits, want) {
+			t.Errorf("%+v, want waits %+v", all, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAPlaceWithoutItsSegment(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "mayfly.db"))
 	if err := raw(s, `INSERT INTO places (id, leaf, seq) VALUES ('act_1', 7, 3)`); err != nil {

@@ -172,7 +172,9 @@ func (s *Store) connect(ctx context.Context, cfg Config) (err error) {
 	if s.read, err = sql.Open("sqlite", source(cfg, true)); err != nil {
 		return err
 	}
-	if s.carrier, err = sql.Open("sqlite", source(cfg, false)); err != nil {
+	carrying := cfg
+	carrying.BusyTimeout = restartWait
+	if s.carrier, err = sql.Open("sqlite", source(carrying, false)); err != nil {
 		return err
 	}
 	s.carrier.SetMaxOpenConns(1)

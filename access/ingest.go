@@ -26,7 +26,7 @@ func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestReque
 	if err := s.listed(ctx, i); err != nil {
 		return nil, err // before anything of it is read
 	}
-	t, err := readSegment(r)
+	t, err := s.read(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +44,18 @@ func (s Source) Ingest(ctx context.Context, i feed.Instance, r *feed.IngestReque
 		s.ingested.ring()
 	}
 	return out, nil
+}
+
+// read reads a segment when one of the readers is free: half the processors are left to
+// verbs, however many segments arrive at once.
+func (s Source) read(ctx context.Context, r *feed.IngestRequest) (*told, error) {
+	select {
+	case s.readers <- struct{}{}:
+		defer func() { <-s.readers }()
+		return readSegment(r)
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
 }
 
 // listed refuses an instance that policy does not list, outside of a change.

@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,6 +92,7 @@ type Service struct {
 	arriving arrivals      // segments that wait to be stored
 	line     chan struct{} // held by the one change of updateInLine
 	verbs    atomic.Int32  // that wait for the writer
+	readers  chan struct{} // held by those that read a segment
 	ingested bell          // rings when a segment was stored
 	watches  watches
 
@@ -127,7 +129,7 @@ func New(c Config) (*Service, error) {
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
 		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, revoked: c.Revoked, log: c.Log,
-		line: make(chan struct{}, 1), seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge,
+		line: make(chan struct{}, 1), readers: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge,
 	}
 	if s.peoplePort == 0 {
 		s.peoplePort = 443

@@ -134,3 +134,10 @@ func receiptBodyOf(w Wait, now time.Time, passed time.Duration) receiptBody {
 	}
 	return b
 }
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -148,10 +148,3 @@ func (w *work) gone(ctx context.Context, i Instance) error {
 	}
 	return nil
 }
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}

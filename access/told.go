@@ -11,9 +11,9 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 )
 
-// told is a segment and what its records say, read and packed before the change that stores it:
-// to read thousands of records takes longer than to store them, and meanwhile nobody
-// else could write, a revoke neither. Each record is read once.
+// told is a segment and what its records say, read and packed before the change that
+// stores it: to read thousands of records takes longer than to store them, and meanwhile
+// nobody else could write, a revoke neither. Each record is read once.
 type told struct {
 	audit.Segment
 	named []Named                     // ids under which its records are found again, each where it stands first

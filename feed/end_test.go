@@ -132,7 +132,7 @@ func TestP4_ASnapshotIsNeverBehindTheChangesThatFollowIt(t *testing.T) {
 func TestAnIdleReplicaTakesInstancesAfterChangesWereForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()
-		src.Before = func(ctx context.Context, _ string) error { return ctx.Err() } // as databases do
+		src.Intercept(func(ctx context.Context, _ string) error { return ctx.Err() }) // as databases do
 		src.Put("stripe", someGrant("g"))
 		w := feedtest.Serve(t, src, sidecar)
 		ctx, leave := context.WithCancel(t.Context())

@@ -99,7 +99,7 @@ func TestP4_AReplicaWhoseBeatBlocksRenewsNoLease(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src := newSource()
 				var broken atomic.Bool
-				src.Before = func(ctx context.Context, method string) error {
+				src.Intercept(func(ctx context.Context, method string) error {
 					if method != "Beat" || !broken.Load() {
 						return nil
 					}
@@ -107,7 +107,7 @@ func TestP4_AReplicaWhoseBeatBlocksRenewsNoLease(t *testing.T) {
 						<-ctx.Done()
 					}
 					return context.DeadlineExceeded
-				}
+				})
 				src.Put("stripe", someGrant("g"))
 				w := feedtest.Serve(t, src, sidecar)
 				r := run(t, fixed(w), &memory{})
@@ -363,11 +363,11 @@ func TestUnaryCallsReachTheSource(t *testing.T) {
 		if err != nil || res.GetResult() != feed.ReserveResponse_OK {
 			t.Errorf("reserve: %v, %v", res, err)
 		}
-		src.Before = func(context.Context, string) error { return status.Error(codes.DataLoss, "seen") }
+		src.Intercept(func(context.Context, string) error { return status.Error(codes.DataLoss, "seen") })
 		if _, err := r.client.Reserve(t.Context(), &feed.ReserveRequest{}); status.Code(err) != codes.DataLoss {
 			t.Errorf("a status of the source became %v", err)
 		}
-		src.Before = func(context.Context, string) error { return context.DeadlineExceeded }
+		src.Intercept(func(context.Context, string) error { return context.DeadlineExceeded })
 		if _, err := r.client.Reserve(t.Context(), &feed.ReserveRequest{}); status.Code(err) == codes.OK {
 			t.Error("a failed reservation was acknowledged")
 		}

@@ -35,14 +35,14 @@ func TestInstancesThatComeAtOnceShareOneReading(t *testing.T) {
 		source := newSource()
 		var read atomic.Int32
 		held := make(chan struct{})
-		source.Before = func(_ context.Context, method string) error {
+		source.Intercept(func(_ context.Context, method string) error {
 			if method == "Snapshot" {
 				if read.Add(1) == 2 { // the first only read the position
 					<-held
 				}
 			}
 			return nil
-		}
+		})
 		source.Put("stripe", someGrant("grt_1"))
 		w := feedtest.Serve(t, source, sidecar)
 		first := open(t, w, subscribeAs(t, sidecar))
@@ -71,12 +71,12 @@ func TestAFailedReadingIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newSource()
 		var read atomic.Int32
-		source.Before = func(_ context.Context, method string) error {
+		source.Intercept(func(_ context.Context, method string) error {
 			if method == "Snapshot" && read.Add(1) == 2 {
 				return fmt.Errorf("the database is away")
 			}
 			return nil
-		}
+		})
 		source.Put("stripe", someGrant("grt_1"))
 		sink := &memory{}
 		run(t, fixed(feedtest.Serve(t, source, sidecar)), sink)
@@ -93,12 +93,12 @@ func TestASnapshotThatTakesLongIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newSource()
 		var read atomic.Int32
-		source.Before = func(_ context.Context, method string) error {
+		source.Intercept(func(_ context.Context, method string) error {
 			if method == "Snapshot" && read.Add(1) > 1 {
 				<-time.After(20 * time.Second)
 			}
 			return nil
-		}
+		})
 		source.Put("stripe", someGrant("grt_1"))
 		sink := &memory{}
 		run(t, fixed(feedtest.Serve(t, source, sidecar)), sink)
@@ -113,12 +113,12 @@ func TestASnapshotThatTakesLongIsWaitedFor(t *testing.T) {
 func TestASnapshotIsSentWhileItIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, held := newSource(), make(chan struct{})
-		source.Before = func(_ context.Context, method string) error {
+		source.Intercept(func(_ context.Context, method string) error {
 			if method == "Snapshot, second half" {
 				<-held
 			}
 			return nil
-		}
+		})
 		for n := range 10 {
 			g := someGrant(fmt.Sprintf("grt_%d", n))
 			g.GetGrant().Entitlement = strings.Repeat("e", 100<<10)
@@ -141,13 +141,13 @@ func TestP2_AReadingThatFailsHalfWayLeavesNoTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newSource()
 		var read atomic.Int32
-		source.Before = func(_ context.Context, method string) error {
+		source.Intercept(func(_ context.Context, method string) error {
 			if method == "Snapshot, second half" && read.Add(1) == 1 {
 				<-time.After(time.Second)
 				return fmt.Errorf("the database is away")
 			}
 			return nil
-		}
+		})
 		for n := range 10 {
 			g := someGrant(fmt.Sprintf("grt_%d", n))
 			g.GetGrant().Entitlement = strings.Repeat("e", 100<<10)

@@ -240,6 +240,7 @@ func (s *Server) join(st *stream) {
 	older := s.joined[st.instance]
 	s.joined[st.instance] = st
 	s.mu.Unlock()
+	st.joined = true
 	if older != nil {
 		st.shipped.Store(older.shipped.Load())
 		older.end(codes.Aborted, "the instance has a newer stream")
@@ -252,7 +253,7 @@ func (s *Server) forget(st *stream) bool {
 	defer s.mu.Unlock()
 	delete(s.open, st)
 	delete(s.beats, st)
-	if s.joined[st.instance] != st {
+	if !st.joined || s.joined[st.instance] != st {
 		return false
 	}
 	delete(s.joined, st.instance)

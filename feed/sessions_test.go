@@ -84,10 +84,10 @@ func TestACodeIsRedeemedLookedUpAndEnded(t *testing.T) {
 func TestNobodyAsksForSessionsInTheNameOfAnotherSidecar(t *testing.T) {
 	src := wikiSource()
 	src.Front("spiffe://acme.example/gw/other", "wiki")
-	src.Before = func(_ context.Context, method string) error {
+	src.Intercept(func(_ context.Context, method string) error {
 		t.Errorf("%s reached the source", method)
 		return nil
-	}
+	})
 	c := people(t, feedtest.Serve(t, src, "spiffe://acme.example/gw/other"), 2)
 	_, redeemed := c.Redeem(t.Context(), redeem())
 	_, found := c.Lookup(t.Context(), &feed.LookupRequest{App: "wiki", Hash: secretHash})
@@ -102,7 +102,7 @@ func TestNobodyAsksForSessionsInTheNameOfAnotherSidecar(t *testing.T) {
 func TestASourceThatCannotAnswerGivesNoSession(t *testing.T) {
 	src := wikiSource()
 	c := people(t, feedtest.Serve(t, src, sidecar), 2)
-	src.Before = func(context.Context, string) error { return context.DeadlineExceeded }
+	src.Intercept(func(context.Context, string) error { return context.DeadlineExceeded })
 	if out, err := c.Redeem(t.Context(), redeem()); status.Code(err) != codes.Unavailable || out != nil {
 		t.Errorf("redeem: %v, %v", out, err)
 	}

@@ -23,13 +23,13 @@ type stream struct {
 	hello  chan *Subscribe
 	queue  chan *told
 
-	// Set by the writer before it joins, read by the teller after.
-	instance Instance
-	apps     []string
+	instance Instance // set by the reader before its first message is handed on
+	apps     []string // set by the writer before it joins, read by the teller after
 
 	shipped atomic.Int64 // when its instance shipped records last, in ns since the server began; 0: never
 
 	// Owned by the writer.
+	joined bool     // it was its instance's stream once
 	skip   Position // changes up to here are in what was already sent
 	deltas uint64
 }

@@ -147,12 +147,12 @@ func TestReceiptsAreCoalescedAndNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()
 		var broken atomic.Bool
-		src.Before = func(_ context.Context, method string) error {
+		src.Intercept(func(_ context.Context, method string) error {
 			if method == "Acknowledge" && broken.Load() {
 				return errors.New("disk full")
 			}
 			return nil
-		}
+		})
 		src.Put("stripe", someGrant("a"), someGrant("b"))
 		w := feedtest.Serve(t, src, sidecar)
 		r := run(t, fixed(w), &memory{})

@@ -48,7 +48,7 @@ func TestSessionsOverTheFeed(t *testing.T) {
 	if out, err := s.Lookup(ctx, "panel", hash); err != nil || out.GetSession() != nil {
 		t.Errorf("ended: %v, %v", out, err)
 	}
-	src.Before = func(context.Context, string) error { return errors.New("the database is away") }
+	src.Intercept(func(context.Context, string) error { return errors.New("the database is away") })
 	_, err = s.Redeem(ctx, "panel", "panel.acme.example", "code", "state", hash)
 	_, err2 := s.Lookup(ctx, "panel", hash)
 	var denial *grant.Denial

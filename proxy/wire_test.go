@@ -136,13 +136,13 @@ func TestP4_WhoeverCannotHearDeniesWhenItsLeaseRunsOut(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, _ := newPlane(time.Hour)
 				var blocked atomic.Bool
-				p.Before = func(ctx context.Context, _ string) error {
+				p.Intercept(func(ctx context.Context, _ string) error {
 					if !blocked.Load() {
 						return nil
 					}
 					<-ctx.Done()
 					return ctx.Err()
-				}
+				})
 				w := feedtest.Serve(t, p, sidecar)
 				g := newGateway(t, fixed(w))
 				settle(5 * time.Second)

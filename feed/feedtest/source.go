@@ -18,11 +18,9 @@ import (
 type Source struct {
 	// Now is the control plane's clock. Required.
 	Now func() time.Time
-	// Before, if set, is called with the name of each method first; its error is
-	// the method's. It may block until ctx ends.
-	Before func(ctx context.Context, method string) error
 
 	mu       sync.Mutex
+	before   func(ctx context.Context, method string) error
 	apps     map[string][]string // by sidecar
 	at       feed.Position
 	items    []item
@@ -175,11 +173,22 @@ func (s *Source) Present(i feed.Instance) bool {
 	return s.present[i] > 0
 }
 
+// Intercept has before called with the name of each method first; its error is the
+// method's. It may block until ctx ends, and be set while the Source is used.
+func (s *Source) Intercept(before func(ctx context.Context, method string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = before
+}
+
 func (s *Source) begin(ctx context.Context, method string) error {
-	if s.Before == nil {
+	s.mu.Lock()
+	before := s.before
+	s.mu.Unlock()
+	if before == nil {
 		return nil
 	}
-	return s.Before(ctx, method)
+	return before(ctx, method)
 }
 
 // Join implements feed.Source.
@@ -205,7 +214,7 @@ func (s *Source) Leave(_ context.Context, i feed.Instance) {
 	delete(s.present, i)
 }
 
-// Snapshot implements feed.Source: in two parts, with a call of Before in between.
+// Snapshot implements feed.Source: in two parts, intercepted again in between.
 func (s *Source) Snapshot(ctx context.Context, apps []string, part func(feed.Position, []*feed.Resource) error) error {
 	if err := s.begin(ctx, "Snapshot"); err != nil {
 		return err

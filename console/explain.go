@@ -31,7 +31,7 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request, v *visit) erro
 	if err := pathID(r, &id); err != nil {
 		return err
 	}
-	e, err := c.service.Explain(r.Context(), v.Caller, id)
+	e, err := c.service.Explain(r.Context(), v.Caller, id.String())
 	if err != nil {
 		return err
 	}

@@ -117,6 +117,18 @@ func TestP8_ADenialIsExplained(t *testing.T) {
 	}
 }
 
+// A suggestion that policy would grant, and that yet leaves out what was denied, is told
+// as what it is.
+func TestP8_ASuggestionCoversWhatWasDenied(t *testing.T) {
+	w := newWorld(t)
+	w.join("1")
+	w.apply("entitlements/stripe/refunds.yaml", "amount: {max: $amount_max}", "amount: {max: 100}", "  amount_max: {type: minor_units, required: true, min: 1, max: 50000}\n", "")
+	x, err := w.Explain(t.Context(), w.as(refunder), w.refusal(newSpool(t), grant.NoGrant, nil))
+	if err != nil || len(x.Try.Asks) != 1 || x.Try.Asks[0].Outcome != policy.Denied || !strings.Contains(x.Try.Asks[0].Why, "does not reach this far") {
+		t.Fatalf("%+v, %v", x.Try, err)
+	}
+}
+
 // follow asks for what was suggested: the grant that comes of it covers what was denied.
 func (w *world) follow(a access.Covering, try *access.ExplainedTry) {
 	w.t.Helper()

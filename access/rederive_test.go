@@ -139,7 +139,9 @@ func TestP8_WhatWasChangedAfterwardsIsTold(t *testing.T) {
 		{"a reason", func(o *owner, id grant.RequestID, _ string) { o.inputs(id, `approved by rule`, `approved by hand`) }, access.ReplayMismatch, access.CauseInput, ""},
 		{"the engine alone", func(o *owner, id grant.RequestID, _ string) { o.inputs(id, policy.EngineVersion(), "mayfly-policy/0") },
 			access.ReplayMismatch, access.CauseInput, `engine is "mayfly-policy/0", and was "` + policy.EngineVersion() + `"`},
-		{"the outcome", func(o *owner, id grant.RequestID, _ string) { o.inputs(id, `"outcome":"granted"`, `"outcome":"denied"`) },
+		{"the outcome", func(o *owner, id grant.RequestID, _ string) {
+			o.inputs(id, `"outcome":"granted"`, `"outcome":"denied"`)
+		},
 			access.ReplayMismatch, access.CauseInput, `outcome is "denied", and was "granted"`},
 		{"a file", func(o *owner, _ grant.RequestID, digest string) {
 			o.exec(`UPDATE policy_files SET body = ? WHERE policy = ? AND path = ?`, []byte("entitlement: reports/read\n"), digest, file)

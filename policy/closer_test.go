@@ -218,6 +218,13 @@ func TestNothingIsSuggestedThatPolicyDoesNotLeaveOpen(t *testing.T) {
 	if got := s.Closer(ask(t)); len(got) != 0 { // waits, and nobody but people can help
 		t.Errorf("%v", got)
 	}
+	for _, wider := range []string{"request.duration >= duration('2h')", "request.params.amount_max >= 5000", "request.params.charge == 'ch_9' && request.params.amount_max > 4200"} {
+		in = ask(t)
+		in.Entitlement = "stripe/small"
+		if got := closerSet(t, wider).Closer(in); len(got) != 0 {
+			t.Errorf("%s: somebody is told to ask for more: %v", wider, got[0].Edits)
+		}
+	}
 }
 
 // TestP8_TheTrailIsTheDecision holds the trail to Decide: the same findings, in

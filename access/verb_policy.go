@@ -55,10 +55,10 @@ type policyApplied struct {
 
 // ApplyPolicy puts a policy in force. It is stored by digest, told to the
 // instances, and ends every live grant that it removes or narrows; it never
-// widens one. Files that do not load are a policy.Errors, and the policy in
-// force stays.
+// widens one. Files that do not load, or hold an exception that is over, are a
+// policy.Errors, and the policy in force stays.
 func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult, error) {
-	set, err := s.load(c.Files, c.Commit)
+	set, err := s.load(c.Files, c.Commit, false)
 	if err != nil {
 		return PolicyResult{}, fmt.Errorf("policy %s: %w", clip(c.Commit), err)
 	}
@@ -72,6 +72,9 @@ func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult
 		if before != nil && before.Digest() == set.Digest() && before.Commit() == set.Commit() {
 			out.Same = true
 			return nil
+		}
+		if err := set.CheckAt(w.now); err != nil {
+			return fmt.Errorf("policy %s: %w", clip(c.Commit), err)
 		}
 		if have := commitOf(before); have != c.After {
 			return fmt.Errorf("policy %s: checked against %q, in force is %q: %w", clip(c.Commit), clip(c.After), clip(have), ErrPolicyMoved)

@@ -58,7 +58,7 @@ func (s *Service) policyAt(ctx context.Context, tx Tx, k policyKey) (*policy.Set
 	if err != nil {
 		return nil, fmt.Errorf("policy %s: %w", k.digest, err)
 	}
-	set, err := s.load(stored.Files, k.commit)
+	set, err := s.load(stored.Files, k.commit, true)
 	if err != nil {
 		return nil, fmt.Errorf("policy %s: %w", k.digest, err)
 	}
@@ -69,9 +69,11 @@ func (s *Service) policyAt(ctx context.Context, tx Tx, k policyKey) (*policy.Set
 	return set, nil
 }
 
-func (s *Service) load(files map[string][]byte, commit string) (*policy.Set, error) {
+// load loads a policy; one that was in force is not refused for what only keeps a
+// commit from entering into force.
+func (s *Service) load(files map[string][]byte, commit string, inForce bool) (*policy.Set, error) {
 	o := s.options
-	o.Commit = commit
+	o.Commit, o.InForce = commit, inForce
 	return policy.Load(files, o)
 }
 

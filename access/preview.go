@@ -106,7 +106,7 @@ func Durations(e *policy.Entitlement) []time.Duration {
 type Choice struct {
 	*policy.Entitlement
 	// Barred is the code why the caller may not ask for it whatever else they say:
-	// not_eligible, login_again or beneficiary. Empty: they may ask.
+	// one of those that policy.Bars knows. Empty: they may ask.
 	Barred string
 }
 
@@ -124,7 +124,7 @@ func (s *Service) Choices(ctx context.Context, c Caller) ([]Choice, error) {
 		for _, e := range set.Entitlements() {
 			one := Choice{Entitlement: e}
 			for _, r := range set.Decide(w.question(set, c, Ask{Entitlement: e.Name})).Reasons {
-				if one.Barred == "" && slices.Contains([]string{policy.DenyNotEligible, policy.DenyLoginAgain, policy.DenyBeneficiary}, r.Code) {
+				if one.Barred == "" && policy.Bars(r.Code) {
 					one.Barred = r.Code
 				}
 			}

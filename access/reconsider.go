@@ -43,6 +43,11 @@ func (w *work) reconsider(ctx context.Context, set *policy.Set, r *Request) erro
 		}
 		return w.finishRequest(ctx, r, Denied, audit.TypeRequestDenied, string(CodeLocked), "whoever would hold it is locked", identity.Principal{})
 	}
+	// The decision is of the time of the request, for the groups of then; what an
+	// exception excused ends by today's clock.
+	if over := set.Lapsed(r.Entitlement, w.now); over != nil {
+		return w.finishRequest(ctx, r, Denied, audit.TypeRequestDenied, over.Code, over.Sentence, identity.Principal{})
+	}
 	why, err := w.differs(ctx, set, *r, d)
 	if err != nil {
 		return err

@@ -51,14 +51,16 @@ type policyApplied struct {
 	Signer string `json:"signer,omitempty"`
 	Before string `json:"before,omitempty"` // digest
 	Ended  string `json:"ended"`            // how many live grants
+
+	Observed []audit.ObservedApp `json:"observed,omitempty"` // apps in observe mode, by name: nothing is denied there
 }
 
 // ApplyPolicy puts a policy in force. It is stored by digest, told to the
 // instances, and ends every live grant that it removes or narrows; it never
-// widens one. Files that do not load are a policy.Errors, and the policy in
-// force stays.
+// widens one. Files that do not load, or hold an exception that is over, are a
+// policy.Errors, and the policy in force stays.
 func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult, error) {
-	set, err := s.load(c.Files, c.Commit)
+	set, err := s.load(c.Files, c.Commit, false)
 	if err != nil {
 		return PolicyResult{}, fmt.Errorf("policy %s: %w", clip(c.Commit), err)
 	}
@@ -72,6 +74,9 @@ func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult
 		if before != nil && before.Digest() == set.Digest() && before.Commit() == set.Commit() {
 			out.Same = true
 			return nil
+		}
+		if err := set.CheckAt(w.now); err != nil {
+			return fmt.Errorf("policy %s: %w", clip(c.Commit), err)
 		}
 		if have := commitOf(before); have != c.After {
 			return fmt.Errorf("policy %s: checked against %q, in force is %q: %w", clip(c.Commit), clip(c.After), clip(have), ErrPolicyMoved)
@@ -135,6 +140,13 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 		if err := w.reviewSessions(ctx, before, set); err != nil {
 			return nil, err
 		}
+	}
+	for _, o := range set.Observations(w.now) {
+		one := audit.ObservedApp{App: o.App}
+		if !o.Until.IsZero() {
+			one.Until = audit.At(o.Until)
+		}
+		body.Observed = append(body.Observed, one)
 	}
 	if _, err := w.leaf(ctx, audit.TypePolicyApplied, set.Digest(), body); err != nil {
 		return nil, err

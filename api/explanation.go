@@ -50,7 +50,7 @@ type Fact struct {
 
 // Check is one check of a decision.
 type Check struct {
-	Name    string   `json:"name"`    // who, trust_domain, beneficiary, params, duration, justification, auto, steps
+	Name    string   `json:"name"`    // who, trust_domain, exceptions, beneficiary, params, duration, justification, auto, steps
 	Verdict string   `json:"verdict"` // passed, failed, waits, not asked
 	Code    string   `json:"code,omitempty"`
 	Texts   []string `json:"texts"`

@@ -34,6 +34,9 @@ func (a *app) policyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.tellMistakes(args[0], set.CheckAt(a.c.Now())); err != nil {
+				return err
+			}
 			fmt.Fprintf(a.c.Stdout, "%s is a policy: %s, %s, %s, digest %s\n",
 				plain(args[0]), count(len(set.Apps()), "app"), count(len(set.Entitlements()), "entitlement"), count(len(set.Nodes()), "node"), set.Digest())
 			return nil
@@ -56,21 +59,26 @@ func (a *app) loadPolicy(dir string) (*policy.Set, error) {
 		return nil, err
 	}
 	set, err := policy.Load(files, options)
+	return set, a.tellMistakes(dir, err)
+}
+
+// tellMistakes shows the mistakes that err is, if it is those, and ends the command.
+func (a *app) tellMistakes(dir string, err error) error {
 	var wrong policy.Errors
 	if !errors.As(err, &wrong) {
-		return set, err
+		return err
 	}
 	if a.isJSON() {
 		if err := a.json(wrong); err != nil {
-			return nil, err
+			return err
 		}
-		return nil, exit{exitError}
+		return exit{exitError}
 	}
 	for _, e := range wrong {
 		fmt.Fprintln(a.c.Stdout, plain(e.Error()))
 	}
 	a.note("%s is not a policy: %s", dir, count(len(wrong), "mistake"))
-	return nil, exit{exitError}
+	return exit{exitError}
 }
 
 func (a *app) testPolicy(dir string) error {

@@ -256,7 +256,7 @@ func TestP8_TheTrailIsTheDecision(t *testing.T) {
 					failed = one.Code
 				}
 			}
-			if got := strings.Join(names, " "); got != "who trust_domain beneficiary params duration justification auto steps" {
+			if got := strings.Join(names, " "); got != "who trust_domain exceptions beneficiary params duration justification auto steps" {
 				t.Fatalf("checks %s", got)
 			}
 			if failed != d.Code {

@@ -91,12 +91,13 @@ const (
 	DenyMaxDuration        = "max_duration"
 	DenyJustification      = "justification"
 	DenyNobodyApproves     = "nobody_approves"
+	DenyExceptionOver      = "exception_over"
 )
 
 func denyCodes() []string {
 	return []string{
 		DenyUnknownEntitlement, DenyNotEligible, DenyLoginAgain, DenyBeneficiary, DenyParam,
-		DenyDuration, DenyMaxDuration, DenyJustification, DenyNobodyApproves,
+		DenyDuration, DenyMaxDuration, DenyJustification, DenyNobodyApproves, DenyExceptionOver,
 	}
 }
 
@@ -138,6 +139,7 @@ func (s *Set) decide(in Input) *deciding {
 	d.e = e
 	d.try(CheckWho, d.checkWho)
 	d.try(CheckTrustDomain, d.checkTrustDomain)
+	d.try(CheckExceptions, d.checkExceptions)
 	d.try(CheckBeneficiary, d.checkBeneficiary)
 	d.try(CheckParams, func() { d.values = d.checkParams() })
 	d.try(CheckDuration, d.checkDuration)
@@ -222,6 +224,24 @@ func (d *deciding) checkTrustDomain() {
 		d.deny(DenyNotEligible, d.e.lines.who, "policy lists no trust domain %s: its workloads are nobody", p.TrustDomain())
 	case !d.set.takenIn(p, in):
 		d.deny(DenyNotEligible, d.e.lines.who, "%s counts in %s, where trust domain %s is not listed", d.e.Name, strings.Join(in, " and "), p.TrustDomain())
+	}
+}
+
+// checkExceptions refuses an entitlement that an exception excused which is over.
+func (d *deciding) checkExceptions() {
+	if r := d.set.Lapsed(d.e.Name, d.in.Now); r != nil {
+		d.refuse(r)
+	}
+}
+
+// Bars reports whether a finding of Decide is about who may ask at all: whatever
+// else they say, they may not.
+func Bars(code string) bool {
+	switch code {
+	case DenyNotEligible, DenyLoginAgain, DenyBeneficiary, DenyExceptionOver:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -16,6 +16,7 @@ func (l *loader) readEntitlement(n *node) {
 		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "persona", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
+		l.someEntitlements = true
 		return
 	}
 	e := &Entitlement{File: l.file, Line: n.line}
@@ -46,6 +47,7 @@ func (l *loader) readEntitlement(n *node) {
 	if e.Name != "" {
 		l.set.entitlements[e.Name] = e
 	}
+	l.someEntitlements = l.someEntitlements || e.Name == ""
 }
 
 // maxACR is the longest name of an authentication context, in bytes.

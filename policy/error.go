@@ -25,6 +25,7 @@ const (
 	CodeOverlap     Code = "overlap"      // two lines that leave open which one counts
 	CodeCap         Code = "cap"          // longer or more than a cap allows
 	CodeNobody      Code = "nobody"       // a rule that nobody could ever satisfy
+	CodeException   Code = "exception"    // what needs an exception, or one that excuses nothing or is over
 )
 
 // Error is one mistake in a policy file, fit to show to its author.

@@ -17,14 +17,16 @@ type loader struct {
 	errs Errors
 	file string // being read
 
-	nodeApps    []pendingApp
-	domains     []pendingDomain
-	someDomains bool // a trust domain could not be read: not every unlisted one is a mistake
-	nodeIDs     map[identity.Principal]bool
-	seenApps    map[string]*node           // names of apps, also of those that hold mistakes
-	someApps    bool                       // an app's name could not be read: not every unknown name is a mistake
-	persons     map[string]bool            // names of people, also of those that hold mistakes
-	keyOf       map[string]identity.Person // by the key's name
+	nodeApps         []pendingApp
+	domains          []pendingDomain
+	someDomains      bool // a trust domain could not be read: not every unlisted one is a mistake
+	nodeIDs          map[identity.Principal]bool
+	seenApps         map[string]*node           // names of apps, also of those that hold mistakes
+	someApps         bool                       // an app's name could not be read: not every unknown name is a mistake
+	pleas            []plea                     // what needs an exception
+	someEntitlements bool                       // as someApps
+	persons          map[string]bool            // names of people, also of those that hold mistakes
+	keyOf            map[string]identity.Person // by the key's name
 }
 
 func (l *loader) failAt(line, column int, code Code, format string, args ...any) {

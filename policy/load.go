@@ -27,12 +27,17 @@ type Options struct {
 	Commit string
 	// Dev accepts plain http upstreams on a loopback address.
 	Dev bool
+	// InForce says that the files entered into force once. What only keeps a commit
+	// from that is not asked again (see the rules of docs/policy.md): they decide as
+	// they did, also under a Mayfly that has learned to refuse more.
+	InForce bool
 }
 
 const (
 	mainFile         = "mayfly.yaml"
 	appsFolder       = "apps"
 	entitlementsRoot = "entitlements"
+	exceptionsFolder = "exceptions"
 )
 
 // Load reads and checks a policy whole. Paths are slash paths relative to the
@@ -66,14 +71,16 @@ func newSet(files map[string][]byte, commit string) *Set {
 		hosts:        map[string]string{},
 		catalogues:   map[string]*scope.Catalogue{},
 		entitlements: map[string]*Entitlement{},
+		exceptions:   map[string]Exception{},
+		excuses:      map[excuse]string{},
 		people:       map[identity.Principal]identity.Person{},
 		accounts:     map[string][]identity.Principal{},
 		keys:         map[string][]ApproverKey{},
 	}
 }
 
-// read reads mayfly.yaml first, then apps, then entitlements: each needs the
-// names of the ones before.
+// read reads mayfly.yaml first, then apps, entitlements and exceptions: each needs
+// the names of the ones before.
 func (l *loader) read(files map[string][]byte) {
 	if len(files) > maxFiles {
 		l.failAt(0, 0, CodeFile, "the policy has %d files, want at most %d", len(files), maxFiles)
@@ -94,13 +101,14 @@ func (l *loader) read(files map[string][]byte) {
 	for _, step := range []struct {
 		kind string
 		read func(*node)
-	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}} {
+	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}, {exceptionsFolder, l.readException}} {
 		for _, name := range byKind[step.kind] {
 			l.file = name
 			n, err := parse(name, files[name])
 			if err != nil {
 				l.errs = append(l.errs, err)
 				l.someApps = l.someApps || step.kind == appsFolder
+				l.someEntitlements = l.someEntitlements || step.kind == entitlementsRoot
 				continue
 			}
 			step.read(n)
@@ -119,6 +127,8 @@ func (l *loader) sort(name string) string {
 		return appsFolder
 	case strings.HasPrefix(name, entitlementsRoot+"/"):
 		return entitlementsRoot
+	case path.Dir(name) == exceptionsFolder:
+		return exceptionsFolder
 	default:
 		return ""
 	}
@@ -138,16 +148,16 @@ func misplaced(name string) string {
 		return "want the ending .yaml"
 	case path.Ext(base) != ".yaml":
 		return "want .yaml files, or .md for prose"
-	case name == mainFile, dir == appsFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"):
+	case name == mainFile, dir == appsFolder+"/", dir == exceptionsFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"):
 		return ""
 	case slices.Contains(laterFolders(), strings.SplitN(dir, "/", 2)[0]):
 		return "the folder " + strings.SplitN(dir, "/", 2)[0] + " is not supported yet"
 	default:
-		return "want mayfly.yaml, apps/<name>.yaml or entitlements/<name>.yaml"
+		return "want mayfly.yaml, apps/<name>.yaml, entitlements/<name>.yaml or exceptions/<name>.yaml"
 	}
 }
 
-func laterFolders() []string { return []string{"bundles", "exceptions", "personas"} }
+func laterFolders() []string { return []string{"bundles", "personas"} }
 
 func codeOfPlace(name string) Code {
 	if strings.HasSuffix(misplaced(name), "not supported yet") {

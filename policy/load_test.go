@@ -188,11 +188,43 @@ func mistakes() []struct {
 		{"CEL regular expression", change{reports, "request.duration <= duration('30m')", "requester.id.matches('.*')"}, CodeCEL},
 		{"CEL look-alike", change{reports, "request.duration <= duration('30m')", "requester.id.contains('alice')"}, CodeCEL},
 		{"CEL dyn", change{reports, "request.duration <= duration('30m')", "dyn(request.duration) == 1"}, CodeCEL},
+		{"a mode that is none", change{web, "kind: web", "kind: web\nmode: watch"}, CodeValue},
+		{"observed without an exception", change{web, "kind: web", "kind: web\nmode: observe"}, CodeException},
+		// exceptions
+		{"wildcard that writes", change{reports, "[http.get, http.head]", "[\"http.*\"]"}, CodeException},
+		{"class that writes", change{reports, "[http.get, http.head]", "[http.get, \"@write\"]"}, CodeException},
+		{"exception that excuses nothing", exceptionTo("", ""), CodeException},
+		{"exception for an unknown entitlement", exceptionTo("reports/read", "reports/raed"), CodeUnknownName},
+		{"exception for an unknown app", exceptionTo("allows: wildcard\nentitlement: reports/read", "allows: observe\napp: report"), CodeUnknownName},
+		{"exception for an app that needs none", exceptionTo("allows: wildcard\nentitlement: reports/read", "allows: observe\napp: reports"), CodeException},
+		{"exception for an app and an entitlement", exceptionTo("entitlement:", "app: reports\nentitlement:"), CodeValue},
+		{"exception for nothing", exceptionTo("entitlement: reports/read\n", ""), CodeMissing},
+		{"exception from everything", exceptionTo("wildcard", "everything"), CodeValue},
+		{"exception without an owner", exceptionTo("owner: team-data\n", ""), CodeMissing},
+		{"exception without a reason", exceptionTo("reason: The new client is not classified yet.\n", ""), CodeMissing},
+		{"exception for a reason without words", exceptionTo("The new client is not classified yet.", "\"!\""), CodeValue},
+		{"exception without an end", exceptionTo("until: 2027-01-31\n", ""), CodeMissing},
+		{"exception until some day", exceptionTo("2027-01-31", "soon"), CodeValue},
+		{"exception for longer than a calendar has days", exceptionTo("2027-01-31", "2027-02-31"), CodeValue},
+		{"exception in a folder of its own", change{"exceptions/data/wide.yaml", "", "exception: wide\n"}, CodeFile},
 		// inline tests
 		{"test of an unknown parameter", change{refunds, "amount_max: 10000}, expect: approval", "amount: 10000}, expect: approval"}, CodeUnknownName},
 		{"test of an unknown code", change{refunds, "because: max_duration", "because: too_long"}, CodeValue},
 		{"test of nobody", change{refunds, "as: alice@acme.example", "as: dave"}, CodeValue},
 	}
+}
+
+const wide = `exception: wide-reports
+owner: team-data
+allows: wildcard
+entitlement: reports/read
+until: 2027-01-31
+reason: The new client is not classified yet.
+`
+
+// exceptionTo adds an exception, with an edit.
+func exceptionTo(old, new string) change {
+	return change{"exceptions/wide-reports.yaml", "", strings.Replace(wide, old, new, 1)}
 }
 
 func TestMistakesAreRefused(t *testing.T) {

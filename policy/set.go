@@ -23,6 +23,8 @@ type Set struct {
 	hosts          map[string]string
 	catalogues     map[string]*scope.Catalogue // by app
 	entitlements   map[string]*Entitlement
+	exceptions     map[string]Exception
+	excuses        map[excuse]string // name of the exception
 	nodes          []Node
 	people         map[identity.Principal]identity.Person
 	accounts       map[string][]identity.Principal // by person's name

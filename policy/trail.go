@@ -14,6 +14,7 @@ type Check string
 const (
 	CheckWho           Check = "who"
 	CheckTrustDomain   Check = "trust_domain"
+	CheckExceptions    Check = "exceptions"
 	CheckBeneficiary   Check = "beneficiary"
 	CheckParams        Check = "params"
 	CheckDuration      Check = "duration"
@@ -122,6 +123,8 @@ func (d *deciding) passed(c Check) string {
 			return "trust domain " + td + " counts here"
 		}
 		return "a person is of no trust domain"
+	case CheckExceptions:
+		return "no exception that excuses it is over"
 	case CheckBeneficiary:
 		return "asked for by and for the same principal"
 	case CheckParams:

@@ -104,6 +104,7 @@ func (l *loader) expand(e *Entitlement, a Allow, at *node) {
 		return
 	}
 	names := l.expandPatterns(cat, a.Operations, at)
+	l.checkWildcard(e, cat, at)
 	for _, name := range names {
 		for _, other := range e.expanded {
 			if other.operation == name && !slices.Equal(attributesOf(other.where), attributesOf(a.Where)) {
@@ -118,6 +119,23 @@ func (l *loader) expand(e *Entitlement, a Allow, at *node) {
 	l.checkRange(a)
 	for _, name := range names {
 		e.expanded = append(e.expanded, rule{operation: name, where: a.Where})
+	}
+}
+
+// checkWildcard finds a pattern that reaches operations which write: it would come to
+// mean whatever a later catalogue adds, and nobody reads a list of what it means now.
+func (l *loader) checkWildcard(e *Entitlement, cat *scope.Catalogue, at *node) {
+	for _, item := range at.items {
+		got, err := cat.Expand(item.text)
+		if err != nil || slices.Equal(got, []string{item.text}) {
+			continue
+		}
+		i := slices.IndexFunc(got, func(name string) bool { spec, _ := cat.Lookup(name); return spec.Class.Writes() })
+		if i >= 0 {
+			spec, _ := cat.Lookup(got[i])
+			l.needsException(ExcuseWildcard, e.Name, item, "operations: %q is a wildcard that reaches %s (%s): name each operation", item.text, got[i], spec.Class)
+			return
+		}
 	}
 }
 

@@ -98,9 +98,7 @@ func (s *Server) mayAsk(set *policy.Set, c caller, e *policy.Entitlement) bool {
 		Entitlement: e.Name, Beneficiary: c.Principal, Now: s.c.Now(),
 		Requester: policy.Requester{Principal: c.Principal, Person: set.PersonOf(c.Principal), Groups: c.Groups, GroupsAt: c.GroupsAt, ACR: c.ACR},
 	})
-	return !slices.ContainsFunc(d.Reasons, func(r policy.Reason) bool {
-		return r.Code == policy.DenyNotEligible || r.Code == policy.DenyLoginAgain || r.Code == policy.DenyBeneficiary
-	})
+	return !slices.ContainsFunc(d.Reasons, func(r policy.Reason) bool { return policy.Bars(r.Code) })
 }
 
 func (s *Server) trace(w http.ResponseWriter, r *http.Request, c caller) error {

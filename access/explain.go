@@ -23,11 +23,11 @@ type Explanation struct {
 	App         string
 	AppOwner    string
 	Decisions   []ExplainedDecision
-	// Changes are the smallest that would have made the newest decision a better one, by
+	// Remedies are the smallest that would have made the newest decision a better one, by
 	// the policy that made it. Each was decided.
-	Changes []policy.Change
-	Help    []string // who can do something about it, in sentences
-	Now     time.Time
+	Remedies []policy.Remedy
+	Help     []string // who can do something about it, in sentences
+	Now      time.Time
 }
 
 // ExplainedDecision is one decision of policy, as stored.
@@ -118,7 +118,7 @@ func (s *Service) explainRequest(ctx context.Context, tx Tx, v *viewer, id grant
 	if newest.Trail != nil {
 		out.Owner, out.AppOwner = newest.Trail.Owner, newest.Trail.AppOwner
 		if in, err := newest.Inputs.Input(); err == nil {
-			out.Changes = set.Closer(in)
+			out.Remedies = set.Closer(in)
 		}
 	}
 	out.Help = helpOf(out, v)

@@ -174,15 +174,15 @@ func TestP8_WhatRequestsAreToldHelps(t *testing.T) {
 	} {
 		r := w.ask(w.as(c.who), c.ask, c.want)
 		x, err := w.Explain(t.Context(), w.as(c.who), r.ID.String())
-		if err != nil || len(x.Changes) == 0 {
-			t.Fatalf("%s: %+v, %v", name, x.Changes, err)
+		if err != nil || len(x.Remedies) == 0 {
+			t.Fatalf("%s: %+v, %v", name, x.Remedies, err)
 		}
-		edit := x.Changes[0].Edits[0]
-		if len(x.Changes[0].Edits) != 1 || edit.Text != c.says {
-			t.Errorf("%s: %+v, want %q", name, x.Changes[0].Edits, c.says)
+		edit := x.Remedies[0].Edits[0]
+		if len(x.Remedies[0].Edits) != 1 || edit.Text != c.says {
+			t.Errorf("%s: %+v, want %q", name, x.Remedies[0].Edits, c.says)
 		}
 		again := c.ask
-		again.Duration = x.Changes[0].Input.Duration
+		again.Duration = x.Remedies[0].Input.Duration
 		if edit.Kind == policy.EditJustification {
 			again.Reason = "the parcel was lost"
 		}

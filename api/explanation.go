@@ -15,7 +15,7 @@ type Explanation struct {
 	App         string     `json:"app,omitempty"`
 	AppOwner    string     `json:"app_owner,omitempty"`
 	Decisions   []Decision `json:"decisions"`
-	Changes     []Change   `json:"changes,omitempty"` // each would have been answered better, by the policy that decided
+	Remedies    []Remedy   `json:"remedies,omitempty"` // each would have been answered better, by the policy that decided
 	Tried       *Tried     `json:"tried,omitempty"`
 	Help        []string   `json:"help,omitempty"` // who can do something about it
 	Next        []string   `json:"next,omitempty"`
@@ -73,8 +73,8 @@ type DecisionStep struct {
 	Said  []Approval `json:"said,omitempty"`
 }
 
-// Change is a set of edits that together would have been answered better.
-type Change struct {
+// Remedy is a set of edits that together would have been answered better.
+type Remedy struct {
 	Outcome string `json:"outcome"` // granted, approval
 	Edits   []Edit `json:"edits"`
 }

@@ -129,7 +129,7 @@ func (a *app) showExplanation(e api.Explanation) {
 	if e.Tried != nil {
 		a.showTried(e)
 	}
-	a.showChanges(e.Changes)
+	a.showChanges(e.Remedies)
 	if len(e.Help) > 0 {
 		a.heading("Who can help")
 		for _, h := range e.Help {
@@ -188,7 +188,7 @@ func (a *app) heading(format string, args ...any) {
 	a.line(0, format, args...)
 }
 
-func (a *app) showChanges(changes []api.Change) {
+func (a *app) showChanges(changes []api.Remedy) {
 	if len(changes) == 0 {
 		return
 	}

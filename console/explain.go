@@ -14,7 +14,7 @@ import (
 type explainView struct {
 	ID, Entitlement, State, Code, Why string
 	Owner                             string   // of the entitlement
-	Changes                           []string // that would have been answered better
+	Remedies                          []string // that would have been answered better
 	Help                              []string
 	Decisions                         []decisionView
 }
@@ -45,8 +45,8 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request, v *visit) erro
 		view.Why = ""
 	}
 	view.Owner, view.Help = e.Owner, e.Help
-	for _, ch := range e.Changes {
-		view.Changes = append(view.Changes, changeText(ch))
+	for _, ch := range e.Remedies {
+		view.Remedies = append(view.Remedies, changeText(ch))
 	}
 	for _, d := range e.Decisions {
 		one := decisionView{
@@ -69,7 +69,7 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request, v *visit) erro
 }
 
 // changeText is what would have made a difference, and which.
-func changeText(c policy.Change) string {
+func changeText(c policy.Remedy) string {
 	texts := make([]string, len(c.Edits))
 	for i, e := range c.Edits {
 		texts[i] = e.Text

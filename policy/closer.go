@@ -13,8 +13,8 @@ import (
 	"github.com/mayflyproxy/mayfly/scope"
 )
 
-// Change is the smallest that could have been otherwise for another answer.
-type Change struct {
+// Remedy is the smallest that could have been otherwise for another answer.
+type Remedy struct {
 	Outcome Outcome // what Decide says with all of Edits
 	Edits   []Edit  // all of them together
 	Input   Input   // that Decide was asked with
@@ -42,19 +42,19 @@ const (
 const (
 	maxEdits   = 3     // together
 	maxTries   = 4_000 // decisions of one search
-	maxChanges = 4     // of one outcome
+	maxRemedies = 4     // of one outcome
 )
 
 // Closer returns what would have been answered better: by whom nothing else was
-// changed than has to be. Every Change was decided by this Set. A change that is
+// changed than has to be. Every Remedy was decided by this Set. A change that is
 // granted at once comes before one that waits for people, fewer edits before more;
 // of one thing the value nearest to what was asked is taken, and never a wider one.
 // Who somebody is, what groups they are in, and what policy says are left as they are.
-func (s *Set) Closer(in Input) []Change {
+func (s *Set) Closer(in Input) []Remedy {
 	in = in.canonical(s)
 	c := &closer{set: s, in: in, was: s.Decide(in).Outcome}
 	c.dimensions()
-	var out []Change
+	var out []Remedy
 	most := maxEdits
 	for _, want := range []Outcome{Granted, NeedsApproval} {
 		if rank(want) > rank(c.was) {
@@ -110,11 +110,11 @@ func (c *closer) add(options ...option) {
 }
 
 // search finds the fewest things that have to change for an answer.
-func (c *closer) search(want Outcome, most int) []Change {
-	var out []Change
+func (c *closer) search(want Outcome, most int) []Remedy {
+	var out []Remedy
 	for n := 1; n <= most && len(out) == 0; n++ {
 		c.choose(n, 0, nil, func(dims []int) {
-			if ch, ok := c.first(dims, want); ok && len(out) < maxChanges {
+			if ch, ok := c.first(dims, want); ok && len(out) < maxRemedies {
 				out = append(out, ch)
 			}
 		})
@@ -135,10 +135,10 @@ func (c *closer) choose(n, from int, chosen []int, f func([]int)) {
 
 // first returns the nearest options of some dimensions that together are answered as
 // wanted.
-func (c *closer) first(dims []int, want Outcome) (Change, bool) {
+func (c *closer) first(dims []int, want Outcome) (Remedy, bool) {
 	var picked []option
-	var try func(int) (Change, bool)
-	try = func(i int) (Change, bool) {
+	var try func(int) (Remedy, bool)
+	try = func(i int) (Remedy, bool) {
 		if i == len(dims) {
 			return c.ask(picked, want)
 		}
@@ -149,7 +149,7 @@ func (c *closer) first(dims []int, want Outcome) (Change, bool) {
 			}
 			picked = picked[:len(picked)-1]
 		}
-		return Change{}, false
+		return Remedy{}, false
 	}
 	ch, ok := try(0)
 	if ok {
@@ -159,9 +159,9 @@ func (c *closer) first(dims []int, want Outcome) (Change, bool) {
 }
 
 // ask decides about the input with some edits.
-func (c *closer) ask(picked []option, want Outcome) (Change, bool) {
+func (c *closer) ask(picked []option, want Outcome) (Remedy, bool) {
 	if c.tries++; c.tries > maxTries {
-		return Change{}, false
+		return Remedy{}, false
 	}
 	in, edits := c.in, make([]Edit, 0, len(picked))
 	in.Params = maps.Clone(c.in.Params)
@@ -170,12 +170,12 @@ func (c *closer) ask(picked []option, want Outcome) (Change, bool) {
 		edits = append(edits, o.Edit)
 	}
 	got := c.set.Decide(in).Outcome
-	return Change{Outcome: got, Edits: edits, Input: in}, got == want
+	return Remedy{Outcome: got, Edits: edits, Input: in}, got == want
 }
 
 // lengthen makes a shorter duration as long as it can be: between the one that was
 // found and the next one that was tried, to the second.
-func (c *closer) lengthen(picked []option, found Change, want Outcome) Change {
+func (c *closer) lengthen(picked []option, found Remedy, want Outcome) Remedy {
 	at := slices.IndexFunc(picked, func(o option) bool { return o.Kind == EditDuration })
 	if at < 0 {
 		return found

@@ -112,7 +112,7 @@ func TestP8_WhatIsSaidToHaveHelpedHelps(t *testing.T) {
 }
 
 // unchanged holds a change to what it says it changes.
-func unchanged(t *testing.T, in Input, c Change) {
+func unchanged(t *testing.T, in Input, c Remedy) {
 	t.Helper()
 	got := c.Input
 	back := in.canonical(example(t))

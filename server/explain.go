@@ -38,8 +38,8 @@ func explanationOf(x access.Explanation) api.Explanation {
 			out.Decisions = append(out.Decisions, decisionOf(x, d))
 		}
 	}
-	for _, ch := range x.Changes {
-		out.Changes = append(out.Changes, changeOf(ch))
+	for _, ch := range x.Remedies {
+		out.Remedies = append(out.Remedies, remedyOf(ch))
 	}
 	if t := x.Try; t != nil {
 		out.State, out.Code, out.Sentence = "allowed", string(t.Code), ""
@@ -163,8 +163,8 @@ func orNone(s string) string {
 	return s
 }
 
-func changeOf(c policy.Change) api.Change {
-	out := api.Change{Outcome: c.Outcome.String(), Edits: []api.Edit{}}
+func remedyOf(c policy.Remedy) api.Remedy {
+	out := api.Remedy{Outcome: c.Outcome.String(), Edits: []api.Edit{}}
 	for _, e := range c.Edits {
 		out.Edits = append(out.Edits, api.Edit{Kind: e.Kind, Name: e.Name, From: e.From, To: e.To, Text: e.Text})
 	}

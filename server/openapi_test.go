@@ -88,7 +88,7 @@ func types() map[string]any {
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
 		"Bundle": api.Bundle{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
 		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Fact": api.Fact{}, "Check": api.Check{}, "Condition": api.Condition{},
-		"DecisionStep": api.DecisionStep{}, "Change": api.Change{}, "Edit": api.Edit{}, "Tried": api.Tried{}, "Attribute": api.Attribute{}, "Near": api.Near{}, "Covering": api.Covering{}, "Suggestion": api.Suggestion{},
+		"DecisionStep": api.DecisionStep{}, "Remedy": api.Remedy{}, "Edit": api.Edit{}, "Tried": api.Tried{}, "Attribute": api.Attribute{}, "Near": api.Near{}, "Covering": api.Covering{}, "Suggestion": api.Suggestion{},
 		"Entitlement": api.Entitlement{}, "Whoami": api.Whoami{}, "Problem": api.Problem{},
 		"LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},
 		"GrantPage": api.Page[api.Grant]{}, "EntitlementPage": api.Page[api.Entitlement]{},

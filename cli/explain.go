@@ -129,7 +129,7 @@ func (a *app) showExplanation(e api.Explanation) {
 	if e.Tried != nil {
 		a.showTried(e)
 	}
-	a.showChanges(e.Remedies)
+	a.showRemedies(e.Remedies)
 	if len(e.Help) > 0 {
 		a.heading("Who can help")
 		for _, h := range e.Help {
@@ -188,12 +188,12 @@ func (a *app) heading(format string, args ...any) {
 	a.line(0, format, args...)
 }
 
-func (a *app) showChanges(changes []api.Remedy) {
-	if len(changes) == 0 {
+func (a *app) showRemedies(remedies []api.Remedy) {
+	if len(remedies) == 0 {
 		return
 	}
 	a.heading("What would have made a difference")
-	for _, c := range changes {
+	for _, c := range remedies {
 		texts := make([]string, len(c.Edits))
 		for i, e := range c.Edits {
 			texts[i] = e.Text

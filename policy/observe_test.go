@@ -93,3 +93,21 @@ func TestAnExceptionToObserveIsShort(t *testing.T) {
 		t.Errorf("another kind of exception, for longer: %v", err)
 	}
 }
+
+// A later end lets more pass, an earlier one less.
+func TestALaterEndOfObservingWidens(t *testing.T) {
+	load := func(until string) *Set {
+		s, err := Load(edited(t, watching(change{"exceptions/observe-reports.yaml", "until: 2027-01-31", "until: " + until})...), options(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	early, late := load("2027-01-30"), load("2027-01-31")
+	if c := Compare(early, late); !c.Widens() {
+		t.Errorf("later: %+v", c.Changes)
+	}
+	if c := Compare(late, early); c.Widens() || len(c.Changes) == 0 {
+		t.Errorf("earlier: %+v", c.Changes)
+	}
+}

@@ -93,7 +93,6 @@ func TestWhatWidens(t *testing.T) {
 		{"told later", one(web, "stale_after: 1m", "stale_after: 2m"), widens, narrows},
 		{"longer streams", one(web, "max_stream: 2m", "max_stream: 3m"), widens, narrows},
 		{"guarded streams", one(web, "streams: deadline", "streams: guard"), widens, widens},
-		{"observe mode", watching(), widens, narrows},
 		{"one environment only", one(web, "kind: web", "kind: web\nenvironments: [prod]"), narrows, widens},
 		{"an entitlement of one environment", one(reports, "app: reports", "app: reports\nenvironments: [prod]"), narrows, widens},
 		{"a person who was nobody", one(mainFile, "people:", "people:\n  - {person: dave, accounts: [\"user:idp:dave\"]}"), keep, widens},

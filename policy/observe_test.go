@@ -93,3 +93,40 @@ func TestAnExceptionToObserveIsShort(t *testing.T) {
 		t.Errorf("another kind of exception, for longer: %v", err)
 	}
 }
+
+// Observe mode lets more pass, and so does a later end of it.
+func TestObserveModeWidens(t *testing.T) {
+	load := func(edits ...change) *Set {
+		s, err := Load(edited(t, append([]change{
+			{"mayfly.yaml", "sidecar: spiffe://acme.example/gw/sidecar", "sidecar: spiffe://acme.example/staging/gw/sidecar"}, {"mayfly.yaml", "environment: prod", "environment: staging"},
+		}, edits...)...), options(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	enforce, observe := load(), load(change{web, "kind: web", "kind: web\nmode: observe"})
+	if c := Compare(enforce, observe); !c.Widens() {
+		t.Errorf("on: %+v", c.Changes)
+	}
+	if c := Compare(observe, enforce); c.Widens() || len(c.Changes) == 0 {
+		t.Errorf("off: %+v", c.Changes)
+	}
+	until := func(day string) Change {
+		s, err := Load(edited(t, watching(change{"exceptions/observe-reports.yaml", "until: 2027-01-31", "until: " + day})...), options(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, err := Load(edited(t, watching()...), options(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Compare(was, s).Changes[0]
+	}
+	if c := until("2027-02-01"); c.Effect != Gains || !c.Widens {
+		t.Errorf("a later end: %+v", c)
+	}
+	if c := until("2027-01-30"); c.Effect != Loses || c.Widens {
+		t.Errorf("an earlier end: %+v", c)
+	}
+}

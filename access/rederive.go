@@ -180,7 +180,7 @@ func (s *Service) policyOf(ctx context.Context, tx Tx, in policy.Inputs, out Red
 		return set, out, nil
 	}
 	o := s.options
-	o.Commit, o.GroupSources, o.Credentialed, o.Dev = in.Commit, nil, nil, true // they refuse files, and decide nothing
+	o.Commit, o.InForce, o.GroupSources, o.Credentialed, o.Dev = in.Commit, true, nil, nil, true // they refuse files, and decide nothing
 	set, err := policy.Load(stored.Files, o)
 	if err != nil {
 		return nil, out.because(ReplayImpossible, CauseUnreadable, "", "this version does not load policy %s: %v", in.Policy, err), nil

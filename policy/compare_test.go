@@ -36,7 +36,7 @@ approve: {auto: {when: "true"}}
 // them has to wait. Taken back, it is the other way round where back says so.
 func TestWhatWidens(t *testing.T) {
 	addApp := func(edits ...change) []change {
-		return append([]change{{"apps/notes.yaml", "", newWeb}, {"entitlements/notes.yaml", "", newNotes}, {mainFile, "apps: [stripe, reports]", "apps: [stripe, reports, notes]"}}, edits...)
+		return append([]change{{"apps/notes.yaml", "", newWeb}, {"entitlements/notes/read.yaml", "", newNotes}, {mainFile, "apps: [stripe, reports]", "apps: [stripe, reports, notes]"}}, edits...)
 	}
 	one := func(file, was, now string) []change { return []change{{file, was, now}} }
 	const keep, narrows, widens = "keep", "narrows", "widens"
@@ -77,14 +77,14 @@ func TestWhatWidens(t *testing.T) {
 		{"another approver", one(reports, "[group:idp/data-leads, carol]", "[carol, bob]"), widens, widens},
 		{"a step before", one(refunds, "steps:\n", "steps:\n    - {any: [bob], within: 1h}\n"), narrows, widens},
 		{"a login at least as strong", one(mayflyFile, "grant: {max: 4h", "step_up: {max_age: 1h}\ngrant: {max: 4h"), narrows, widens},
-		{"an entitlement", []change{{"entitlements/more.yaml", "", strings.Replace(strings.Replace(newNotes, "notes/read", "reports/more", 1), "app: notes", "app: reports", 1)}}, widens, narrows},
-		{"its own operations", []change{{"entitlements/more.yaml", "", strings.NewReplacer("notes/read", "mayfly/more", "app: notes", "app: mayfly", `["@read"]`, "[traces.read]").Replace(newNotes)}}, widens, narrows},
+		{"an entitlement", []change{{"entitlements/reports/more.yaml", "", strings.Replace(strings.Replace(newNotes, "notes/read", "reports/more", 1), "app: notes", "app: reports", 1)}}, widens, narrows},
+		{"its own operations", []change{{"entitlements/mayfly/more.yaml", "", strings.NewReplacer("notes/read", "mayfly/more", "app: notes", "app: mayfly", `["@read"]`, "[traces.read]").Replace(newNotes)}}, widens, narrows},
 		{"an app", addApp(), narrows, narrows},
 		{"an app with a host of another's upstream", addApp(change{"apps/notes.yaml", "https://notes.internal", "https://reports.internal"}), widens, narrows},
 		{"an app that takes a host over", addApp(change{"apps/notes.yaml", "hosts: [notes", "hosts: [reports"}, change{web, "hosts: [reports", "hosts: [old"}), widens, widens},
 		{"an app in front of an upstream of old", addApp(change{"apps/notes.yaml", "https://notes.internal.acme.example", "https://10.0.0.9"}, change{web, "https://reports.internal.acme.example", "https://10.0.0.8"}), widens, widens},
 		{"an app with a secret of another", addApp(change{"apps/notes.yaml", "kind: web", "kind: stripe\ncredential: [{operations: [\"@read\"], secret: stripe-read}]"}), widens, narrows},
-		{"an app that may pass access on", addApp(change{"apps/notes.yaml", "kind: web", "kind: web\nworkload: spiffe://acme.example/notes"}, change{"entitlements/notes.yaml", "app: notes", "app: notes\nonward: [reports]"}), widens, narrows},
+		{"an app that may pass access on", addApp(change{"apps/notes.yaml", "kind: web", "kind: web\nworkload: spiffe://acme.example/notes"}, change{"entitlements/notes/read.yaml", "app: notes", "app: notes\nonward: [reports]"}), widens, narrows},
 		{"another upstream", one(web, "reports.internal", "reports2.internal"), widens, widens},
 		{"another host", one(web, "hosts: [reports.acme.example]", "hosts: [reports.acme.example, r.acme.example]"), widens, narrows},
 		{"another door", one(web, "callers: [services]", "callers: [services, clients]"), widens, narrows},
@@ -174,9 +174,13 @@ func TestAnAppIsNotReplacedInTwoSteps(t *testing.T) {
 		"the same host":     strings.NewReplacer("notes.acme", "reports.acme").Replace(newWeb),
 		"the same upstream": strings.NewReplacer("notes.internal", "reports.internal").Replace(newWeb),
 	} {
-		files := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"}, change{"apps/again.yaml", "", app})
-		delete(files, web)
+		files := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"}, change{"apps/notes.yaml", "", app})
 		delete(files, reports)
+		delete(files, web)
+		if name == "the same name" {
+			files[web] = files["apps/notes.yaml"]
+			delete(files, "apps/notes.yaml")
+		}
 		again := load(files)
 		c := Compare(without, again)
 		if c.Widens() {
@@ -213,7 +217,7 @@ hosts: [zero.acme.example]
 callers: [services]
 upstream: {url: "https://api.stripe.com"}
 credential: [{operations: ["@read"], secret: zero}]
-`}, change{"entitlements/a.yaml", "", `
+`}, change{"entitlements/a/a.yaml", "", `
 entitlement: a/a
 owner: team-data
 app: a
@@ -227,7 +231,7 @@ onward: [reports]
 step_up: {acr: [strong], max_age: 1h}
 environments: [prod]
 tests: [{as: bob, ask: {folder: /a}, expect: denied}]
-`}, change{"entitlements/b.yaml", "", `
+`}, change{"entitlements/a/b.yaml", "", `
 entitlement: a/b
 owner: team-data
 app: "0"

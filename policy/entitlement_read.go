@@ -22,6 +22,7 @@ func (l *loader) readEntitlement(n *node) {
 	e := &Entitlement{File: l.file, Line: n.line}
 	at := f.need("entitlement")
 	e.Name = l.name(at, "entitlement", true)
+	l.named(at, "entitlement", e.Name, entitlementsRoot)
 	if other, ok := l.set.entitlements[e.Name]; ok && e.Name != "" {
 		l.fail(at, CodeDuplicate, "entitlement: %s already stands in %s", e.Name, other.File)
 		return
@@ -224,6 +225,7 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 	if f == nil {
 		return
 	}
+	e.lines.approve, e.lines.approveColumn = n.line, n.column
 	e.lines.auto, e.lines.steps = lineOf(f.opt("auto"), n), lineOf(f.opt("steps"), n)
 	if at := f.opt("auto"); at != nil {
 		when := l.object(at, schema{what: "auto", known: []string{"when"}}).need("when")
@@ -239,6 +241,9 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 				l.checkSigned(s, item)
 			}
 			e.Steps = append(e.Steps, s)
+		}
+		if !l.o.InForce && e.Auto == "" {
+			l.checkSelfApproval(e, at)
 		}
 	}
 	switch {

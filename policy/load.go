@@ -86,9 +86,13 @@ func (l *loader) read(files map[string][]byte) {
 		l.failAt(0, 0, CodeFile, "the policy has %d files, want at most %d", len(files), maxFiles)
 		return
 	}
-	byKind := map[string][]string{}
+	byKind, folded := map[string][]string{}, map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		l.file = name
+		if other, twice := folded[strings.ToLower(name)]; twice && !l.o.InForce {
+			l.failAt(0, 0, CodeDuplicate, "the name differs from %s by capitals only, and some file systems keep one of the two", other)
+		}
+		folded[strings.ToLower(name)] = name
 		byKind[l.sort(name)] = append(byKind[l.sort(name)], name)
 		if why := misplaced(name); why != "" {
 			l.failAt(0, 0, codeOfPlace(name), "%s", why)

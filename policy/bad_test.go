@@ -3,7 +3,6 @@ package policy
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,17 +87,6 @@ func TestBadPoliciesAreRefused(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Each key of a coming version is refused in those words, wherever it stands.
-func TestKeysOfAComingVersionAreRefused(t *testing.T) {
-	refused := map[string]bool{}
-	for _, b := range readBad(t) {
-		for line := range strings.Lines(b.want) {
-			refused[line] = true
-		}
-	}
-	_ = fmt.Sprint
 }
 
 func firstDifference(got, want string) string {

@@ -240,7 +240,8 @@ params: {c: {type: string, required: true}}
 grant: {max: 8h}
 request: {who: [bob]}
 approve: {auto: {when: "true"}}
-`}, change{mainFile, `accounts: ["user:idp:bob"]`, `accounts: ["user:idp:bob"], keys: [{ssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83"}]`},
+`}, change{"personas/p.yaml", "", "persona: p\nowner: team-data\nentitlements: [a/a]\nwho: [bob]\n"},
+		change{mainFile, `accounts: ["user:idp:bob"]`, `accounts: ["user:idp:bob"], keys: [{ssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83"}]`},
 		change{mainFile, `accounts: ["user:idp:carol"]`, `accounts: ["user:idp:carol"], keys: [{ssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83"}]`})
 }
 
@@ -255,13 +256,14 @@ func fieldsThatSayNothing() map[string]string {
 		"Entitlement.Tests": "asks nobody", "Entitlement.auto": "compiled from Auto", "Entitlement.bound": "of expanded",
 		"Allow.Operations": "as written; expanded counts", "Allow.Where": "as written; expanded counts", "Allow.Line": "where it stands",
 		"Bound.Line": "where it stands", "Bound.column": "where it stands",
+		"Persona.File": "where it stands", "Persona.Line": "where it stands", "Persona.Name": "its key in the set",
 		"Param.Line": "where it stands", "Param.pattern": "compiled from Pattern",
 	}
 }
 
 // fieldsThatDecideNothing are told, and widen in neither direction.
 func fieldsThatDecideNothing() []string {
-	return []string{"Set.environments", "Owned.Owner", "Owned.ID", "Set.owned", "App.Owner", "Entitlement.Owner", "Entitlement.Sensitivity"}
+	return []string{"Set.environments", "Owned.Owner", "Owned.ID", "Set.owned", "App.Owner", "Entitlement.Owner", "Entitlement.Sensitivity", "Set.personas", "Persona.Owner", "Persona.Entitlements", "Persona.Who"}
 }
 
 // fieldsThatDependOnOthers are told, and widen by what else is there: a parameter that

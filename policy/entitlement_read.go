@@ -38,6 +38,9 @@ func (l *loader) readEntitlement(n *node) {
 	if before == len(l.errs) {
 		l.checkParamsUsed(e)
 	}
+	if at := f.opt("sensitivity"); at != nil {
+		e.lines.sensitivity = at.line
+	}
 	l.readSensitivity(e, f.opt("sensitivity"))
 	l.readGrant(e, f.need("grant"))
 	l.readRequest(e, f.need("request"))

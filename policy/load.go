@@ -38,6 +38,7 @@ const (
 	appsFolder       = "apps"
 	entitlementsRoot = "entitlements"
 	exceptionsFolder = "exceptions"
+	personasFolder   = "personas"
 )
 
 // Load reads and checks a policy whole. Paths are slash paths relative to the
@@ -72,6 +73,7 @@ func newSet(files map[string][]byte, commit string) *Set {
 		catalogues:   map[string]*scope.Catalogue{},
 		entitlements: map[string]*Entitlement{},
 		exceptions:   map[string]Exception{},
+		personas:     map[string]Persona{},
 		excuses:      map[excuse]string{},
 		people:       map[identity.Principal]identity.Person{},
 		accounts:     map[string][]identity.Principal{},
@@ -79,7 +81,7 @@ func newSet(files map[string][]byte, commit string) *Set {
 	}
 }
 
-// read reads mayfly.yaml first, then apps, entitlements and exceptions: each needs
+// read reads mayfly.yaml first, then apps, entitlements, exceptions and personas: each needs
 // the names of the ones before.
 func (l *loader) read(files map[string][]byte) {
 	if len(files) > maxFiles {
@@ -105,7 +107,7 @@ func (l *loader) read(files map[string][]byte) {
 	for _, step := range []struct {
 		kind string
 		read func(*node)
-	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}, {exceptionsFolder, l.readException}} {
+	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}, {exceptionsFolder, l.readException}, {personasFolder, l.readPersona}} {
 		for _, name := range byKind[step.kind] {
 			l.file = name
 			n, err := parse(name, files[name])
@@ -133,6 +135,8 @@ func (l *loader) sort(name string) string {
 		return entitlementsRoot
 	case path.Dir(name) == exceptionsFolder:
 		return exceptionsFolder
+	case path.Dir(name) == personasFolder:
+		return personasFolder
 	default:
 		return ""
 	}
@@ -152,16 +156,16 @@ func misplaced(name string) string {
 		return "want the ending .yaml"
 	case path.Ext(base) != ".yaml":
 		return "want .yaml files, or .md for prose"
-	case name == mainFile, dir == appsFolder+"/", dir == exceptionsFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"):
+	case name == mainFile, dir == appsFolder+"/", dir == exceptionsFolder+"/", dir == personasFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"):
 		return ""
 	case slices.Contains(laterFolders(), strings.SplitN(dir, "/", 2)[0]):
 		return "the folder " + strings.SplitN(dir, "/", 2)[0] + " is not supported yet"
 	default:
-		return "want mayfly.yaml, apps/<name>.yaml, entitlements/<name>.yaml or exceptions/<name>.yaml"
+		return "want mayfly.yaml, apps/<name>.yaml, entitlements/<name>.yaml, exceptions/<name>.yaml or personas/<name>.yaml"
 	}
 }
 
-func laterFolders() []string { return []string{"bundles", "personas"} }
+func laterFolders() []string { return []string{"bundles"} }
 
 func codeOfPlace(name string) Code {
 	if strings.HasSuffix(misplaced(name), "not supported yet") {

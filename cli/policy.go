@@ -46,6 +46,7 @@ func (a *app) policyCommand() *cobra.Command {
 		Example: "  mayfly policy test ./policy", Args: cobra.ExactArgs(1),
 		RunE: a.run(func(_ *cobra.Command, args []string) error { return a.testPolicy(args[0]) }),
 	})
+	cmd.AddCommand(a.policyDiffCommand())
 	return cmd
 }
 

@@ -104,7 +104,7 @@ type PolicyFlip struct {
 // PolicyReplay is one line of the answer to a replay: how far it is, a request that
 // flips, or at the end the sum.
 type PolicyReplay struct {
-	Done float64          `json:"done,omitempty"` // of 1
+	Done int              `json:"done,omitempty"` // percent
 	Flip *PolicyFlip      `json:"flip,omitempty"`
 	Sum  *PolicyReplaySum `json:"sum,omitempty"`
 	Fail *Problem         `json:"fail,omitempty"` // it ended early, and there is no sum

@@ -13,13 +13,15 @@ import (
 // The oldest readers that understand what is made here: that of a session, or of
 // an app that takes people, knows sessions; that of a grant with its proof, of a
 // key, or of an app that takes clients or is told by tokens who calls, proofs and
-// tokens; that of an app with guarded streams holds those.
+// tokens; that of an app with guarded streams holds those; that
+// of an app in observe mode lets pass what it would deny, and says so.
 const (
 	minReader        = 1
 	minReaderSession = 2
 	minReaderProof   = 3
 	minReaderKey     = 3
 	minReaderGuard   = 4
+	minReaderObserve = 5
 )
 
 // grantResource turns a grant into what instances hold of it.
@@ -79,6 +81,12 @@ func appResource(set *policy.Set, a policy.App, console string) *feed.Resource {
 	}
 	if app.Guard = a.Guard; a.Guard {
 		reader = minReaderGuard
+	}
+	if o, ok := set.Observed(a.Name); ok {
+		app.Observe, reader = &feed.Observe{}, minReaderObserve
+		if !o.Until.IsZero() {
+			app.Observe.UntilUs = o.Until.UnixMicro()
+		}
 	}
 	if a.TakesPeople() {
 		app.Console = console

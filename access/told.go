@@ -73,6 +73,15 @@ func (t *told) read(e *audit.Entry, into *bodies) error {
 			return err
 		}
 		t.under(e, b.Action, b.Grant)
+	case audit.TypeActionObserved:
+		var b audit.Observed
+		if err := r.Into(&b); err != nil {
+			return err
+		}
+		t.under(e, b.Action, b.Grant) // what would have been allowed is a use of the grant: it must not end for want of one
+		if b.Principal != "" {
+			t.call(b.Principal, r.Time, WorkloadUse{App: b.App, Operation: b.Operation, Code: b.Code}) // neither allowed nor denied
+		}
 	case audit.TypeActionDenied:
 		b := &into.denied
 		*b = audit.Denied{}

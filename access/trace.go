@@ -333,6 +333,10 @@ func actionUnder(r audit.Record) (under, action string, err error) {
 		var b audit.Rebound
 		err := r.Into(&b)
 		return b.Grant, b.Action, err
+	case audit.TypeActionObserved:
+		var b audit.Observed
+		err := r.Into(&b)
+		return b.Grant, b.Action, err
 	default:
 		return "", "", nil
 	}
@@ -415,7 +419,7 @@ func (t *tracer) finish(ctx context.Context) error {
 // traceID notes the trace of an action, which its intent or denial names if it was
 // exported.
 func (t *tracer) traceID(of audit.Type, body map[string]any) {
-	if of != audit.TypeActionIntent && of != audit.TypeActionDenied {
+	if of != audit.TypeActionIntent && of != audit.TypeActionObserved && of != audit.TypeActionDenied {
 		return
 	}
 	action, _ := body["action"].(string)

@@ -51,6 +51,8 @@ type policyApplied struct {
 	Signer string `json:"signer,omitempty"`
 	Before string `json:"before,omitempty"` // digest
 	Ended  string `json:"ended"`            // how many live grants
+
+	Observed []audit.ObservedApp `json:"observed,omitempty"` // apps in observe mode, by name: nothing is denied there
 }
 
 // ApplyPolicy puts a policy in force. It is stored by digest, told to the
@@ -138,6 +140,13 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 		if err := w.reviewSessions(ctx, before, set); err != nil {
 			return nil, err
 		}
+	}
+	for _, o := range set.Observations(w.now) {
+		one := audit.ObservedApp{App: o.App}
+		if !o.Until.IsZero() {
+			one.Until = audit.At(o.Until)
+		}
+		body.Observed = append(body.Observed, one)
 	}
 	if _, err := w.leaf(ctx, audit.TypePolicyApplied, set.Digest(), body); err != nil {
 		return nil, err

@@ -45,6 +45,23 @@ type Intent struct {
 	Try
 }
 
+// Observed is the body of action.observed: a try that was passed on without a decision,
+// because its app was in observe mode. It is on the record before the act, as an intent
+// is, and is never one: nothing was allowed. Either Grant or Code is there.
+type Observed struct {
+	Grant string `json:"grant,omitempty"` // would have been allowed, under this grant
+	Code  string `json:"code,omitempty"`  // would have been denied, with this reason code
+	Until Time   `json:"until,omitzero"`  // from then on the app is enforced; zero: no end is set
+	Try
+}
+
+// ObservedApp is an app in observe mode, as the leaf policy.applied lists it under
+// observed: nothing passes undecided to any other.
+type ObservedApp struct {
+	App   string `json:"app"`
+	Until Time   `json:"until,omitzero"` // exclusive; zero: no end
+}
+
 // Denied is the body of action.denied: a try without a grant.
 type Denied struct {
 	Denial string `json:"denial"` // den_ id

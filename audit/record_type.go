@@ -47,6 +47,7 @@ const (
 	TypeSpoolStarted      Type = "spool.started"       // a process opened the spool; body SpoolStarted
 	TypeSpoolAlarm        Type = "spool.alarm"         // what a correct control plane never causes, or an operator's answer to it; body SpoolAlarm
 	TypeActionIntent      Type = "action.intent"       // an operation is about to be tried; body Intent
+	TypeActionObserved    Type = "action.observed"     // an operation on an app in observe mode is about to be passed on, and nothing was decided; body Observed
 	TypeActionOutcome     Type = "action.outcome"      // what came of it; body Outcome
 	TypeActionRebound     Type = "action.rebound"      // its stream goes on under another grant; body Rebound
 	TypeActionDenied      Type = "action.denied"       // refused; body Denied
@@ -73,7 +74,7 @@ func (t Type) Where() Where {
 		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeRecordRecovered, TypeInstanceStarted, TypeInstanceGone,
 		TypeInstanceQuarantined, TypeInstanceReleased:
 		return WhereLeaf
-	case TypeSpoolStarted, TypeSpoolAlarm, TypeActionIntent, TypeActionOutcome, TypeActionRebound, TypeActionDenied, TypeActionDeniedCount:
+	case TypeSpoolStarted, TypeSpoolAlarm, TypeActionIntent, TypeActionObserved, TypeActionOutcome, TypeActionRebound, TypeActionDenied, TypeActionDeniedCount:
 		return WhereSpool
 	default:
 		return WhereNone

@@ -13,6 +13,7 @@ type Report struct {
 	Segments   int        `json:"segments"`   // anchored
 	Frames     int        `json:"frames"`     // good ones
 	Actions    int        `json:"actions"`    // intents among them
+	Observed   int        `json:"observed"`   // among them requests that passed undecided, on apps in observe mode
 
 	// Problems are what is wrong; none means that the record holds.
 	Problems []Problem `json:"problems"`
@@ -110,6 +111,7 @@ const (
 	ReasonIntent      Reason = "intent"      // an outcome without intent, or an action twice
 	ReasonReservation Reason = "reservation" // intent and acknowledgement do not pair
 	ReasonGrant       Reason = "grant"       // an intent outside its grant's time
+	ReasonObserved    Reason = "observed"    // passed undecided, and should not have, or was handled as if it had been decided
 	ReasonOpen        Reason = "open"        // note: no outcome yet
 	ReasonPending     Reason = "pending"     // note: reserved, and its segment is not anchored yet
 	ReasonAfterEnd    Reason = "after_end"   // note: later than the leaf that ended the grant

@@ -15,6 +15,7 @@ type actionCheck struct {
 	intents  map[string]*intentSeen // by action
 	order    []*intentSeen
 	anchored map[string]uint64 // spool → last anchored seq
+	observes map[string]Time   // app → until when some policy observed it; zero: without an end
 	damaged  map[string]bool   // spools with frames that were not read
 }
 
@@ -36,6 +37,7 @@ type intentSeen struct {
 	at       time.Time
 	outcome  *Outcome
 	reserved bool
+	observed bool // no intent: it passed undecided, and Grant is what it would have been under
 	rebound  []rebinding
 }
 
@@ -57,7 +59,7 @@ func (i *intentSeen) under() string {
 func newActionCheck() *actionCheck {
 	return &actionCheck{
 		grants: map[string]grantSeen{}, intents: map[string]*intentSeen{},
-		anchored: map[string]uint64{}, damaged: map[string]bool{},
+		observes: map[string]Time{}, anchored: map[string]uint64{}, damaged: map[string]bool{},
 	}
 }
 
@@ -68,6 +70,8 @@ func (c *actionCheck) leaf(index int64, r Record) error {
 		return c.grantCreated(r)
 	case TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle:
 		return c.grantEnded(r)
+	case TypePolicyApplied:
+		return c.policy(r)
 	case TypeActionReserved:
 		var b Reserved
 		if err := r.Into(&b); err != nil {
@@ -76,6 +80,32 @@ func (c *actionCheck) leaf(index int64, r Record) error {
 		c.reserved = append(c.reserved, reservation{b, index})
 	}
 	return nil
+}
+
+// policy takes which apps a policy observes.
+func (c *actionCheck) policy(r Record) error {
+	var b struct {
+		Observed []ObservedApp `json:"observed"`
+	}
+	if err := rawBody(r, &b); err != nil {
+		return err
+	}
+	for _, o := range b.Observed {
+		was, ok := c.observes[o.App]
+		if forever := ok && was.IsZero(); !forever && (o.Until.IsZero() || o.Until.After(was.Time)) {
+			c.observes[o.App] = o.Until
+		}
+	}
+	return nil
+}
+
+// wasObserved checks that some policy had put the app of what passed undecided in
+// observe mode until after that.
+func (c *actionCheck) wasObserved(v *verification, i *intentSeen) {
+	until, ok := c.observes[i.App]
+	if v.whole && (!ok || !until.IsZero() && !i.at.Before(until.Time)) {
+		v.problem(i.place(), ReasonObserved, "action %s passed undecided, and no policy observed app %.40s then", i.Action, i.App)
+	}
 }
 
 func (c *actionCheck) grantCreated(r Record) error {
@@ -110,6 +140,8 @@ func (c *actionCheck) frame(v *verification, spool string, f spoolFrame) error {
 	switch r.Type {
 	case TypeActionIntent:
 		return c.intent(v, spool, f)
+	case TypeActionObserved:
+		return c.observed(v, spool, f)
 	case TypeActionOutcome:
 		return c.outcome(v, spool, r)
 	case TypeActionRebound:
@@ -143,13 +175,37 @@ func (c *actionCheck) intent(v *verification, spool string, f spoolFrame) error 
 		return fmt.Errorf("action %.40q, grant %.40q, class %.20q: want all three", i.Action, i.Grant, i.Class)
 	}
 	v.report.Actions++
+	c.first(v, i)
+	return nil
+}
+
+// observed takes what passed undecided. It stands among the intents, so that one action
+// is not both, and so that its outcome has a place.
+func (c *actionCheck) observed(v *verification, spool string, f spoolFrame) error {
+	var o Observed
+	if err := f.rec.Into(&o); err != nil {
+		return err
+	}
+	if o.Action == "" || o.App == "" || (o.Grant == "") == (o.Code == "") || !knownClass(o.Class) && (o.Class != "" || o.Operation != "") {
+		return fmt.Errorf("action %.40q on app %.40q, grant %.40q, code %.40q, class %.20q: want action, app, class, and either grant or code", o.Action, o.App, o.Grant, o.Code, o.Class)
+	}
+	i := &intentSeen{spool: spool, seq: f.rec.Seq, frame: f.sha, at: f.rec.Time, observed: true, Intent: Intent{Grant: o.Grant, Try: o.Try}}
+	v.report.Observed++
+	if !o.Until.IsZero() && !i.at.Before(o.Until.Time) {
+		v.problem(i.place(), ReasonObserved, "action %s at %s passed undecided: its app was enforced from %s on", o.Action, Stamp(i.at), Stamp(o.Until.Time))
+	}
+	c.first(v, i)
+	return nil
+}
+
+// first keeps what begins an action: there is one of an action.
+func (c *actionCheck) first(v *verification, i *intentSeen) {
 	if before, ok := c.intents[i.Action]; ok {
 		v.problem(i.place(), ReasonIntent, "action %s has an intent already, in spool %s seq %d", i.Action, before.spool, before.seq)
-		return nil
+		return
 	}
 	c.intents[i.Action] = i
 	c.order = append(c.order, i)
-	return nil
 }
 
 func (c *actionCheck) rebind(v *verification, spool string, r Record) error {
@@ -169,6 +225,8 @@ func (c *actionCheck) rebind(v *verification, spool string, r Record) error {
 		v.problem(place, ReasonIntent, "action %.40s goes on under another grant, and has no intent before it in this spool", b.Action)
 	case i.outcome != nil:
 		v.problem(place, ReasonIntent, "action %s goes on under another grant, and has an outcome already", b.Action)
+	case i.observed:
+		v.problem(place, ReasonObserved, "action %s goes on under another grant, and passed undecided, under none", b.Action)
 	case i.under() != b.From:
 		v.problem(place, ReasonIntent, "action %s goes on from grant %.40s, and was under %.40s", b.Action, b.From, i.under())
 	default:
@@ -234,6 +292,8 @@ func (c *actionCheck) pair(v *verification, r reservation) {
 	case i.spool != r.Spool || i.seq != r.Seq || i.frame != r.Frame:
 		v.problem(place, ReasonReservation, "action %s was reserved as spool %s seq %d, SHA-256 %s: its intent is spool %s seq %d, SHA-256 %s",
 			r.Action, r.Spool, r.Seq, r.Frame, i.spool, i.seq, i.frame)
+	case i.observed:
+		v.problem(place, ReasonObserved, "action %s was reserved, and passed undecided", r.Action)
 	case i.Grant != r.Grant || i.Class != r.Class:
 		v.problem(place, ReasonReservation, "action %s was reserved as %s under %s: its intent says %s under %s", r.Action, r.Class, r.Grant, i.Class, i.Grant)
 	case i.reserved:
@@ -248,7 +308,7 @@ func (c *actionCheck) pair(v *verification, r reservation) {
 // was or may have been sent, has one. One that a restart closed may have died
 // before it asked.
 func (c *actionCheck) acknowledged(v *verification, i *intentSeen) {
-	if i.Class == "read" || i.Class == "write" || i.reserved || !v.whole || i.outcome == nil {
+	if i.observed || i.Class == "read" || i.Class == "write" || i.reserved || !v.whole || i.outcome == nil {
 		return
 	}
 	if o := i.outcome; o.Result == ResultSent || o.Result == ResultUnknown && o.Reason != ReasonRestart {
@@ -259,6 +319,12 @@ func (c *actionCheck) acknowledged(v *verification, i *intentSeen) {
 // inTime checks an intent, and each grant that it went on under, against the times of
 // the grant.
 func (c *actionCheck) inTime(v *verification, i *intentSeen) {
+	if i.observed {
+		c.wasObserved(v, i)
+	}
+	if i.observed && i.Grant == "" {
+		return
+	}
 	c.within(v, i.place(), i.Action, i.Grant, i.at)
 	for _, r := range i.rebound {
 		c.within(v, r.place, r.Action, r.Grant, r.at)

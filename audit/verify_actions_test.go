@@ -110,6 +110,75 @@ func TestP5_VerifyPairsIntentsReservationsAndOutcomes(t *testing.T) {
 		}, audit.ReasonForm, ""},
 		{"a result that is none", func(w *world) { good(w, "act_1", "money"); w.outcome(spoolA, "act_1", "maybe") }, audit.ReasonForm, audit.ReasonOpen},
 		{"a spool that says it is another", func(w *world) { w.frame(spoolA, audit.TypeSpoolStarted, audit.SpoolStarted{Spool: spoolB}) }, audit.ReasonForm, ""},
+		{"would have been denied", func(w *world) {
+			w.observes("stripe", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "", "no_grant"))
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, "", ""},
+		{"would have been allowed, without a reservation", func(w *world) {
+			w.observes("stripe", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "grt_1", ""))
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, "", ""},
+		{"would have been allowed under a grant that nobody made", func(w *world) {
+			w.observes("stripe", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "grt_9", ""))
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonGrant, ""},
+		{"observed, and what became of it is open", func(w *world) {
+			w.observes("stripe", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "", "no_grant"))
+		}, "", audit.ReasonOpen},
+		{"observed after the end of observing", func(w *world) {
+			w.observes("stripe", time.Time{})
+			o := observed("act_1", "", "no_grant")
+			o.Until = audit.At(w.now.Add(-time.Minute))
+			w.frame(spoolA, audit.TypeActionObserved, o)
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonObserved, ""},
+		{"observed and decided", func(w *world) {
+			w.observes("stripe", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "", "no_grant"))
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+			w.intent(spoolA, "act_1", "grt_1", "read", false)
+		}, audit.ReasonIntent, ""},
+		{"observed and reserved", func(w *world) {
+			w.observes("stripe", time.Time{})
+			seq, sha := w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "grt_1", ""))
+			w.leaf(audit.TypeActionReserved, audit.Reserved{Action: "act_1", Grant: "grt_1", Class: "money", Spool: spoolA, Seq: seq, Frame: sha})
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonObserved, ""},
+		{"observed, and goes on under a grant", func(w *world) {
+			w.observes("stripe", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "grt_1", ""))
+			w.frame(spoolA, audit.TypeActionRebound, audit.Rebound{Action: "act_1", From: "grt_1", Grant: "grt_1"})
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonObserved, ""},
+		{"observed, and both would have been", func(w *world) {
+			w.observes("stripe", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "grt_1", "no_grant"))
+		}, audit.ReasonForm, ""},
+		{"observed, and neither would have been", func(w *world) {
+			w.observes("stripe", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "", ""))
+		}, audit.ReasonForm, ""},
+		{"observed where no policy observes", func(w *world) {
+			w.observes("wiki", time.Time{})
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "", "no_grant"))
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonObserved, ""},
+		{"observed once no policy observes any more", func(w *world) {
+			w.observes("stripe", w.now.Add(-time.Minute))
+			w.observes("stripe", w.now.Add(-time.Hour))
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "", "no_grant"))
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, audit.ReasonObserved, ""},
+		{"observed while one of two policies observes", func(w *world) {
+			w.observes("stripe", w.now.Add(time.Hour))
+			w.observes("stripe", w.now.Add(-time.Hour))
+			w.frame(spoolA, audit.TypeActionObserved, observed("act_1", "", "no_grant"))
+			w.outcome(spoolA, "act_1", audit.ResultSent)
+		}, "", ""},
 		{"a denial", func(w *world) {
 			w.frame(spoolA, audit.TypeActionDenied, audit.Denied{Denial: "den_1", Code: "no_grant"})
 		}, "", ""},
@@ -316,4 +385,16 @@ func TestVerifyNamesLeavesOfAnotherForm(t *testing.T) {
 			t.Errorf("%s: %s", name, describe(r))
 		}
 	}
+}
+
+func (w *world) observes(app string, until time.Time) {
+	o := audit.ObservedApp{App: app}
+	if !until.IsZero() {
+		o.Until = audit.At(until)
+	}
+	w.leaf(audit.TypePolicyApplied, map[string]any{"observed": []audit.ObservedApp{o}})
+}
+
+func observed(action, under, code string) audit.Observed {
+	return audit.Observed{Grant: under, Code: code, Try: intent(action, "", "money").Try}
 }

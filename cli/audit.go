@@ -307,6 +307,9 @@ func (a *app) showReport(r audit.Report, nodes []api.Node) error {
 	}
 	fmt.Fprintf(a.c.Stdout, "%s: %d entries, %d segments with %d frames, %d actions, checkpoint of size %d.\n",
 		word, r.Leaves, r.Segments, r.Frames, r.Actions, r.Checkpoint.Size)
+	if r.Observed > 0 {
+		a.note("%s passed undecided, on apps in observe mode: OBSERVED, not enforced", count(r.Observed, "request"))
+	}
 	if !r.KeyGiven {
 		a.note("nobody but the export itself vouches for its key: anybody can have signed it")
 		a.hint("mayfly audit verify DIR --key FILE, with the key that mayflyd showed when it was set up")

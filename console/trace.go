@@ -107,6 +107,7 @@ const (
 	resultDenied  = "denied"
 	resultNotSent = "stopped" // allowed, and ended before the app got it
 	resultUnknown = "unknown"
+	resultWatched = "observed" // passed undecided, whatever came of it
 )
 
 // resultsOf says how each action came out. One without an outcome on record is
@@ -120,9 +121,14 @@ func resultsOf(records []told) map[string]string {
 			if out[action] == "" {
 				out[action] = resultUnknown
 			}
+		case audit.TypeActionObserved:
+			out[action] = resultWatched
 		case audit.TypeActionDenied:
 			out[action] = resultDenied
 		case audit.TypeActionOutcome:
+			if out[action] == resultWatched {
+				continue
+			}
 			switch audit.Result(r.detail["result"]) {
 			case audit.ResultSent:
 				out[action] = resultAllowed
@@ -139,6 +145,7 @@ func resultsOf(records []told) map[string]string {
 func resultWord(result string) string {
 	return map[string]string{
 		resultAllowed: "allowed", resultDenied: "denied", resultNotSent: "stopped before the app", resultUnknown: "outcome not known",
+		resultWatched: "OBSERVED, not enforced",
 	}[result]
 }
 
@@ -150,7 +157,7 @@ func countsOf(records []told, results map[string]string) []countView {
 		}
 	}
 	var out []countView
-	for _, result := range []string{resultAllowed, resultDenied, resultNotSent, resultUnknown} {
+	for _, result := range []string{resultAllowed, resultDenied, resultNotSent, resultUnknown, resultWatched} {
 		if n[result] > 0 {
 			out = append(out, countView{result, resultWord(result), n[result]})
 		}
@@ -160,7 +167,7 @@ func countsOf(records []told, results map[string]string) []countView {
 
 // isTry reports whether the record is one try of an operation.
 func (t told) isTry() bool {
-	return t.Record.Type == audit.TypeActionIntent || t.Record.Type == audit.TypeActionDenied
+	return t.Record.Type == audit.TypeActionIntent || t.Record.Type == audit.TypeActionObserved || t.Record.Type == audit.TypeActionDenied
 }
 
 // entry is the record in words.
@@ -220,6 +227,12 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 		return "Acknowledged before the act", list(d["class"], prefixed("amount ", strings.TrimSpace(d["amount"]+" "+d["currency"])))
 	case audit.TypeActionIntent:
 		return d["operation"], list(attributes(d), d["action"], prefixed("trace ", d["trace"]))
+	case audit.TypeActionObserved:
+		would := "would have been allowed under " + d["grant"]
+		if d["code"] != "" {
+			would = "would have been denied: " + d["code"]
+		}
+		return d["operation"], list("OBSERVED, not enforced", would, attributes(d), d["action"], prefixed("trace ", d["trace"]))
 	case audit.TypeActionRebound:
 		return "The stream goes on under " + d["grant"], list("after the end of "+d["from"], d["action"])
 	case audit.TypeActionDenied:

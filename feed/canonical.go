@@ -170,6 +170,12 @@ func appendApp(b []byte, a *App) []byte {
 	}
 	o.number("max_stream", stream)
 	o.text("name", a.GetName())
+	if a.GetObserve() != nil {
+		o.name("observe")
+		inner := begin(o.b)
+		inner.number("until", a.GetObserve().GetUntilUs())
+		o.b = inner.end()
+	}
 	list(&o, "places", a.GetPlaces(), appendPlace)
 	o.number("stale_after", a.GetStaleAfterUs())
 	steps := slices.SortedFunc(slices.Values(a.GetStepUp()), func(x, y *StepUp) int { return strings.Compare(x.GetEntitlement(), y.GetEntitlement()) })

@@ -77,7 +77,7 @@ func (x ReserveResponse_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReserveResponse_Result.Descriptor instead.
 func (ReserveResponse_Result) EnumDescriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{41, 0}
+	return file_feed_proto_rawDescGZIP(), []int{42, 0}
 }
 
 type AssertRequest struct {
@@ -1553,6 +1553,7 @@ type App struct {
 	StepUp        []*StepUp              `protobuf:"bytes,14,rep,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"` // of entitlements that ask more of a login
 	Places        []*Place               `protobuf:"bytes,15,rep,name=places,proto3" json:"places,omitempty"`               // one for each node that fronts the app; none: it is the same at all
 	Guard         bool                   `protobuf:"varint,16,opt,name=guard,proto3" json:"guard,omitempty"`                // a stream goes on while the access lasts, and is cut when it ends
+	Observe       *Observe               `protobuf:"bytes,17,opt,name=observe,proto3" json:"observe,omitempty"`             // not set: the app is enforced
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1699,6 +1700,59 @@ func (x *App) GetGuard() bool {
 	return false
 }
 
+func (x *App) GetObserve() *Observe {
+	if x != nil {
+		return x.Observe
+	}
+	return nil
+}
+
+// Observe says that requests to an app are looked at and recorded, and not denied for
+// want of a grant. No credential of ours goes with them.
+type Observe struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UntilUs       int64                  `protobuf:"varint,1,opt,name=until_us,json=untilUs,proto3" json:"until_us,omitempty"` // exclusive; from then on the app is enforced. 0: no end, which no gateway in production takes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Observe) Reset() {
+	*x = Observe{}
+	mi := &file_feed_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Observe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Observe) ProtoMessage() {}
+
+func (x *Observe) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Observe.ProtoReflect.Descriptor instead.
+func (*Observe) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Observe) GetUntilUs() int64 {
+	if x != nil {
+		return x.UntilUs
+	}
+	return 0
+}
+
 // Place is what counts of an app at one node.
 type Place struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1713,7 +1767,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1779,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[18]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1792,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{18}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Place) GetSidecar() string {
@@ -1788,7 +1842,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1854,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[19]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1867,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{19}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StepUp) GetEntitlement() string {
@@ -1848,7 +1902,7 @@ type IdentityHeader struct {
 
 func (x *IdentityHeader) Reset() {
 	*x = IdentityHeader{}
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1914,7 @@ func (x *IdentityHeader) String() string {
 func (*IdentityHeader) ProtoMessage() {}
 
 func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[20]
+	mi := &file_feed_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1927,7 @@ func (x *IdentityHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityHeader.ProtoReflect.Descriptor instead.
 func (*IdentityHeader) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{20}
+	return file_feed_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *IdentityHeader) GetHeader() string {
@@ -1901,7 +1955,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +1967,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[21]
+	mi := &file_feed_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1926,7 +1980,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{21}
+	return file_feed_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Credential) GetOperations() []string {
@@ -1957,7 +2011,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2023,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[22]
+	mi := &file_feed_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2036,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{22}
+	return file_feed_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Ask) GetEntitlement() string {
@@ -2033,7 +2087,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2045,7 +2099,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[23]
+	mi := &file_feed_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2058,7 +2112,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{23}
+	return file_feed_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Binding) GetOperation() string {
@@ -2111,7 +2165,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2177,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[24]
+	mi := &file_feed_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2190,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{24}
+	return file_feed_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Grant) GetRequest() string {
@@ -2249,7 +2303,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2315,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[25]
+	mi := &file_feed_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2328,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{25}
+	return file_feed_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Approval) GetPerson() string {
@@ -2310,7 +2364,7 @@ type Recorded struct {
 
 func (x *Recorded) Reset() {
 	*x = Recorded{}
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2376,7 @@ func (x *Recorded) String() string {
 func (*Recorded) ProtoMessage() {}
 
 func (x *Recorded) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[26]
+	mi := &file_feed_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2389,7 @@ func (x *Recorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recorded.ProtoReflect.Descriptor instead.
 func (*Recorded) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{26}
+	return file_feed_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Recorded) GetIndex() int64 {
@@ -2375,7 +2429,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2441,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[27]
+	mi := &file_feed_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2454,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{27}
+	return file_feed_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Proof) GetCommit() string {
@@ -2448,7 +2502,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2514,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[28]
+	mi := &file_feed_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2527,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{28}
+	return file_feed_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Rule) GetOperation() string {
@@ -2501,7 +2555,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2567,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[29]
+	mi := &file_feed_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2580,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{29}
+	return file_feed_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Constraint) GetAttribute() string {
@@ -2560,7 +2614,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2626,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[30]
+	mi := &file_feed_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2639,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{30}
+	return file_feed_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Value) GetType() string {
@@ -2622,7 +2676,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2688,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[31]
+	mi := &file_feed_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2701,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{31}
+	return file_feed_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Session) GetHash() []byte {
@@ -2741,7 +2795,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2807,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[32]
+	mi := &file_feed_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2820,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{32}
+	return file_feed_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Key) GetPublicKey() []byte {
@@ -2811,7 +2865,7 @@ type RedeemRequest struct {
 
 func (x *RedeemRequest) Reset() {
 	*x = RedeemRequest{}
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2877,7 @@ func (x *RedeemRequest) String() string {
 func (*RedeemRequest) ProtoMessage() {}
 
 func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[33]
+	mi := &file_feed_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2890,7 @@ func (x *RedeemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedeemRequest.ProtoReflect.Descriptor instead.
 func (*RedeemRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{33}
+	return file_feed_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RedeemRequest) GetInstance() string {
@@ -2892,7 +2946,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +2958,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[34]
+	mi := &file_feed_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +2971,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{34}
+	return file_feed_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LookupRequest) GetInstance() string {
@@ -2952,7 +3006,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_feed_proto_msgTypes[35]
+	mi := &file_feed_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3018,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[35]
+	mi := &file_feed_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3031,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{35}
+	return file_feed_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EndSessionRequest) GetInstance() string {
@@ -3009,7 +3063,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_feed_proto_msgTypes[36]
+	mi := &file_feed_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3021,7 +3075,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[36]
+	mi := &file_feed_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3034,7 +3088,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{36}
+	return file_feed_proto_rawDescGZIP(), []int{37}
 }
 
 type SessionResponse struct {
@@ -3047,7 +3101,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_feed_proto_msgTypes[37]
+	mi := &file_feed_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +3113,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[37]
+	mi := &file_feed_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3126,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{37}
+	return file_feed_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SessionResponse) GetSession() *Resource {
@@ -3104,7 +3158,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_feed_proto_msgTypes[38]
+	mi := &file_feed_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3170,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[38]
+	mi := &file_feed_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3183,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{38}
+	return file_feed_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *IngestRequest) GetInstance() string {
@@ -3192,7 +3246,7 @@ type IngestResponse struct {
 
 func (x *IngestResponse) Reset() {
 	*x = IngestResponse{}
-	mi := &file_feed_proto_msgTypes[39]
+	mi := &file_feed_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3258,7 @@ func (x *IngestResponse) String() string {
 func (*IngestResponse) ProtoMessage() {}
 
 func (x *IngestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[39]
+	mi := &file_feed_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3271,7 @@ func (x *IngestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestResponse.ProtoReflect.Descriptor instead.
 func (*IngestResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{39}
+	return file_feed_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *IngestResponse) GetAccepted() bool {
@@ -3258,7 +3312,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_feed_proto_msgTypes[40]
+	mi := &file_feed_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3270,7 +3324,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[40]
+	mi := &file_feed_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3283,7 +3337,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{40}
+	return file_feed_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReserveRequest) GetInstance() string {
@@ -3359,7 +3413,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_feed_proto_msgTypes[41]
+	mi := &file_feed_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3371,7 +3425,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[41]
+	mi := &file_feed_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3384,7 +3438,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{41}
+	return file_feed_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReserveResponse) GetResult() ReserveResponse_Result {
@@ -3534,7 +3588,7 @@ const file_feed_proto_rawDesc = "" +
 	"\x03key\x18\x06 \x01(\v2\x13.mayfly.feed.v1.KeyH\x00R\x03key\x12-\n" +
 	"\x05proof\x18\a \x01(\v2\x15.mayfly.feed.v1.ProofH\x00R\x05proofB\n" +
 	"\n" +
-	"\bresource\"\xac\x04\n" +
+	"\bresource\"\xdf\x04\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -3552,7 +3606,10 @@ const file_feed_proto_rawDesc = "" +
 	"\x06assert\x18\r \x01(\bR\x06assert\x12/\n" +
 	"\astep_up\x18\x0e \x03(\v2\x16.mayfly.feed.v1.StepUpR\x06stepUp\x12-\n" +
 	"\x06places\x18\x0f \x03(\v2\x15.mayfly.feed.v1.PlaceR\x06places\x12\x14\n" +
-	"\x05guard\x18\x10 \x01(\bR\x05guard\"\xb0\x01\n" +
+	"\x05guard\x18\x10 \x01(\bR\x05guard\x121\n" +
+	"\aobserve\x18\x11 \x01(\v2\x17.mayfly.feed.v1.ObserveR\aobserve\"$\n" +
+	"\aObserve\x12\x19\n" +
+	"\buntil_us\x18\x01 \x01(\x03R\auntilUs\"\xb0\x01\n" +
 	"\x05Place\x12\x18\n" +
 	"\asidecar\x18\x01 \x01(\tR\asidecar\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12(\n" +
@@ -3732,7 +3789,7 @@ func file_feed_proto_rawDescGZIP() []byte {
 }
 
 var file_feed_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_feed_proto_goTypes = []any{
 	(ReserveResponse_Result)(0), // 0: mayfly.feed.v1.ReserveResponse.Result
 	(*AssertRequest)(nil),       // 1: mayfly.feed.v1.AssertRequest
@@ -3753,34 +3810,35 @@ var file_feed_proto_goTypes = []any{
 	(*Removal)(nil),             // 16: mayfly.feed.v1.Removal
 	(*Resource)(nil),            // 17: mayfly.feed.v1.Resource
 	(*App)(nil),                 // 18: mayfly.feed.v1.App
-	(*Place)(nil),               // 19: mayfly.feed.v1.Place
-	(*StepUp)(nil),              // 20: mayfly.feed.v1.StepUp
-	(*IdentityHeader)(nil),      // 21: mayfly.feed.v1.IdentityHeader
-	(*Credential)(nil),          // 22: mayfly.feed.v1.Credential
-	(*Ask)(nil),                 // 23: mayfly.feed.v1.Ask
-	(*Binding)(nil),             // 24: mayfly.feed.v1.Binding
-	(*Grant)(nil),               // 25: mayfly.feed.v1.Grant
-	(*Approval)(nil),            // 26: mayfly.feed.v1.Approval
-	(*Recorded)(nil),            // 27: mayfly.feed.v1.Recorded
-	(*Proof)(nil),               // 28: mayfly.feed.v1.Proof
-	(*Rule)(nil),                // 29: mayfly.feed.v1.Rule
-	(*Constraint)(nil),          // 30: mayfly.feed.v1.Constraint
-	(*Value)(nil),               // 31: mayfly.feed.v1.Value
-	(*Session)(nil),             // 32: mayfly.feed.v1.Session
-	(*Key)(nil),                 // 33: mayfly.feed.v1.Key
-	(*RedeemRequest)(nil),       // 34: mayfly.feed.v1.RedeemRequest
-	(*LookupRequest)(nil),       // 35: mayfly.feed.v1.LookupRequest
-	(*EndSessionRequest)(nil),   // 36: mayfly.feed.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),  // 37: mayfly.feed.v1.EndSessionResponse
-	(*SessionResponse)(nil),     // 38: mayfly.feed.v1.SessionResponse
-	(*IngestRequest)(nil),       // 39: mayfly.feed.v1.IngestRequest
-	(*IngestResponse)(nil),      // 40: mayfly.feed.v1.IngestResponse
-	(*ReserveRequest)(nil),      // 41: mayfly.feed.v1.ReserveRequest
-	(*ReserveResponse)(nil),     // 42: mayfly.feed.v1.ReserveResponse
-	nil,                         // 43: mayfly.feed.v1.Subscribe.CataloguesEntry
-	nil,                         // 44: mayfly.feed.v1.Ping.DigestsEntry
-	nil,                         // 45: mayfly.feed.v1.Grant.ParamsEntry
-	nil,                         // 46: mayfly.feed.v1.Session.FactsEntry
+	(*Observe)(nil),             // 19: mayfly.feed.v1.Observe
+	(*Place)(nil),               // 20: mayfly.feed.v1.Place
+	(*StepUp)(nil),              // 21: mayfly.feed.v1.StepUp
+	(*IdentityHeader)(nil),      // 22: mayfly.feed.v1.IdentityHeader
+	(*Credential)(nil),          // 23: mayfly.feed.v1.Credential
+	(*Ask)(nil),                 // 24: mayfly.feed.v1.Ask
+	(*Binding)(nil),             // 25: mayfly.feed.v1.Binding
+	(*Grant)(nil),               // 26: mayfly.feed.v1.Grant
+	(*Approval)(nil),            // 27: mayfly.feed.v1.Approval
+	(*Recorded)(nil),            // 28: mayfly.feed.v1.Recorded
+	(*Proof)(nil),               // 29: mayfly.feed.v1.Proof
+	(*Rule)(nil),                // 30: mayfly.feed.v1.Rule
+	(*Constraint)(nil),          // 31: mayfly.feed.v1.Constraint
+	(*Value)(nil),               // 32: mayfly.feed.v1.Value
+	(*Session)(nil),             // 33: mayfly.feed.v1.Session
+	(*Key)(nil),                 // 34: mayfly.feed.v1.Key
+	(*RedeemRequest)(nil),       // 35: mayfly.feed.v1.RedeemRequest
+	(*LookupRequest)(nil),       // 36: mayfly.feed.v1.LookupRequest
+	(*EndSessionRequest)(nil),   // 37: mayfly.feed.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),  // 38: mayfly.feed.v1.EndSessionResponse
+	(*SessionResponse)(nil),     // 39: mayfly.feed.v1.SessionResponse
+	(*IngestRequest)(nil),       // 40: mayfly.feed.v1.IngestRequest
+	(*IngestResponse)(nil),      // 41: mayfly.feed.v1.IngestResponse
+	(*ReserveRequest)(nil),      // 42: mayfly.feed.v1.ReserveRequest
+	(*ReserveResponse)(nil),     // 43: mayfly.feed.v1.ReserveResponse
+	nil,                         // 44: mayfly.feed.v1.Subscribe.CataloguesEntry
+	nil,                         // 45: mayfly.feed.v1.Ping.DigestsEntry
+	nil,                         // 46: mayfly.feed.v1.Grant.ParamsEntry
+	nil,                         // 47: mayfly.feed.v1.Session.FactsEntry
 }
 var file_feed_proto_depIdxs = []int32{
 	5,  // 0: mayfly.feed.v1.SyncRequest.subscribe:type_name -> mayfly.feed.v1.Subscribe
@@ -3790,54 +3848,55 @@ var file_feed_proto_depIdxs = []int32{
 	14, // 4: mayfly.feed.v1.SyncResponse.snapshot:type_name -> mayfly.feed.v1.SnapshotPart
 	15, // 5: mayfly.feed.v1.SyncResponse.delta:type_name -> mayfly.feed.v1.Delta
 	10, // 6: mayfly.feed.v1.SyncResponse.pong:type_name -> mayfly.feed.v1.Pong
-	43, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
+	44, // 7: mayfly.feed.v1.Subscribe.catalogues:type_name -> mayfly.feed.v1.Subscribe.CataloguesEntry
 	9,  // 8: mayfly.feed.v1.Ping.spools:type_name -> mayfly.feed.v1.SpoolHead
 	8,  // 9: mayfly.feed.v1.Ping.bundles:type_name -> mayfly.feed.v1.ForeignBundle
-	44, // 10: mayfly.feed.v1.Ping.digests:type_name -> mayfly.feed.v1.Ping.DigestsEntry
+	45, // 10: mayfly.feed.v1.Ping.digests:type_name -> mayfly.feed.v1.Ping.DigestsEntry
 	7,  // 11: mayfly.feed.v1.Ping.unheld:type_name -> mayfly.feed.v1.Unheld
 	11, // 12: mayfly.feed.v1.Pong.leaves:type_name -> mayfly.feed.v1.LeafProof
 	17, // 13: mayfly.feed.v1.SnapshotPart.resources:type_name -> mayfly.feed.v1.Resource
 	17, // 14: mayfly.feed.v1.Delta.resources:type_name -> mayfly.feed.v1.Resource
 	16, // 15: mayfly.feed.v1.Delta.removals:type_name -> mayfly.feed.v1.Removal
 	18, // 16: mayfly.feed.v1.Resource.app:type_name -> mayfly.feed.v1.App
-	25, // 17: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
-	32, // 18: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
-	33, // 19: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
-	28, // 20: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
-	22, // 21: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
-	23, // 22: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
-	21, // 23: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
-	20, // 24: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
-	19, // 25: mayfly.feed.v1.App.places:type_name -> mayfly.feed.v1.Place
-	24, // 26: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
-	29, // 27: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
-	45, // 28: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
-	26, // 29: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
-	27, // 30: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
-	30, // 31: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
-	31, // 32: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
-	46, // 33: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
-	17, // 34: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
-	0,  // 35: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
-	3,  // 36: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
-	39, // 37: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
-	41, // 38: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
-	34, // 39: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
-	35, // 40: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
-	36, // 41: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
-	1,  // 42: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
-	4,  // 43: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
-	40, // 44: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
-	42, // 45: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
-	38, // 46: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
-	38, // 47: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
-	37, // 48: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
-	2,  // 49: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
-	43, // [43:50] is the sub-list for method output_type
-	36, // [36:43] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	26, // 17: mayfly.feed.v1.Resource.grant:type_name -> mayfly.feed.v1.Grant
+	33, // 18: mayfly.feed.v1.Resource.session:type_name -> mayfly.feed.v1.Session
+	34, // 19: mayfly.feed.v1.Resource.key:type_name -> mayfly.feed.v1.Key
+	29, // 20: mayfly.feed.v1.Resource.proof:type_name -> mayfly.feed.v1.Proof
+	23, // 21: mayfly.feed.v1.App.credentials:type_name -> mayfly.feed.v1.Credential
+	24, // 22: mayfly.feed.v1.App.asks:type_name -> mayfly.feed.v1.Ask
+	22, // 23: mayfly.feed.v1.App.identity:type_name -> mayfly.feed.v1.IdentityHeader
+	21, // 24: mayfly.feed.v1.App.step_up:type_name -> mayfly.feed.v1.StepUp
+	20, // 25: mayfly.feed.v1.App.places:type_name -> mayfly.feed.v1.Place
+	19, // 26: mayfly.feed.v1.App.observe:type_name -> mayfly.feed.v1.Observe
+	25, // 27: mayfly.feed.v1.Ask.bindings:type_name -> mayfly.feed.v1.Binding
+	30, // 28: mayfly.feed.v1.Grant.rules:type_name -> mayfly.feed.v1.Rule
+	46, // 29: mayfly.feed.v1.Grant.params:type_name -> mayfly.feed.v1.Grant.ParamsEntry
+	27, // 30: mayfly.feed.v1.Grant.approvals:type_name -> mayfly.feed.v1.Approval
+	28, // 31: mayfly.feed.v1.Grant.recorded:type_name -> mayfly.feed.v1.Recorded
+	31, // 32: mayfly.feed.v1.Rule.where:type_name -> mayfly.feed.v1.Constraint
+	32, // 33: mayfly.feed.v1.Constraint.values:type_name -> mayfly.feed.v1.Value
+	47, // 34: mayfly.feed.v1.Session.facts:type_name -> mayfly.feed.v1.Session.FactsEntry
+	17, // 35: mayfly.feed.v1.SessionResponse.session:type_name -> mayfly.feed.v1.Resource
+	0,  // 36: mayfly.feed.v1.ReserveResponse.result:type_name -> mayfly.feed.v1.ReserveResponse.Result
+	3,  // 37: mayfly.feed.v1.Feed.Sync:input_type -> mayfly.feed.v1.SyncRequest
+	40, // 38: mayfly.feed.v1.Feed.Ingest:input_type -> mayfly.feed.v1.IngestRequest
+	42, // 39: mayfly.feed.v1.Feed.Reserve:input_type -> mayfly.feed.v1.ReserveRequest
+	35, // 40: mayfly.feed.v1.Sessions.Redeem:input_type -> mayfly.feed.v1.RedeemRequest
+	36, // 41: mayfly.feed.v1.Sessions.Lookup:input_type -> mayfly.feed.v1.LookupRequest
+	37, // 42: mayfly.feed.v1.Sessions.EndSession:input_type -> mayfly.feed.v1.EndSessionRequest
+	1,  // 43: mayfly.feed.v1.Tokens.Assert:input_type -> mayfly.feed.v1.AssertRequest
+	4,  // 44: mayfly.feed.v1.Feed.Sync:output_type -> mayfly.feed.v1.SyncResponse
+	41, // 45: mayfly.feed.v1.Feed.Ingest:output_type -> mayfly.feed.v1.IngestResponse
+	43, // 46: mayfly.feed.v1.Feed.Reserve:output_type -> mayfly.feed.v1.ReserveResponse
+	39, // 47: mayfly.feed.v1.Sessions.Redeem:output_type -> mayfly.feed.v1.SessionResponse
+	39, // 48: mayfly.feed.v1.Sessions.Lookup:output_type -> mayfly.feed.v1.SessionResponse
+	38, // 49: mayfly.feed.v1.Sessions.EndSession:output_type -> mayfly.feed.v1.EndSessionResponse
+	2,  // 50: mayfly.feed.v1.Tokens.Assert:output_type -> mayfly.feed.v1.AssertResponse
+	44, // [44:51] is the sub-list for method output_type
+	37, // [37:44] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -3869,7 +3928,7 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -30,6 +30,9 @@ type App struct {
 	File      string
 	Line      int
 
+	// Observe is whether it is in observe mode, unless that is over: see Set.Observed.
+	Observe bool
+
 	Environments []string // where it is; none: wherever a node fronts it
 }
 

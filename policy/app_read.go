@@ -23,7 +23,7 @@ const (
 func (l *loader) readApp(n *node) {
 	f := l.object(n, schema{
 		what:  "app",
-		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity", "assert", "environments", "workload"},
+		known: []string{"app", "kind", "owner", "hosts", "callers", "upstream", "credential", "stale_after", "streams", "max_stream", "identity", "assert", "environments", "workload", "mode"},
 		later: []string{"audience", "budget", "rate", "resolve", "session", "window"},
 	})
 	if f == nil {
@@ -65,6 +65,7 @@ func (l *loader) readApp(n *node) {
 			l.fail(at, CodeCap, "max_stream: %s, want at most %s", durationText(a.MaxStream), durationText(grant.MaxTerm))
 		}
 	}
+	a.Observe = l.readMode(f.opt("mode"), a.Name)
 	a.Workload = l.readWorkload(f.opt("workload"))
 	l.set.apps[a.Name] = a
 }

@@ -91,6 +91,7 @@ func (c *comparing) app(a at, was, now App) {
 		a.differs("workload: %s, was %s", now.Workload, wordOf(was.Workload.String()))
 	}
 	a.open("environments", was.Environments, now.Environments)
+	a.observed(was, now)
 	if was.Catalogue != now.Catalogue {
 		a.differs("its catalogue is another")
 	}
@@ -101,8 +102,33 @@ func restOfApp(a App) App {
 	a.File, a.Line = "", 0 // where it stands decides nothing
 	a.Name, a.Kind, a.Owner, a.Hosts, a.Callers, a.Upstream, a.HTTP2 = "", "", "", nil, nil, nil, false
 	a.Credentials, a.Identity, a.Assert, a.StaleAfter, a.MaxStream, a.Guard = nil, nil, false, 0, 0, false
-	a.Workload, a.Catalogue, a.Environments = identity.Principal{}, "", nil
+	a.Workload, a.Catalogue, a.Environments, a.Observe = identity.Principal{}, "", nil, false
 	return a
+}
+
+// observed compares until when nobody is denied on the app. That it is enforced again
+// by its end is no change of policy.
+func (a at) observed(was, now App) {
+	w, _ := a.c.before.Observed(was.Name)
+	n, _ := a.c.after.Observed(now.Name)
+	switch {
+	case was.Observe == now.Observe && w.Until.Equal(n.Until):
+	case !now.Observe:
+		a.loses("mode: enforce, was observe")
+	case !was.Observe:
+		a.gains("mode: observe %s: whoever is proven passes, with a credential of their own", untilText(n))
+	case n.Until.IsZero() || !w.Until.IsZero() && n.Until.After(w.Until):
+		a.gains("mode: observe %s, was %s", untilText(n), untilText(w))
+	default:
+		a.loses("mode: observe %s, was %s", untilText(n), untilText(w))
+	}
+}
+
+func untilText(o Observation) string {
+	if o.Until.IsZero() {
+		return "without an end"
+	}
+	return "until " + o.Until.Format(time.RFC3339)
 }
 
 func longOrUnsaid(d time.Duration) string {

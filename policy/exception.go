@@ -88,13 +88,19 @@ func (s *Set) Lapsed(entitlement string, now time.Time) *Refusal {
 }
 
 // CheckAt says what keeps s from entering into force at now, though it loads: an
-// exception that is over. Its error is an Errors. What is in force already stays in
+// exception that is over, or that observes an app for too long. Its error is an Errors. What is in force already stays in
 // force; only what its exceptions excused is denied from their end on.
 func (s *Set) CheckAt(now time.Time) error {
 	var errs Errors
 	for _, x := range s.Overdue(now) {
 		errs = append(errs, &Error{File: x.File, Line: x.untilLine, Column: x.untilColumn, Code: CodeException,
 			Message: "until: the exception " + x.Name + " was over at " + x.Until.Format(time.RFC3339) + ", and what it excused is denied: give it a new end with a reason, or remove both"})
+	}
+	for _, x := range s.Exceptions() {
+		if x.tooLong(now) {
+			errs = append(errs, &Error{File: x.File, Line: x.untilLine, Column: x.untilColumn, Code: CodeCap,
+				Message: "until: an app is observed for at most 30 days at a time, to " + now.Add(MaxObserve).UTC().Format(time.RFC3339) + " from now"})
+		}
 	}
 	if len(errs) == 0 {
 		return nil

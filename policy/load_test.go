@@ -188,6 +188,8 @@ func mistakes() []struct {
 		{"CEL regular expression", change{reports, "request.duration <= duration('30m')", "requester.id.matches('.*')"}, CodeCEL},
 		{"CEL look-alike", change{reports, "request.duration <= duration('30m')", "requester.id.contains('alice')"}, CodeCEL},
 		{"CEL dyn", change{reports, "request.duration <= duration('30m')", "dyn(request.duration) == 1"}, CodeCEL},
+		{"a mode that is none", change{web, "kind: web", "kind: web\nmode: watch"}, CodeValue},
+		{"observed without an exception", change{web, "kind: web", "kind: web\nmode: observe"}, CodeException},
 		// exceptions
 		{"wildcard that writes", change{reports, "[http.get, http.head]", "[\"http.*\"]"}, CodeException},
 		{"class that writes", change{reports, "[http.get, http.head]", "[http.get, \"@write\"]"}, CodeException},

@@ -38,6 +38,7 @@ type Action struct {
 	HasBody   bool
 	Hop       bool
 	Guard     bool          // the guard holds its stream
+	Observed  bool          // it passes undecided, without a grant and without a credential of ours
 	Decided   time.Time     // t
 	Deadline  time.Time     // nothing new is sent from here on
 	Limit     time.Time     // of a guarded one: the Deadline under whatever other grant

@@ -37,6 +37,7 @@ type App struct {
 	Assert      bool              // it is told in a signed token who calls
 	StepUp      map[string]StepUp // by entitlement
 	Here        *Place            // what of it counts at this gateway; nil: all of it
+	Observe     *Observation      // nil: it is enforced
 
 	places  []*feed.Place // as told, for the digest
 	sidecar string        // whose place Here is
@@ -148,6 +149,9 @@ func newApp(r *feed.Resource) (*App, error) {
 		if a.Guard {
 			a.MaxStream = grant.MaxTerm
 		}
+	}
+	if o := m.GetObserve(); o != nil {
+		a.Observe = &Observation{Until: feed.TimeOf(o.GetUntilUs())}
 	}
 	upstream, err := readUpstream(m.GetUpstream())
 	if err != nil {

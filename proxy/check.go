@@ -110,6 +110,9 @@ type ruling struct {
 	class   scope.Class
 	// written is whether the intent is on the spool: a no from here on has an outcome.
 	written bool
+	// verdict is what would have been decided about a request that passes undecided: a
+	// reason code, or would_allow. Empty: it is decided.
+	verdict string
 	// status is what a refusal has instead of its reason's, 0 if nothing.
 	status int
 	// own is whether the request is for a page of ours, not of the app.
@@ -166,7 +169,13 @@ func (c *Checker) decide(ctx context.Context, v *ruling, m *authv3.CheckRequest)
 	if err != nil || own != nil {
 		return own, err
 	}
-	for _, step := range [...]func(*ruling) error{c.countsHere, c.classify, c.findGrant, c.stepUp} {
+	if err := c.countsHere(v); err != nil {
+		return nil, err
+	}
+	if v.app.observed(v.now) {
+		return nil, c.observe(ctx, v)
+	}
+	for _, step := range [...]func(*ruling) error{c.classify, c.findGrant, c.stepUp, c.intend} {
 		if err := step(v); err != nil {
 			return nil, err
 		}
@@ -276,7 +285,12 @@ func (c *Checker) findGrant(v *ruling) error {
 		return err
 	}
 	v.grant, v.class = g, v.spec.Class.Stricter(g.Class)
-	secret := ""
+	return nil
+}
+
+// intend makes the action that v's grant allows.
+func (c *Checker) intend(v *ruling) error {
+	now, g, secret := v.now, v.grant, ""
 	if _, hop := v.kind.(app.Credentialed); hop != v.r.Hop {
 		return grant.Deny(grant.Internal, "the route does not fit the kind of app")
 	} else if hop {
@@ -328,7 +342,8 @@ func (c *Checker) commit(ctx context.Context, v *ruling) error {
 func (c *Checker) unwritten(ctx context.Context, v *ruling, err error) error {
 	now := c.c.Table.Now()
 	var large *audit.TooLargeError
-	switch gone := c.c.Table.lookBoth(v.grant.ID, v.caller.visit, now); {
+	gone := c.c.Table.lastWord(v.action, v.grant.ID, v.caller.visit, now)
+	switch {
 	case gone != nil:
 		return gone
 	case !now.Before(v.action.Deadline):
@@ -364,15 +379,20 @@ func (c *Checker) handOver(ctx context.Context, v *ruling) *authv3.CheckResponse
 	tellTrace(v, &to)
 	var answer *authv3.CheckResponse
 	err := c.c.Actions.Put(v.action)
-	if err == nil {
-		err = c.c.Table.lastLook(v.grant.ID, v.caller.visit, v.action.ID, bound, func() error {
-			now := c.c.Table.Now()
-			if err := ctx.Err(); err != nil || !now.Before(v.action.Deadline) {
-				return grant.Deny(grant.Timeout, "the decision took too long").Because(err)
-			}
-			answer = allowed(v.action, to, now, c.c.Table.clock.Boot()-v.began)
-			return nil
-		})
+	act := func() error {
+		now := c.c.Table.Now()
+		if err := ctx.Err(); err != nil || !now.Before(v.action.Deadline) {
+			return grant.Deny(grant.Timeout, "the decision took too long").Because(err)
+		}
+		answer = allowed(v.action, to, now, c.c.Table.clock.Boot()-v.began)
+		return nil
+	}
+	switch {
+	case err != nil:
+	case v.action.Observed:
+		err = c.c.Table.lastPass(v.action, v.caller.visit, bound, act)
+	default:
+		err = c.c.Table.lastLook(v.grant.ID, v.caller.visit, v.action.ID, bound, act)
 	}
 	if err != nil {
 		return c.refuse(ctx, v, grant.Of(err))

@@ -10,8 +10,8 @@ import (
 )
 
 // Reader is the newest min_reader that this package understands: 2 knows sessions,
-// 3 grants with their proof, and the keys of tokens, 4 guarded streams.
-const Reader = 4
+// 3 grants with their proof, and the keys of tokens, 4 guarded streams, 5 observe mode.
+const Reader = 5
 
 // newGrant reads a grant as the feed tells it. An error says why it may not be
 // held: anything unknown, not whole, or longer than the compiled cap (P1).

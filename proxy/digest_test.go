@@ -18,9 +18,10 @@ import (
 
 // panelApp takes people and clients, has its streams guarded, and says what counts where.
 func panelApp() *feed.Resource {
-	return &feed.Resource{Id: "panel", MinReader: 4, Resource: &feed.Resource_App{App: &feed.App{
+	return &feed.Resource{Id: "panel", MinReader: 5, Resource: &feed.Resource_App{App: &feed.App{
 		Name: "panel", Kind: "web", Hosts: []string{"panel.acme.example"}, Upstream: "http://127.0.0.1:1", StaleAfterUs: 15e6,
 		Callers: []string{"people", "services"}, Console: "https://mayfly.acme.example", Assert: true, Guard: true,
+		Observe:  &feed.Observe{UntilUs: noon().Add(time.Hour).UnixMicro()},
 		Identity: []*feed.IdentityHeader{{Header: "x-auth-name", Fact: "name"}},
 		StepUp:   []*feed.StepUp{{Entitlement: "panel/write", MaxAgeUs: 1e6}, {Entitlement: "panel/admin", Acr: []string{"gold"}}},
 		Places:   []*feed.Place{{Sidecar: "spiffe://acme.example/gw/other", Elsewhere: []string{"panel/admin"}}, {Sidecar: sidecarID, TrustDomains: []string{"acme.example"}}},

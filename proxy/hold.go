@@ -55,7 +55,7 @@ func (t *Table) Hold(a Action) *Hold { return t.hold(t.state.Load(), a) }
 func (t *Table) hold(s *state, a Action) *Hold {
 	a.visit.kid = a.Key
 	h := &Hold{table: t, action: a, app: s.apps[a.App]}
-	if held, ok := s.byID.get(a.Grant); ok && !held.past() {
+	if held, ok := s.byID.get(a.Grant); ok && !held.past() && !a.Observed {
 		h.grant = held.life()
 		h.lives = append(h.lives, h.grant)
 	}
@@ -100,6 +100,9 @@ func (h *Hold) gone(n int) <-chan struct{} {
 // look returns what ended the access by now, nil if nothing did.
 func (h *Hold) look(now time.Time) *Cut {
 	// Asked before the look: what ended a life was in the table by then, with its reason.
+	if h.action.Observed {
+		return h.watch(now)
+	}
 	granted, seated := h.grant != nil && !h.grant.over(), !slices.ContainsFunc(h.lives, (*life).over)
 	s := h.table.state.Load() // one for all, or the app could be gone that the look still found
 	_, _, err := h.table.lookIn(s, h.action.Grant, h.action.visit, now)

@@ -22,6 +22,10 @@ type Journal interface {
 	// ends, when i.Deadline has passed, when there is no room. Then either nothing
 	// was written or the journal itself closes it as not_sent.
 	Intent(ctx context.Context, i audit.Intent, durable bool) (Mark, error)
+	// Observed writes, before the act, that a request passes which nobody decided about,
+	// as Intent writes an intent. It has its own share of the room, and takes none of that
+	// of intents.
+	Observed(ctx context.Context, o audit.Observed, durable bool) error
 	// Outcome takes what became of an intent. It waits for nothing, and has reserved
 	// room: an outcome is lost only with the disk or the process, and is then
 	// unknown.

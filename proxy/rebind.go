@@ -82,7 +82,7 @@ func (h *Hold) successor(s *state, now time.Time) (grant.Grant, bool) {
 // but for its grant.
 func (h *Hold) mayGoOn(s *state, now time.Time) bool {
 	a := h.action
-	if !a.Guard || a.Key != "" || !now.Before(a.Limit) || h.table.fresh(s, a.App) != nil || !h.app.front(s.apps[a.App]) {
+	if !a.Guard || a.Observed || a.Key != "" || !now.Before(a.Limit) || h.table.fresh(s, a.App) != nil || !h.app.front(s.apps[a.App]) {
 		return false
 	}
 	if held, ok := s.byID.get(a.Grant); ok && held.life() == h.grant && s.inForce(held, now) == nil {

@@ -120,6 +120,9 @@ func remadeApp(a *App) *feed.Resource {
 		Name: a.Name, Kind: a.Kind, Hosts: a.Hosts, StaleAfterUs: a.StaleAfter.Microseconds(), MaxStreamUs: a.MaxStream.Microseconds(),
 		Catalogue: a.Catalogue, Callers: a.Callers, Console: a.Console, Assert: a.Assert, Guard: a.Guard, Places: a.remadePlaces(),
 	}
+	if a.Observe != nil {
+		m.Observe = &feed.Observe{UntilUs: microsOf(a.Observe.Until)}
+	}
 	if a.Upstream != nil {
 		m.Upstream = a.Upstream.String()
 	}

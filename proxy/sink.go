@@ -196,6 +196,9 @@ func (t *Table) putApp(d *draft, r *feed.Resource) *feed.Nack {
 	}
 	a.places, a.sidecar = r.GetApp().GetPlaces(), t.sidecar
 	a.Here = placeOf(a.places, t.sidecar)
+	if err := a.Observe.admit(t.production, d.now); err != nil {
+		return feed.Refuse(r, grant.UnsupportedGrant, err.Error())
+	}
 	if err := t.admit(a); err != nil {
 		return feed.Refuse(r, grant.ReasonOf(err), err.Error())
 	}

@@ -63,6 +63,7 @@ type Table struct {
 	generations *Generations
 	admit       func(*App) error
 	sidecar     string
+	production  bool // as the SPIFFE ID of this gateway's sidecar says
 	describe    func(*feed.Ping)
 	witness     *Witness
 	proofs      *Proofs
@@ -100,7 +101,7 @@ func NewTable(c TableConfig) (*Table, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Table{clock: c.Clock, generations: NewGenerations(), waiting: map[int64]grant.GrantID{}, admit: c.Admit, sidecar: c.Sidecar, describe: c.Describe, witness: c.Witness, proofs: c.Proofs, alarm: c.Alarm, log: c.Log}
+	t := &Table{clock: c.Clock, generations: NewGenerations(), waiting: map[int64]grant.GrantID{}, admit: c.Admit, sidecar: c.Sidecar, production: inProduction(c.Sidecar), describe: c.Describe, witness: c.Witness, proofs: c.Proofs, alarm: c.Alarm, log: c.Log}
 	t.state.Store((&draft{state: newState()}).share())
 	return t, nil
 }
@@ -258,6 +259,9 @@ func (t *Table) LastLook(id grant.GrantID, action grant.ActionID, deadline time.
 // asks for all that the action was decided by.
 func (t *Table) LastLookAt(a Action, act func() error) error {
 	a.visit.kid = a.Key
+	if a.Observed {
+		return t.lastPass(a, a.visit, time.Time{}, act)
+	}
 	return t.lastLook(a.Grant, a.visit, a.ID, time.Time{}, func() error {
 		if !t.clock.Now().Before(a.Deadline) {
 			return grant.Deny(grant.Timeout, "the decision took too long")

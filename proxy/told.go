@@ -43,7 +43,8 @@ func tell(v *ruling) told {
 		return out
 	}
 	for _, h := range v.app.Identity {
-		if value := v.caller.fact(h.Fact); value != "" && len(value) <= maxTold {
+		// An app that trusts them would take one for a login: observing opens none.
+		if value := v.caller.fact(h.Fact); !v.action.Observed && value != "" && len(value) <= maxTold {
 			out.set = append(out.set, set(h.Header, value))
 		} else {
 			out.remove = append(out.remove, h.Header)

@@ -21,6 +21,7 @@ func (c *Checker) beginTrace(v *ruling, refused bool) {
 		App: v.appName(), Operation: v.op.Name, Entitlement: v.grant.Entitlement, Class: v.className(), Method: v.r.HTTP.Method,
 		Request: v.grant.Request.String(), Grant: v.grant.ID.String(), Action: v.action.ID.String(),
 	}
+	f.Observed = v.verdict
 	if v.caller.proven() {
 		f.Pseudonym = v.caller.pseudonym(v.grant)
 	}

@@ -37,6 +37,12 @@ func sentenceOf(t audit.Type, d map[string]string) string {
 		return join("acknowledged before the act:", d["class"])
 	case audit.TypeActionIntent:
 		return join(d["app"], d["operation"], attributes(d), "under", d["grant"])
+	case audit.TypeActionObserved:
+		would := "would have been allowed under " + d["grant"]
+		if d["code"] != "" {
+			would = "would have been denied with " + d["code"]
+		}
+		return join("OBSERVED, not enforced:", d["app"], d["operation"], attributes(d), would)
 	case audit.TypeActionRebound:
 		return join("the stream goes on under", d["grant"], "after the end of", d["from"])
 	case audit.TypeActionDenied:

@@ -23,6 +23,7 @@ type Facts struct {
 	Class       string
 	Result      string // what came of it: a word of ours
 	Reason      string // a reason code
+	Observed    string // of a request that passed undecided: what would have been decided
 	EndedBy     string // what cut an action short
 	Pseudonym   string // p_…: anything else is left out
 	Instance    string // of a gateway
@@ -51,6 +52,7 @@ const (
 	keyClass       = "mayfly.class"
 	keyResult      = "mayfly.result"
 	keyReason      = "mayfly.reason"
+	keyObserved    = "mayfly.observed"
 	keyEndedBy     = "mayfly.ended_by"
 	keyInstance    = "mayfly.instance"
 	keyEpoch       = "mayfly.feed.epoch"
@@ -73,7 +75,7 @@ const (
 // Keys lists every attribute of spans. docs/traces.md is held to it.
 func Keys() []string {
 	return []string{
-		keyRequest, keyOffer, keyGrant, keyAction, keyDenial, keyApp, keyOperation, keyEntitlement, keyClass, keyResult, keyReason, keyEndedBy,
+		keyRequest, keyOffer, keyGrant, keyAction, keyDenial, keyApp, keyOperation, keyEntitlement, keyClass, keyResult, keyReason, keyObserved, keyEndedBy,
 		keyInstance, keyEpoch, keyRevision, keyAcked, keyClosed, keyPseudonym, keyMethod, keyStatus, keyServer,
 	}
 }
@@ -104,6 +106,7 @@ func (f Facts) attributes() []*commonpb.KeyValue {
 	text(keyClass, f.Class)
 	text(keyResult, f.Result)
 	text(keyReason, f.Reason)
+	text(keyObserved, f.Observed)
 	text(keyEndedBy, f.EndedBy)
 	text(keyInstance, f.Instance)
 	if strings.HasPrefix(f.Pseudonym, "p_") {

@@ -27,6 +27,8 @@ const ActionHeader = proxy.ActionHeader
 type Gate interface {
 	// LastLook runs act if the grant is in force and the lease fresh.
 	LastLook(id grant.GrantID, action grant.ActionID, deadline time.Time, act func() error) error
+	// LastLookAt is LastLook by all that an action was let through by.
+	LastLookAt(a proxy.Action, act func() error) error
 	// Verifies returns nil while a key of tokens is held; "" is no token's.
 	Verifies(kid string) error
 	// Look is the look alone.
@@ -110,6 +112,9 @@ func parseAction(s string) (id grant.ActionID, err error) {
 func (h *Handler) carryOut(w http.ResponseWriter, r *http.Request, action proxy.Action) {
 	t := &try{action: action, ticket: &ticket{}}
 	t.ticket.pass = func(send func() error) error {
+		if action.Observed { // there is no grant to ask about
+			return h.c.Gate.LastLookAt(action, send)
+		}
 		return h.c.Gate.LastLook(action.Grant, action.ID, time.Time{}, func() error {
 			if err := h.c.Gate.Verifies(action.Key); err != nil {
 				return err
@@ -141,7 +146,8 @@ func (h *Handler) carryOut(w http.ResponseWriter, r *http.Request, action proxy.
 	h.answer(ctx, w, t, resp)
 }
 
-// prepare builds the request as the upstream will see it.
+// prepare builds the request as the upstream will see it: with the credential of the
+// gateway, or, where nobody decided about it, as its caller made it.
 func (h *Handler) prepare(r *http.Request, t *try) (*http.Request, *http.Transport, error) {
 	front, ok := h.c.Gate.App(t.action.App)
 	if !ok {
@@ -170,12 +176,16 @@ func (h *Handler) prepare(r *http.Request, t *try) (*http.Request, *http.Transpo
 	if len(body) > 0 {
 		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
-	secret, err := h.c.Secrets.Secret(r.Context(), credential.Use{Name: t.action.Secret, App: t.action.App, Host: upstream.Host})
-	if err != nil {
-		return nil, nil, err
+	switch {
+	case t.action.Observed: // the caller brings its own credential, or none
+	case front.Observes(h.c.Now()):
+		return nil, nil, grant.Deny(grant.PolicyChanged, "the app is in observe mode now, where no credential of the gateway's is used")
+	default:
+		if t.secret, err = h.c.Secrets.Secret(r.Context(), credential.Use{Name: t.action.Secret, App: t.action.App, Host: upstream.Host}); err != nil {
+			return nil, nil, err
+		}
+		kind.Authorize(out, t.secret.Reveal())
 	}
-	t.secret = secret
-	kind.Authorize(out, secret.Reveal())
 	if h.c.SendActionID {
 		out.Header.Set(ActionHeader, t.action.ID.String())
 	}

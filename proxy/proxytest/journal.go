@@ -23,6 +23,7 @@ type Journal struct {
 
 	mu       sync.Mutex
 	intents  []audit.Intent
+	observed []audit.Observed
 	rebounds []audit.Rebound
 	durable  map[string]bool
 	outcomes []audit.Outcome
@@ -47,6 +48,30 @@ func (j *Journal) Intent(ctx context.Context, i audit.Intent, durable bool) (pro
 	j.intents = append(j.intents, i)
 	j.durable[i.Action] = durable
 	return proxy.Mark{Spool: "spl_01ARZ3NDEKTSV4RRFFQ69G5FAV", Seq: uint64(len(j.intents)), Frame: audit.SHA256([]byte(i.Action))}, nil
+}
+
+// Observed implements proxy.Journal. BeforeIntent is asked about it, too.
+func (j *Journal) Observed(ctx context.Context, o audit.Observed, durable bool) error {
+	if j.BeforeIntent != nil {
+		if err := j.BeforeIntent(ctx); err != nil {
+			return err
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.durable == nil {
+		j.durable = map[string]bool{}
+	}
+	j.observed = append(j.observed, o)
+	j.durable[o.Action] = durable
+	return nil
+}
+
+// Observations returns what passed undecided so far.
+func (j *Journal) Observations() []audit.Observed {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.observed)
 }
 
 // Outcome implements proxy.Journal.

@@ -53,7 +53,21 @@ func NewWorld(t testing.TB, resources ...*feed.Resource) *World {
 }
 
 // NewEmptyWorld returns a table that was told nothing yet.
-func NewEmptyWorld(t testing.TB) *World {
+func NewEmptyWorld(t testing.TB) *World { return newWorld(t, Sidecar) }
+
+// NewWorldAt is NewWorld, without resources, of another gateway.
+func NewWorldAt(t testing.TB, sidecar string) *World {
+	t.Helper()
+	w := newWorld(t, sidecar)
+	w.at.Revision += 2
+	if _, _, err := feedtest.Swap(t.Context(), w, w.at, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.Pong()
+	return w
+}
+
+func newWorld(t testing.TB, sidecar string) *World {
 	t.Helper()
 	w := &World{t: t, minter: grant.NewMinter(), at: feed.Position{Epoch: 1, Revision: 10}}
 	w.boot.Store(int64(time.Hour))
@@ -61,7 +75,7 @@ func NewEmptyWorld(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock, Sidecar: Sidecar}); err != nil {
+	if w.Table, err = proxy.NewTable(proxy.TableConfig{Clock: clock, Sidecar: sidecar}); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -117,6 +131,14 @@ func (w *World) Anew(resources ...*feed.Resource) {
 	if _, nacks, err := feedtest.Swap(w.t.Context(), w, w.at, resources); err != nil || len(nacks) > 0 {
 		w.t.Error(err, nacks)
 	}
+}
+
+// Next is the change that tells of resources, for whoever applies it by itself.
+func (w *World) Next(resources ...*feed.Resource) *feed.Delta {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at.Revision += 2
+	return &feed.Delta{Epoch: w.at.Epoch, Revision: w.at.Revision, Resources: resources}
 }
 
 func (w *World) apply(d *feed.Delta) feed.Receipt {

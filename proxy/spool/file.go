@@ -27,13 +27,14 @@ const (
 // file is one run of frames on disk, named by its first seq. Only the last one
 // is written to.
 type file struct {
-	path   string
-	first  uint64
-	prev   audit.Hash // payload hash before first
-	count  uint64
-	size   int64 // bytes of whole frames
-	denied int64 // of which denials
-	open   int   // intents in it without an outcome
+	path    string
+	first   uint64
+	prev    audit.Hash // payload hash before first
+	count   uint64
+	size    int64 // bytes of whole frames
+	denied  int64 // of which denials
+	watched int64 // of requests that passed undecided, with room for their outcomes
+	open    int   // intents in it without an outcome
 }
 
 func (f *file) last() uint64 { return f.first + f.count - 1 }

@@ -100,6 +100,14 @@ func (s *Spool) follow(f *file, e audit.Entry) error {
 		}
 		s.open[i.Action] = f
 		f.open++
+	case audit.TypeActionObserved:
+		var o audit.Observed
+		if err := e.Record.Into(&o); err != nil {
+			return err
+		}
+		s.open[o.Action] = f
+		f.open++
+		f.watched += int64(e.Frame.Size) + outcomeRoom
 	case audit.TypeActionOutcome:
 		var o audit.Outcome
 		if err := e.Record.Into(&o); err != nil {

@@ -21,6 +21,7 @@ type entry struct {
 	follows bool      // between an intent and its outcome
 	vital   bool      // written even where there is no room
 	denial  bool
+	watched bool // of a request that passes undecided
 	body    any
 
 	mark proxy.Mark // where it went
@@ -66,6 +67,14 @@ func (s *Spool) Intent(ctx context.Context, i audit.Intent, durable bool) (proxy
 		return proxy.Mark{}, err
 	}
 	return w.mark, nil
+}
+
+// Observed implements proxy.Journal, in every way as Intent does.
+func (s *Spool) Observed(ctx context.Context, o audit.Observed, durable bool) error {
+	return s.wait(ctx, &write{
+		entry:   entry{kind: audit.TypeActionObserved, subject: o.App, action: o.Action, until: o.Deadline.Time, opens: true, watched: true, body: o},
+		durable: durable, answer: make(chan error, 1),
+	})
 }
 
 // Rebound implements proxy.Journal. Frames are written by one goroutine, one after the

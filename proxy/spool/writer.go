@@ -155,8 +155,9 @@ func (s *Spool) tail() (*file, error) {
 	return s.files[len(s.files)-1], s.broken
 }
 
-// room keeps, for every open intent, space for its outcome; and for denials at
-// most a fifth of the whole (contracts §5).
+// room keeps, for every open intent, space for its outcome; for denials at most a fifth
+// of the whole (contracts §5), and for what passes undecided at most half: whoever has a
+// certificate can cause that, and apps that are enforced go on.
 func (s *Spool) room(e *entry, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,6 +177,9 @@ func (s *Spool) room(e *entry, n int64) error {
 	if e.opens {
 		reserved += outcomeRoom
 	}
+	if e.watched && s.watched()+n+outcomeRoom > s.c.Limit/2 {
+		return ErrFull
+	}
 	if e.denial && s.denied()+n > s.c.Limit/5 || s.used+n+reserved > s.c.Limit {
 		return ErrFull
 	}
@@ -186,6 +190,14 @@ func (s *Spool) room(e *entry, n int64) error {
 func (s *Spool) denied() (n int64) {
 	for _, f := range s.files {
 		n += f.denied
+	}
+	return n
+}
+
+// watched returns the bytes of what passed undecided. The caller holds mu.
+func (s *Spool) watched() (n int64) {
+	for _, f := range s.files {
+		n += f.watched
 	}
 	return n
 }
@@ -210,6 +222,9 @@ func (s *Spool) wrote(e *entry, f *file, n int64, head audit.Hash) {
 	case e.opens:
 		s.open[e.action] = f
 		f.open++
+		if e.watched {
+			f.watched += n + outcomeRoom
+		}
 	case e.closes:
 		s.closed(e.action)
 	case e.denial:

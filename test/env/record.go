@@ -74,6 +74,7 @@ func (e *Env) Verify(dir string, kept ...[]byte) (audit.Report, error) {
 type Record struct {
 	Leaves   []audit.Record
 	Intents  map[string]Intent          // by action
+	Observed map[string]audit.Observed  // what passed undecided, by action: no intents
 	Outcomes map[string]audit.Outcome   // by action
 	Rebounds map[string][]audit.Rebound // by action, in their order
 	Denied   map[string]int             // verbatim denials by reason code
@@ -110,7 +111,7 @@ func ReadRecord(dir string) (*Record, error) {
 // NewRecord returns one of which nothing was read.
 func NewRecord() *Record {
 	return &Record{
-		Intents: map[string]Intent{}, Outcomes: map[string]audit.Outcome{}, Rebounds: map[string][]audit.Rebound{}, Denied: map[string]int{},
+		Intents: map[string]Intent{}, Observed: map[string]audit.Observed{}, Outcomes: map[string]audit.Outcome{}, Rebounds: map[string][]audit.Rebound{}, Denied: map[string]int{},
 		Grants: map[string]time.Time{}, Ended: map[string]time.Time{}, Settled: map[string]time.Time{}, Reserved: map[string]string{},
 		read: map[string]part{},
 	}
@@ -203,6 +204,12 @@ func (r *Record) frames(spool string, text []byte, p *part) error {
 				return err
 			}
 			r.Intents[i.Action] = i
+		case audit.TypeActionObserved:
+			var o audit.Observed
+			if err := e.Record.Into(&o); err != nil {
+				return err
+			}
+			r.Observed[o.Action] = o
 		case audit.TypeActionOutcome:
 			var o audit.Outcome
 			if err := e.Record.Into(&o); err != nil {
@@ -258,7 +265,7 @@ func (b *Breach) Error() string {
 }
 
 // Hold compares what reached the upstreams with the record: a Breach for each
-// arrival without an intent, later than Late after its grant's not_after or after
+// arrival without an intent (or, of an app in observe mode, without a record of that), later than Late after its grant's not_after or after
 // the receipts of its early end, or under an action id that arrived before.
 func (r *Record) Hold(arrivals []Arrival) []*Breach {
 	var out []*Breach
@@ -268,9 +275,13 @@ func (r *Record) Hold(arrivals []Arrival) []*Breach {
 			out = append(out, &Breach{Kind: kind, Arrival: a, Because: fmt.Sprintf(format, args...)})
 		}
 		i, ok := r.Intents[a.Action]
-		if !ok {
+		o, observed := r.Observed[a.Action]
+		if !ok && !observed {
 			breach(Unrecorded, "no intent on record")
 			continue
+		}
+		if observed {
+			i.Try = o.Try
 		}
 		if seen[a.Action] {
 			breach(Twice, "arrived twice")
@@ -278,6 +289,12 @@ func (r *Record) Hold(arrivals []Arrival) []*Breach {
 		seen[a.Action] = true
 		if i.App != a.App || i.Ask.Method != a.Method {
 			breach(Other, "the intent is for %s %s", i.Ask.Method, i.App)
+		}
+		if observed { // under no grant: only while its app was in observe mode
+			if !o.Until.IsZero() && a.At.Sub(o.Until.Time) > Late {
+				breach(AfterEnd, "its app was enforced from %s on", audit.Stamp(o.Until.Time))
+			}
+			continue
 		}
 		end, ok := r.Grants[i.Grant]
 		if !ok {

@@ -18,6 +18,8 @@ func TestARecordIsHeldAgainstWhatArrived(t *testing.T) {
 	}
 	r := NewRecord()
 	r.Intents["act_1"], r.Intents["act_2"], r.Intents["act_3"] = intent("grt_1"), intent("grt_2"), intent("grt_3")
+	watched := audit.Observed{Code: "no_grant", Until: audit.At(noon), Try: audit.Try{App: "reports", Ask: audit.Ask{Method: "GET"}}}
+	r.Observed["act_5"] = watched
 	r.Grants["grt_1"], r.Grants["grt_2"] = noon, noon.Add(time.Hour)
 	r.Settled["grt_2"] = noon
 	arrival := func(action string, after time.Duration) Arrival {
@@ -37,6 +39,9 @@ func TestARecordIsHeldAgainstWhatArrived(t *testing.T) {
 		"without an intent":                   {[]Arrival{arrival("act_9", 0)}, []BreachKind{Unrecorded}},
 		"of a grant that is not on record":    {[]Arrival{arrival("act_3", 0)}, []BreachKind{Unrecorded}},
 		"twice":                               {[]Arrival{arrival("act_1", 0), arrival("act_1", 0)}, []BreachKind{Twice}},
+		"observed":                            {[]Arrival{arrival("act_5", Late)}, nil},
+		"observed, and enforced since":        {[]Arrival{arrival("act_5", Late+1)}, []BreachKind{AfterEnd}},
+		"observed twice":                      {[]Arrival{arrival("act_5", 0), arrival("act_5", 0)}, []BreachKind{Twice}},
 		"something else than its intent says": {[]Arrival{other}, []BreachKind{Other}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -321,6 +321,8 @@ type Whoami struct {
 	Policy    Policy   `json:"policy"`
 	RecordKey string   `json:"record_key"` // verifies the signature of checkpoints
 	Dev       bool     `json:"dev"`        // unsigned policy is accepted
+
+	Observed []ObservedApp `json:"observed,omitempty"` // apps on which nobody is denied
 }
 
 // Page is one page of a list. Cursor, if not empty, asks for the next one.
@@ -336,6 +338,8 @@ type Nodes struct {
 	Missing []string `json:"missing,omitempty"`
 	// Bundles are those of foreign trust domains, at mayflyd and at each instance.
 	Bundles []Bundle `json:"bundles,omitempty"`
+	// Observed are the apps on which nobody is denied.
+	Observed []ObservedApp `json:"observed,omitempty"`
 }
 
 // Bundle is how it stands with the bundle of a foreign trust domain.

@@ -279,6 +279,7 @@ func (a *app) whoamiCommand() *cobra.Command {
 			a.pairs([2]string{"principal", who.Principal}, [2]string{"person", who.Person}, [2]string{"name", who.Name},
 				[2]string{"identity provider", who.IDP}, [2]string{"groups", strings.Join(who.Groups, " ")}, [2]string{"session ends", ends},
 				[2]string{"policy", strings.TrimSpace(who.Policy.Commit + " " + who.Policy.Digest)}, [2]string{"development", dev})
+			a.showObserved(who.Observed)
 			return nil
 		}),
 	}

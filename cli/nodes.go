@@ -74,6 +74,7 @@ func (a *app) showNodes(n api.Nodes) error {
 	for _, m := range n.Missing {
 		fmt.Fprintln(a.c.Stdout, plain(m))
 	}
+	a.showObserved(n.Observed)
 	return nil
 }
 

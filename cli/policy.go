@@ -30,16 +30,7 @@ func (a *app) policyCommand() *cobra.Command {
 		Use: "check DIR", Short: "Say everything that is wrong with a policy, with file, line and column",
 		Example: "  mayfly policy check ./policy", Args: cobra.ExactArgs(1),
 		RunE: a.run(func(_ *cobra.Command, args []string) error {
-			set, err := a.loadPolicy(args[0])
-			if err != nil {
-				return err
-			}
-			if err := a.tellMistakes(args[0], set.CheckAt(a.c.Now())); err != nil {
-				return err
-			}
-			fmt.Fprintf(a.c.Stdout, "%s is a policy: %s, %s, %s, digest %s\n",
-				plain(args[0]), count(len(set.Apps()), "app"), count(len(set.Entitlements()), "entitlement"), count(len(set.Nodes()), "node"), set.Digest())
-			return nil
+			return a.checkPolicy(args[0])
 		}),
 	}, &cobra.Command{
 		Use: "test DIR", Short: "Run the tests that stand in a policy",
@@ -50,6 +41,7 @@ func (a *app) policyCommand() *cobra.Command {
 	return cmd
 }
 
+// loadPolicy reads a policy. Its error is a policy.Errors if the files are none.
 func (a *app) loadPolicy(dir string) (*policy.Set, error) {
 	files, err := readFolder(dir)
 	if err != nil {
@@ -59,62 +51,13 @@ func (a *app) loadPolicy(dir string) (*policy.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := policy.Load(files, options)
-	return set, a.tellMistakes(dir, err)
-}
-
-// tellMistakes shows the mistakes that err is, if it is those, and ends the command.
-func (a *app) tellMistakes(dir string, err error) error {
-	var wrong policy.Errors
-	if !errors.As(err, &wrong) {
-		return err
-	}
-	if a.isJSON() {
-		if err := a.json(wrong); err != nil {
-			return err
-		}
-		return exit{exitError}
-	}
-	for _, e := range wrong {
-		fmt.Fprintln(a.c.Stdout, plain(e.Error()))
-	}
-	a.note("%s is not a policy: %s", dir, count(len(wrong), "mistake"))
-	return exit{exitError}
-}
-
-func (a *app) testPolicy(dir string) error {
-	set, err := a.loadPolicy(dir)
-	if err != nil {
-		return err
-	}
-	results := policy.RunTests(set)
-	failed := 0
-	for _, r := range results {
-		if r.Passed {
-			continue
-		}
-		failed++
-		if !a.isJSON() {
-			fmt.Fprintln(a.c.Stdout, plain(fmt.Sprintf("%s:%d: %s as %s: expected %s, got %s: %s", r.File, r.Line, r.Entitlement, r.As, r.Want, r.Got, r.Message)))
-		}
-	}
-	if a.isJSON() {
-		if err := a.json(results); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintf(a.c.Stdout, "%d tests, %d failed\n", len(results), failed)
-	}
-	if failed > 0 {
-		return exit{exitError}
-	}
-	return nil
+	return policy.Load(files, options)
 }
 
 // readFolder reads every regular file below dir, by slash path. Links are
 // refused: what they lead to is not in the commit.
 func readFolder(dir string) (map[string][]byte, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := openFolder(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +88,35 @@ func readFolder(dir string) (map[string][]byte, error) {
 		return err
 	})
 	return out, err
+}
+
+// openFolder opens a folder, and says what was typed if it is none.
+func openFolder(dir string) (*os.Root, error) {
+	const hint = "mayfly policy check ./policy"
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, hinted{fmt.Errorf("there is no folder %s", dir), hint}
+	case err == nil && !info.IsDir():
+		return nil, hinted{fmt.Errorf("%s is a file: a policy is checked whole, by its folder", dir), "mayfly policy check " + folderOf(dir)}
+	}
+	return os.OpenRoot(dir)
+}
+
+// folderOf guesses which policy a file belongs to: the nearest folder above it that
+// looks like one.
+func folderOf(file string) string {
+	dir := filepath.Dir(file)
+	for range 16 {
+		if root, err := os.OpenRoot(dir); err == nil {
+			_, err := root.Stat("mayfly.yaml")
+			root.Close()
+			if err == nil {
+				return dir
+			}
+		}
+		dir = filepath.Join(dir, "..")
+	}
+	return filepath.Dir(file)
 }
 
 // isPolicy tells a policy with a mistake from a folder of something else.

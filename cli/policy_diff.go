@@ -73,7 +73,7 @@ func (a *app) diffPolicy(ctx context.Context, in comparing, one, other string) e
 // policyOf loads what lies in a folder or in a commit.
 func (a *app) policyOf(ctx context.Context, in comparing, name string) (*policy.Set, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return a.loadPolicy(name)
+		return a.sound(name)
 	}
 	if a.c.PolicyAt == nil {
 		return nil, fmt.Errorf("%s is no folder, and this mayfly reads no repositories", name)
@@ -88,7 +88,30 @@ func (a *app) policyOf(ctx context.Context, in comparing, name string) (*policy.
 	}
 	options.Commit = commit
 	set, err := policy.Load(files, options)
-	return set, a.tellMistakes(name, err)
+	return a.orMistakes(name, set, err)
+}
+
+// sound loads a folder, and ends the command where it is no policy.
+func (a *app) sound(dir string) (*policy.Set, error) {
+	set, err := a.loadPolicy(dir)
+	return a.orMistakes(dir, set, err)
+}
+
+func (a *app) orMistakes(name string, set *policy.Set, err error) (*policy.Set, error) {
+	wrong, err := mistakesOf(err)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(wrong) == 0:
+		return set, nil
+	case a.isJSON():
+		return nil, a.tellJSON(struct {
+			OK       bool            `json:"ok"`
+			Mistakes []policyMistake `json:"mistakes"`
+		}{false, wrong}, false)
+	default:
+		return nil, a.tellMistakes(name, wrong)
+	}
 }
 
 // diffOf writes an outlook down as the API does.

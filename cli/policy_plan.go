@@ -35,7 +35,7 @@ wait.`,
 
 // policyTexts reads a folder, and checks it before anybody is asked.
 func (a *app) policyTexts(dir string) (map[string]string, error) {
-	if _, err := a.loadPolicy(dir); err != nil {
+	if _, err := a.sound(dir); err != nil {
 		return nil, err
 	}
 	files, err := readFolder(dir)

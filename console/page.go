@@ -37,6 +37,7 @@ type page struct {
 	// Continue is the address where the browser goes by itself after a moment.
 	Continue string
 	Dev      bool
+	Observed observedView
 	// FormTo is an origin where the answer to the page's form may lead, beside our own.
 	FormTo   string
 	Passkeys bool // its script asks the browser for a passkey
@@ -88,7 +89,7 @@ func parse(a assets) (map[string]*template.Template, error) {
 
 // render writes one page, or nothing of it.
 func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) error {
-	p.Dev = c.c.Dev
+	p.Dev, p.Observed = c.c.Dev, c.observed(r, p.Who)
 	if p.Now.IsZero() {
 		p.Now = c.c.Now()
 	}

@@ -33,6 +33,7 @@ func (l *loader) readApp(n *node) {
 	a := App{File: l.file, Line: n.line}
 	at := f.need("app")
 	a.Name = l.name(at, "app", false)
+	l.named(at, "app", a.Name, appsFolder)
 	if a.Name == OwnApp {
 		l.fail(at, CodeDuplicate, "app: %s is built in, its operations are Mayfly's own; write entitlements on it", OwnApp)
 		return

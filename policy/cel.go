@@ -99,6 +99,10 @@ func (l *loader) compile(e *Entitlement, n *node) *condition {
 	ast, issues := e2.Compile(n.text)
 	if issues.Err() != nil {
 		for _, issue := range issues.Errors() {
+			if strings.HasPrefix(issue.Message, "undeclared reference to 'risk'") {
+				l.failAt(n.line+issue.Location.Line()-1, n.column+issue.Location.Column(), CodeUnsupported, "when: risk is not supported yet")
+				continue
+			}
 			l.failAt(n.line+issue.Location.Line()-1, n.column+issue.Location.Column(), CodeCEL, "when: %s", oneLine(issue.Message))
 		}
 		return nil
@@ -112,6 +116,7 @@ func (l *loader) compile(e *Entitlement, n *node) *condition {
 		l.fail(n, CodeCEL, "when: %v", err)
 		return nil
 	}
+	l.checkCondition(e, ast, n)
 	return &condition{text: n.text, program: program, variables: names}
 }
 

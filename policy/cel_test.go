@@ -42,7 +42,9 @@ func TestOnlyATrueConditionApproves(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			// carol is listed by name, so that old groups do not decide who may ask
-			s, err := Load(edited(t, change{reports, "request.duration <= duration('30m')", c.when}, change{reports, "[group:idp/engineers,", "[group:idp/engineers, carol,"}), options(t))
+			o := options(t)
+			o.InForce = true // some of them are never true, and would not enter into force
+			s, err := Load(edited(t, change{reports, "request.duration <= duration('30m')", c.when}, change{reports, "[group:idp/engineers,", "[group:idp/engineers, carol,"}), o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +97,7 @@ tests:
   - {as: carol, ask: {limit: 500.01 usd, instant: false}, expect: denied, because: param}
   - {as: alice, ask: {limit: 1.00 usd, instant: false}, expect: denied, because: not_eligible}
 `
-	s, err := Load(edited(t, change{"entitlements/payouts.yaml", "", file}, change{stripe, "[refunds.create]", "[\"@money\"]"}), options(t))
+	s, err := Load(edited(t, change{"entitlements/stripe/payouts.yaml", "", file}, change{stripe, "[refunds.create]", "[\"@money\"]"}), options(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ func (l *loader) crossCheck() {
 		l.checkWhere(e)
 		l.checkSecrets(e, a)
 	}
+	l.checkUndercuts()
 	l.checkExceptions()
 	delete(l.set.apps, "") // an app without a name was reported
 }

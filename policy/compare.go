@@ -222,6 +222,7 @@ func (c *comparing) main() {
 	}
 	c.domains(key("trust_domains"))
 	c.owned(key("workloads"))
+	c.personas()
 	c.nodes(key("nodes"))
 	c.people(key("people"))
 	c.keys(key("people"))
@@ -238,6 +239,7 @@ func restOfSet(s Set) Set {
 	s.digest, s.commit, s.files = "", "", nil // say nothing by themselves
 	s.hosts = nil                             // of the apps' hosts
 	s.accounts = nil                          // people, the other way round
+	s.personas = nil // they decide nothing
 	s.organisation, s.caps, s.environments, s.domains, s.owned = "", Caps{}, nil, nil, nil
 	s.apps, s.catalogues, s.entitlements, s.exceptions = nil, nil, nil, nil
 	s.excuses = nil // exceptions, by what they are about
@@ -292,6 +294,23 @@ func (c *comparing) owned(a at) {
 		}
 		w.ID, w.Owner, n.ID, n.Owner = "", "", "", ""
 		a.rest(w, n)
+	}
+}
+
+// personas compares what gives nobody anything.
+func (c *comparing) personas() {
+	for _, name := range both(c.before.personas, c.after.personas) {
+		was, before := c.before.personas[name]
+		now, still := c.after.personas[name]
+		a := at{c: c, what: "persona " + name, file: now.File, line: now.Line}
+		switch {
+		case !before:
+			a.says("the persona %s is new", name)
+		case !still:
+			a.says("the persona %s is gone", name)
+		case was.Owner != now.Owner || !slices.Equal(was.Entitlements, now.Entitlements) || !slices.Equal(was.Who, now.Who):
+			a.says("the persona %s changes", name)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ approve: {auto: {when: "true"}}
 // them has to wait. Taken back, it is the other way round where back says so.
 func TestWhatWidens(t *testing.T) {
 	addApp := func(edits ...change) []change {
-		return append([]change{{"apps/notes.yaml", "", newWeb}, {"entitlements/notes.yaml", "", newNotes}, {mainFile, "apps: [stripe, reports]", "apps: [stripe, reports, notes]"}}, edits...)
+		return append([]change{{"apps/notes.yaml", "", newWeb}, {"entitlements/notes/read.yaml", "", newNotes}, {mainFile, "apps: [stripe, reports]", "apps: [stripe, reports, notes]"}}, edits...)
 	}
 	one := func(file, was, now string) []change { return []change{{file, was, now}} }
 	const keep, narrows, widens = "keep", "narrows", "widens"
@@ -78,14 +78,14 @@ func TestWhatWidens(t *testing.T) {
 		{"another approver", one(reports, "[group:idp/data-leads, carol]", "[carol, bob]"), widens, widens},
 		{"a step before", one(refunds, "steps:\n", "steps:\n    - {any: [bob], within: 1h}\n"), narrows, widens},
 		{"a login at least as strong", one(mayflyFile, "grant: {max: 4h", "step_up: {max_age: 1h}\ngrant: {max: 4h"), narrows, widens},
-		{"an entitlement", []change{{"entitlements/more.yaml", "", strings.Replace(strings.Replace(newNotes, "notes/read", "reports/more", 1), "app: notes", "app: reports", 1)}}, widens, narrows},
-		{"its own operations", []change{{"entitlements/more.yaml", "", strings.NewReplacer("notes/read", "mayfly/more", "app: notes", "app: mayfly", `["@read"]`, "[traces.read]").Replace(newNotes)}}, widens, narrows},
+		{"an entitlement", []change{{"entitlements/reports/more.yaml", "", strings.Replace(strings.Replace(newNotes, "notes/read", "reports/more", 1), "app: notes", "app: reports", 1)}}, widens, narrows},
+		{"its own operations", []change{{"entitlements/mayfly/more.yaml", "", strings.NewReplacer("notes/read", "mayfly/more", "app: notes", "app: mayfly", `["@read"]`, "[traces.read]").Replace(newNotes)}}, widens, narrows},
 		{"an app", addApp(), narrows, narrows},
 		{"an app with a host of another's upstream", addApp(change{"apps/notes.yaml", "https://notes.internal", "https://reports.internal"}), widens, narrows},
 		{"an app that takes a host over", addApp(change{"apps/notes.yaml", "hosts: [notes", "hosts: [reports"}, change{web, "hosts: [reports", "hosts: [old"}), widens, widens},
 		{"an app in front of an upstream of old", addApp(change{"apps/notes.yaml", "https://notes.internal.acme.example", "https://10.0.0.9"}, change{web, "https://reports.internal.acme.example", "https://10.0.0.8"}), widens, widens},
 		{"an app with a secret of another", addApp(change{"apps/notes.yaml", "kind: web", "kind: stripe\ncredential: [{operations: [\"@read\"], secret: stripe-read}]"}), widens, narrows},
-		{"an app that may pass access on", addApp(change{"apps/notes.yaml", "kind: web", "kind: web\nworkload: spiffe://acme.example/notes"}, change{"entitlements/notes.yaml", "app: notes", "app: notes\nonward: [reports]"}), widens, narrows},
+		{"an app that may pass access on", addApp(change{"apps/notes.yaml", "kind: web", "kind: web\nworkload: spiffe://acme.example/notes"}, change{"entitlements/notes/read.yaml", "app: notes", "app: notes\nonward: [reports]"}), widens, narrows},
 		{"another upstream", one(web, "reports.internal", "reports2.internal"), widens, widens},
 		{"another host", one(web, "hosts: [reports.acme.example]", "hosts: [reports.acme.example, r.acme.example]"), widens, narrows},
 		{"another door", one(web, "callers: [services]", "callers: [services, clients]"), widens, narrows},
@@ -175,9 +175,13 @@ func TestAnAppIsNotReplacedInTwoSteps(t *testing.T) {
 		"the same host":     strings.NewReplacer("notes.acme", "reports.acme").Replace(newWeb),
 		"the same upstream": strings.NewReplacer("notes.internal", "reports.internal").Replace(newWeb),
 	} {
-		files := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"}, change{"apps/again.yaml", "", app})
-		delete(files, web)
+		files := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"}, change{"apps/notes.yaml", "", app})
 		delete(files, reports)
+		delete(files, web)
+		if name == "the same name" {
+			files[web] = files["apps/notes.yaml"]
+			delete(files, "apps/notes.yaml")
+		}
 		again := load(files)
 		c := Compare(without, again)
 		if c.Widens() {
@@ -214,7 +218,7 @@ hosts: [zero.acme.example]
 callers: [services]
 upstream: {url: "https://api.stripe.com"}
 credential: [{operations: ["@read"], secret: zero}]
-`}, change{"entitlements/a.yaml", "", `
+`}, change{"entitlements/a/a.yaml", "", `
 entitlement: a/a
 owner: team-data
 app: a
@@ -228,7 +232,7 @@ onward: [reports]
 step_up: {acr: [strong], max_age: 1h}
 environments: [prod]
 tests: [{as: bob, ask: {folder: /a}, expect: denied}]
-`}, change{"entitlements/b.yaml", "", `
+`}, change{"entitlements/a/b.yaml", "", `
 entitlement: a/b
 owner: team-data
 app: "0"
@@ -244,7 +248,7 @@ allows: wildcard
 entitlement: a/c
 until: 2999-01-01
 reason: Everything, for once.
-`}, change{"entitlements/c.yaml", "", `
+`}, change{"entitlements/a/c.yaml", "", `
 entitlement: a/c
 owner: team-data
 app: a
@@ -252,7 +256,8 @@ allow: [{operations: ["http.*"]}]
 grant: {max: 8h}
 request: {who: [bob]}
 approve: {steps: [{any: [carol], within: 1h}]}
-`}, change{mainFile, `accounts: ["user:idp:bob"]`, `accounts: ["user:idp:bob"], keys: [{ssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83"}]`},
+`}, change{"personas/p.yaml", "", "persona: p\nowner: team-data\nentitlements: [a/a]\nwho: [bob]\n"},
+		change{mainFile, `accounts: ["user:idp:bob"]`, `accounts: ["user:idp:bob"], keys: [{ssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83"}]`},
 		change{mainFile, `accounts: ["user:idp:carol"]`, `accounts: ["user:idp:carol"], keys: [{ssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83"}]`})
 }
 
@@ -269,13 +274,14 @@ func fieldsThatSayNothing() map[string]string {
 		"Bound.Line": "where it stands", "Bound.column": "where it stands",
 		"Set.excuses":    "exceptions, by what they are about",
 		"Exception.File": "where it stands", "Exception.Line": "where it stands", "Exception.untilLine": "where it stands", "Exception.untilColumn": "where it stands",
+		"Persona.File": "where it stands", "Persona.Line": "where it stands", "Persona.Name": "its key in the set",
 		"Param.Line": "where it stands", "Param.pattern": "compiled from Pattern",
 	}
 }
 
 // fieldsThatDecideNothing are told, and widen in neither direction.
 func fieldsThatDecideNothing() []string {
-	return []string{"Set.environments", "Owned.Owner", "Owned.ID", "Set.owned", "App.Owner", "Entitlement.Owner", "Entitlement.Sensitivity", "Exception.Name", "Exception.Owner", "Exception.Reason"}
+	return []string{"Set.environments", "Owned.Owner", "Owned.ID", "Set.owned", "App.Owner", "Entitlement.Owner", "Entitlement.Sensitivity", "Exception.Name", "Exception.Owner", "Exception.Reason", "Set.personas", "Persona.Owner", "Persona.Entitlements", "Persona.Who"}
 }
 
 // fieldsThatDependOnOthers are told, and widen by what else is there: a parameter that

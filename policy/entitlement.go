@@ -46,7 +46,7 @@ type StepUp struct {
 }
 
 // lines are where the parts that a decision names stand in the file.
-type lines struct{ who, max, auto, steps, request, params int }
+type lines struct{ who, max, auto, steps, request, params, sensitivity, approve, approveColumn int }
 
 // Allow is one line of allow: operations under constraints.
 type Allow struct {

@@ -22,6 +22,7 @@ func (l *loader) readEntitlement(n *node) {
 	e := &Entitlement{File: l.file, Line: n.line}
 	at := f.need("entitlement")
 	e.Name = l.name(at, "entitlement", true)
+	l.named(at, "entitlement", e.Name, entitlementsRoot)
 	if other, ok := l.set.entitlements[e.Name]; ok && e.Name != "" {
 		l.fail(at, CodeDuplicate, "entitlement: %s already stands in %s", e.Name, other.File)
 		return
@@ -36,6 +37,9 @@ func (l *loader) readEntitlement(n *node) {
 	l.readAllow(f.need("allow"), e)
 	if before == len(l.errs) {
 		l.checkParamsUsed(e)
+	}
+	if at := f.opt("sensitivity"); at != nil {
+		e.lines.sensitivity = at.line
 	}
 	l.readSensitivity(e, f.opt("sensitivity"))
 	l.readGrant(e, f.need("grant"))
@@ -224,6 +228,7 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 	if f == nil {
 		return
 	}
+	e.lines.approve, e.lines.approveColumn = n.line, n.column
 	e.lines.auto, e.lines.steps = lineOf(f.opt("auto"), n), lineOf(f.opt("steps"), n)
 	if at := f.opt("auto"); at != nil {
 		when := l.object(at, schema{what: "auto", known: []string{"when"}}).need("when")
@@ -239,6 +244,9 @@ func (l *loader) readApprove(e *Entitlement, n *node) {
 				l.checkSigned(s, item)
 			}
 			e.Steps = append(e.Steps, s)
+		}
+		if !l.o.InForce && e.Auto == "" {
+			l.checkSelfApproval(e, at)
 		}
 	}
 	switch {

@@ -22,6 +22,7 @@ const (
 	CodeUnknownName Code = "unknown_name" // a name that nothing has
 	CodeConstraint  Code = "constraint"   // a constraint that the operation's schema does not carry
 	CodeCEL         Code = "cel"          // a condition that does not compile
+	CodeCondition   Code = "condition"    // a condition that is always or never true, or asks for what nobody provides
 	CodeOverlap     Code = "overlap"      // two lines that leave open which one counts
 	CodeCap         Code = "cap"          // longer or more than a cap allows
 	CodeNobody      Code = "nobody"       // a rule that nobody could ever satisfy

@@ -35,6 +35,7 @@ func (l *loader) readException(n *node) {
 	x := Exception{File: l.file, Line: n.line}
 	at := f.need("exception")
 	x.Name = l.name(at, "exception", false)
+	l.named(at, "exception", x.Name, exceptionsFolder)
 	if other, ok := l.set.exceptions[x.Name]; ok && x.Name != "" {
 		l.fail(at, CodeDuplicate, "exception: %s already stands in %s", x.Name, other.File)
 		return

@@ -29,6 +29,14 @@ type loader struct {
 	keyOf            map[string]identity.Person // by the key's name
 }
 
+// named refuses a name that is not its file's: whoever reviews by path, as CODEOWNERS
+// does, would be asked about something else.
+func (l *loader) named(n *node, what, name, folder string) {
+	if want := folder + "/" + name + ".yaml"; name != "" && !l.o.InForce && l.file != want {
+		l.fail(n, CodeFile, "%s: %s stands in %s, want %s", what, name, l.file, want)
+	}
+}
+
 func (l *loader) failAt(line, column int, code Code, format string, args ...any) {
 	l.errs = append(l.errs, &Error{File: l.file, Line: line, Column: column, Code: code, Message: fmt.Sprintf(format, args...)})
 }

@@ -38,6 +38,7 @@ const (
 	appsFolder       = "apps"
 	entitlementsRoot = "entitlements"
 	exceptionsFolder = "exceptions"
+	personasFolder   = "personas"
 )
 
 // Load reads and checks a policy whole. Paths are slash paths relative to the
@@ -72,6 +73,7 @@ func newSet(files map[string][]byte, commit string) *Set {
 		catalogues:   map[string]*scope.Catalogue{},
 		entitlements: map[string]*Entitlement{},
 		exceptions:   map[string]Exception{},
+		personas:     map[string]Persona{},
 		excuses:      map[excuse]string{},
 		people:       map[identity.Principal]identity.Person{},
 		accounts:     map[string][]identity.Principal{},
@@ -79,16 +81,20 @@ func newSet(files map[string][]byte, commit string) *Set {
 	}
 }
 
-// read reads mayfly.yaml first, then apps, entitlements and exceptions: each needs
+// read reads mayfly.yaml first, then apps, entitlements, exceptions and personas: each needs
 // the names of the ones before.
 func (l *loader) read(files map[string][]byte) {
 	if len(files) > maxFiles {
 		l.failAt(0, 0, CodeFile, "the policy has %d files, want at most %d", len(files), maxFiles)
 		return
 	}
-	byKind := map[string][]string{}
+	byKind, folded := map[string][]string{}, map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		l.file = name
+		if other, twice := folded[strings.ToLower(name)]; twice && !l.o.InForce {
+			l.failAt(0, 0, CodeDuplicate, "the name differs from %s by capitals only, and some file systems keep one of the two", other)
+		}
+		folded[strings.ToLower(name)] = name
 		byKind[l.sort(name)] = append(byKind[l.sort(name)], name)
 		if why := misplaced(name); why != "" {
 			l.failAt(0, 0, codeOfPlace(name), "%s", why)
@@ -101,7 +107,7 @@ func (l *loader) read(files map[string][]byte) {
 	for _, step := range []struct {
 		kind string
 		read func(*node)
-	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}, {exceptionsFolder, l.readException}} {
+	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}, {exceptionsFolder, l.readException}, {personasFolder, l.readPersona}} {
 		for _, name := range byKind[step.kind] {
 			l.file = name
 			n, err := parse(name, files[name])
@@ -129,6 +135,8 @@ func (l *loader) sort(name string) string {
 		return entitlementsRoot
 	case path.Dir(name) == exceptionsFolder:
 		return exceptionsFolder
+	case path.Dir(name) == personasFolder:
+		return personasFolder
 	default:
 		return ""
 	}
@@ -148,16 +156,16 @@ func misplaced(name string) string {
 		return "want the ending .yaml"
 	case path.Ext(base) != ".yaml":
 		return "want .yaml files, or .md for prose"
-	case name == mainFile, dir == appsFolder+"/", dir == exceptionsFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"):
+	case name == mainFile, dir == appsFolder+"/", dir == exceptionsFolder+"/", dir == personasFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"):
 		return ""
 	case slices.Contains(laterFolders(), strings.SplitN(dir, "/", 2)[0]):
 		return "the folder " + strings.SplitN(dir, "/", 2)[0] + " is not supported yet"
 	default:
-		return "want mayfly.yaml, apps/<name>.yaml, entitlements/<name>.yaml or exceptions/<name>.yaml"
+		return "want mayfly.yaml, apps/<name>.yaml, entitlements/<name>.yaml, exceptions/<name>.yaml or personas/<name>.yaml"
 	}
 }
 
-func laterFolders() []string { return []string{"bundles", "personas"} }
+func laterFolders() []string { return []string{"bundles"} }
 
 func codeOfPlace(name string) Code {
 	if strings.HasSuffix(misplaced(name), "not supported yet") {

@@ -25,6 +25,7 @@ type Set struct {
 	entitlements   map[string]*Entitlement
 	exceptions     map[string]Exception
 	excuses        map[excuse]string // name of the exception
+	personas       map[string]Persona
 	nodes          []Node
 	people         map[identity.Principal]identity.Person
 	accounts       map[string][]identity.Principal // by person's name

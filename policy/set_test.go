@@ -110,7 +110,7 @@ func TestTrustDomainsAndEnvironments(t *testing.T) {
 }
 
 func TestAskNamesTheSmallestFirst(t *testing.T) {
-	s, err := Load(edited(t, change{"entitlements/look.yaml", "", `
+	s, err := Load(edited(t, change{"entitlements/stripe/look.yaml", "", `
 entitlement: stripe/look
 owner: team-payments
 app: stripe
@@ -118,7 +118,7 @@ allow: [{operations: ["@read"]}]
 grant: {max: 1h}
 request: {who: [alice]}
 approve: {steps: [{any: [group:idp/payments-leads], within: 20m}]}
-`}, change{"entitlements/all.yaml", "", `
+`}, change{"entitlements/stripe/all.yaml", "", `
 entitlement: stripe/all
 owner: team-payments
 app: stripe

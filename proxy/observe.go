@@ -73,6 +73,17 @@ func (a *App) observed(now time.Time) bool {
 // used for it then.
 func (a *App) Observes(now time.Time) bool { return a.observed(now) }
 
+// Observed returns the names of the apps that are in observe mode now, sorted.
+func (t *Table) Observed() []string {
+	var out []string
+	for _, a := range t.Apps() {
+		if a.observed(t.Now()) {
+			out = append(out, a.Name)
+		}
+	}
+	return out
+}
+
 // observe lets a request pass that nobody decides about: it is decided as if the app
 // were enforced, and that is on the record before the request goes on. What the lease,
 // the clock, the record, HTTP or the proof of who calls has against it stays a no.

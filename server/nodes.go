@@ -23,6 +23,9 @@ func (s *Server) nodes(w http.ResponseWriter, r *http.Request, c caller) error {
 	for i := range out.Items {
 		out.Items[i].Head = head.Revision
 	}
+	if out.Observed, err = s.observed(r.Context()); err != nil {
+		return err
+	}
 	return writeJSON(w, http.StatusOK, out)
 }
 

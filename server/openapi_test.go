@@ -86,7 +86,7 @@ func types() map[string]any {
 		"Ask": api.Ask{}, "Request": api.Request{}, "Who": api.Who{}, "Policy": api.Policy{}, "Step": api.Step{}, "Approval": api.Approval{},
 		"Offer": api.Offer{}, "Verdict": api.Verdict{}, "Signature": api.Signature{}, "Assertion": api.Assertion{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{}, "Reach": api.Reach{},
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
-		"Bundle": api.Bundle{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
+		"Bundle": api.Bundle{}, "ObservedApp": api.ObservedApp{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
 		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Suggestion": api.Suggestion{},
 		"PolicyFiles": api.PolicyFiles{}, "PolicyChange": api.PolicyChange{}, "PolicyReach": api.PolicyReach{}, "PolicyOverlap": api.PolicyOverlap{},
 		"PolicyUnreached": api.PolicyUnreached{}, "PolicyDiff": api.PolicyDiff{}, "PolicyPlan": api.PolicyPlan{}, "PolicyEnd": api.PolicyEnd{},

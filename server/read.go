@@ -59,6 +59,9 @@ func (s *Server) whoIs(ctx context.Context, c caller) (api.Whoami, error) {
 	if err != nil {
 		return api.Whoami{}, err
 	}
+	if out.Observed, err = s.observed(ctx); err != nil {
+		return api.Whoami{}, err
+	}
 	out.Policy = api.Policy{Commit: set.Commit(), Digest: set.Digest(), Engine: policy.EngineVersion()}
 	if c.Principal.Kind() == identity.KindUser {
 		out.Person = personText(set.PersonOf(c.Principal))

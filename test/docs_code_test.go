@@ -297,6 +297,11 @@ func TestDocsPolicyWords(t *testing.T) {
 		}
 	}
 	sameNames(t, "docs/policy.md, variables", column(p.table(t, "words: variables"), 0), variables)
+	var warnings []string
+	for _, text := range consts(files, "WarningCode") {
+		warnings = append(warnings, text)
+	}
+	sameNames(t, "docs/policy.md, warnings", column(p.table(t, "words: warnings"), 0), warnings)
 	_, codes, _ := strings.Cut(p.text, "<!-- words: codes -->\n")
 	codes, _, _ = strings.Cut(codes, "\n\n")
 	var inCode []string

@@ -29,6 +29,7 @@ type statusView struct {
 	Epoch     int64        `json:"epoch"`
 	Apps      int          `json:"apps"`
 	Grants    int          `json:"grants"`
+	Observed  []string     `json:"observed,omitempty"` // apps on which nobody is denied
 	HeardAgo  string       `json:"heard_ago"`
 	Clock     string       `json:"clock"`
 	Record    string       `json:"record"`     // trusted, or why the newest answer of mayflyd does not count
@@ -41,7 +42,7 @@ func statusOf(instance string, t *proxy.Table, s *spool.Spool) statusView {
 	st := t.Status()
 	v := statusView{
 		Instance: instance, Ready: t.Ready() == nil && s != nil, Revision: st.At.Revision, Epoch: st.At.Epoch,
-		Apps: st.Apps, Grants: st.Grants, HeardAgo: "never", Clock: "trusted", Record: "trusted", Entries: st.Record,
+		Apps: st.Apps, Grants: st.Grants, Observed: t.Observed(), HeardAgo: "never", Clock: "trusted", Record: "trusted", Entries: st.Record,
 	}
 	if st.Heard {
 		v.HeardAgo = st.Age.Round(time.Millisecond).String()

@@ -24,6 +24,7 @@ func (s *sidecar) measured() *metrics.Registry {
 	r.Gauge("mayfly_gateway_revision", "The revision of policy and grants that is applied.", func() float64 { return float64(s.table.Status().At.Revision) })
 	r.Gauge("mayfly_gateway_apps", "Apps that the gateway fronts.", func() float64 { return float64(s.table.Status().Apps) })
 	r.Gauge("mayfly_gateway_grants", "Live grants that the gateway holds.", func() float64 { return float64(s.table.Status().Grants) })
+	r.Gauge("mayfly_observed_apps", "Apps in observe mode at the gateway: nobody is denied there.", func() float64 { return float64(len(s.table.Observed())) })
 	r.Counter("mayfly_gateway_unguarded_streams_total", "Requests that went on without the guard that was to cut them, as Envoy counts them.", func() float64 { return float64(s.halfway.Total()) })
 	r.Gauge("mayfly_spool_unshipped_records", "Records that mayflyd has not taken yet.", func() float64 {
 		if sp := s.spool.Load(); sp != nil {

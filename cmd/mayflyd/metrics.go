@@ -17,6 +17,7 @@ func (d *daemon) measure() {
 		}
 		return float64(d.service.Doubting())
 	})
+	d.metrics.Gauge("mayfly_observed_apps", "Apps in observe mode: nobody is denied there.", d.observed)
 	d.metrics.Traces(func() metrics.Exports {
 		s := d.traces.Stats()
 		return metrics.Exports{Exported: s.Exported, Dropped: s.Dropped, Lost: s.Lost}

@@ -305,6 +305,7 @@ func (d *daemon) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.oauth.Run(ctx) })
 	g.Go(func() error { return d.sweep(ctx) })
 	g.Go(func() error { return d.compare(ctx) })
+	g.Go(func() error { return d.sayObserved(ctx) })
 	g.Go(func() error { return d.recheck(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()

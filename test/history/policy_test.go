@@ -77,6 +77,13 @@ streams: deadline
 `,
 	"entitlements/stripe/one.yaml": entitlementText("one", 1),
 	"entitlements/stripe/two.yaml": entitlementText("two", 2),
+	"exceptions/one.yaml": `exception: one
+owner: team-payments
+allows: undercut
+entitlement: stripe/one
+until: 2999-01-01
+reason: One approval for what two approve, so that histories hold both.
+`,
 }
 
 func entitlementText(name string, count int) string {

@@ -11,10 +11,7 @@ import (
 // under other names.
 func large(t testing.TB, n int) *Set {
 	s := example(t)
-	var from []*Entitlement
-	for _, e := range s.Entitlements() {
-		from = append(from, e)
-	}
+	from := s.Entitlements()
 	for i := range n {
 		e := *from[i%len(from)]
 		e.Name = fmt.Sprintf("%s-%d", e.Name, i)

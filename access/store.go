@@ -96,6 +96,9 @@ type StoredPolicy struct {
 	Signer  string // person, "" unsigned (development)
 	Files   map[string][]byte
 	Applied time.Time
+	// Manifest is what Digest is the SHA-256 of (policy.Manifest): it says which file was
+	// changed. Empty for a policy from before it was kept.
+	Manifest []byte
 }
 
 // PolicyStore keeps every policy that was ever in force, by digest, and which one is.

@@ -268,7 +268,7 @@ func (t *tracer) resolve(ctx context.Context, id string) (grant.RequestID, grant
 	return grant.RequestID{}, grant.GrantID{}, nil
 }
 
-// lone traces an id that belongs to no request: a denial.
+// lone traces an id that belongs to no request: a denial, or what passed undecided.
 func (t *tracer) lone(ctx context.Context, id string) error {
 	records, err := t.records(ctx, id)
 	if err != nil {
@@ -286,7 +286,8 @@ func (t *tracer) lone(ctx context.Context, id string) error {
 			return err
 		}
 		principal, _ := body["principal"].(string)
-		if !t.security && !slices.Contains(names, principal) {
+		outcome := r.Record.Type == audit.TypeActionOutcome && len(t.out.Records) > 0 // of the action whose it was
+		if !t.security && !outcome && !slices.Contains(names, principal) {
 			return t.refuse(id)
 		}
 		t.add(r)

@@ -117,7 +117,7 @@ func commitOf(set *policy.Set) string {
 }
 
 func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c PolicyCommit) ([]string, error) {
-	err := w.tx.Policies().Apply(ctx, StoredPolicy{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Files: c.Files, Applied: w.now})
+	err := w.tx.Policies().Apply(ctx, StoredPolicy{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Files: c.Files, Applied: w.now, Manifest: policy.Manifest(c.Files)})
 	if err != nil {
 		return nil, fmt.Errorf("store policy: %w", err)
 	}

@@ -141,9 +141,11 @@ func writeCorpus(t *testing.T, dir string) {
 	for i, when := range rules() {
 		s := closerSet(t, when)
 		var out bytes.Buffer
-		for range 60 {
+		for range 120 {
 			in := someAsk(t, r)
-			in.Requester.GroupsAt = in.Requester.GroupsAt.Add(-time.Duration(r.IntN(1000)) * time.Millisecond)
+			if r.IntN(2) == 0 {
+				in.Requester.GroupsAt = in.Requester.GroupsAt.Add(-time.Duration(r.IntN(1000)) * time.Millisecond)
+			}
 			if r.IntN(20) == 0 {
 				in.Beneficiary = identity.Principal{}
 			}

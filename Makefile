@@ -38,6 +38,8 @@ test-long: tools envoy ## the longer proofs: ten minutes of faults, fuzzing, his
 	MAYFLY_LONG=1 go test -race -timeout 60m ./test/...
 	MAYFLY_LONG=1 go test -count=1 -v -timeout 5h ./test/history
 	MAYFLY_LONG=1 go test -count=1 -v -run VerifyCosts ./tokens
+	MAYFLY_LONG=1 go test -count=1 -v -run DecideCosts ./policy
+	MAYFLY_LONG=1 go test -count=1 -v -run PlanAndReplayCosts ./access
 	$(MAKE) fuzz FUZZTIME=20s
 
 race: test ## the same as test: nothing of ours is tested without the race detector

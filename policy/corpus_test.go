@@ -71,7 +71,7 @@ func TestP8_TheCorpusDecidesAsItDid(t *testing.T) {
 		}
 	}
 	if !found {
-		t.Errorf("there is no corpus of %s: go test ./policy -run Corpus -corpus", EngineVersion())
+		t.Errorf("there is no corpus of %s: make corpus", EngineVersion())
 	}
 }
 

@@ -45,6 +45,7 @@ type CheckerConfig struct {
 	// 443.
 	ServicesPort, ClientsPort uint16
 	RecordKey                 audit.PersonKey // makes the HMACs of attribute values that the record does not keep
+	Denials                   *Denials        // remembers those that are recorded; nil: nobody does
 	Traces                    *trace.Tracer   // nil: nobody sees them
 	Log                       *slog.Logger    // nil discards
 }

@@ -42,6 +42,7 @@ type desk struct {
 	reserver *reserver
 	sessions *sessions
 	actions  *proxy.Actions
+	denials  proxy.Denials
 	logs     *logs
 	assert   func(*feed.AssertRequest) (string, time.Time, error)
 	traces   *trace.Tracer // nil: off; taken by build
@@ -122,7 +123,7 @@ func (d *desk) build(j proxy.Journal) {
 	d.reserver, d.actions, d.logs = &reserver{}, proxy.NewActions(), &logs{}
 	d.Checker, err = proxy.NewChecker(proxy.CheckerConfig{
 		Table: d.world.Table, Kinds: map[string]app.Kind{"stripe": s, "web": w}, Peers: devtest.Verifier(d.t, d.ca), Journal: j,
-		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(), ClientsPort: 8447, Asserter: d, Traces: d.traces,
+		Reserver: d.reserver, Sessions: d.sessions, Actions: d.actions, Denials: &d.denials, Minter: grant.NewMinter(), RecordKey: audit.NewPersonKey(), ClientsPort: 8447, Asserter: d, Traces: d.traces,
 		Log: slog.New(slog.NewTextHandler(d.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -84,5 +84,9 @@ func (c *Checker) record(v *ruling, d *grant.Denial) bool {
 	}
 	d.ID = c.c.Minter.NewDenialID(now)
 	c.beginTrace(v, true)
-	return c.c.Journal.Denied(audit.Denied{Denial: d.ID.String(), Code: string(d.Reason), Try: c.try(v)})
+	if !c.c.Journal.Denied(audit.Denied{Denial: d.ID.String(), Code: string(d.Reason), Try: c.try(v)}) {
+		return false
+	}
+	c.remember(v, d, now)
+	return true
 }

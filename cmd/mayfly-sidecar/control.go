@@ -80,6 +80,7 @@ const believedFor = 3 * time.Second
 func (s *sidecar) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("GET /explain", s.explain)
 	mux.HandleFunc("POST /reset-clock", func(w http.ResponseWriter, _ *http.Request) {
 		if err := s.table.ResetClock(); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)

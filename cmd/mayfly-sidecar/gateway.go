@@ -128,7 +128,7 @@ func (s *sidecar) decisions(ctx context.Context, g *errgroup.Group, sup *envoy.S
 	}
 	checker, err := proxy.NewChecker(proxy.CheckerConfig{
 		Table: s.table, Kinds: s.kinds, Peers: verifier, Journal: sp, Reserver: proxy.FeedReserver{Client: s.client},
-		Sessions: proxy.FeedSessions{Client: s.client}, Actions: s.actions, Minter: s.minter, RecordKey: key, Traces: s.traces, Log: s.log,
+		Sessions: proxy.FeedSessions{Client: s.client}, Actions: s.actions, Minter: s.minter, Denials: &s.denials, RecordKey: key, Traces: s.traces, Log: s.log,
 		Asserter: proxy.FeedAsserter{Client: s.client, Bound: s.shown}, ServicesPort: s.c.ServicesPort, ClientsPort: s.c.ClientsPort,
 	})
 	if err != nil {

@@ -63,7 +63,7 @@ not heard from mayflyd for long enough.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return askRunning(cmd.Context(), o, "POST", "/reset-clock", cmd.OutOrStdout())
 		},
-	}, resetCheckpointCommand(&o))
+	}, resetCheckpointCommand(&o), explainCommand(&o))
 	root.AddCommand(callerCommand(root, &o))
 	return root
 }

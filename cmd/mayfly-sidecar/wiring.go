@@ -58,6 +58,7 @@ type sidecar struct {
 	table    *proxy.Table
 	client   *feed.Client
 	actions  *proxy.Actions
+	denials  proxy.Denials
 	halfway  *envoy.HalfClosed
 	traces   *trace.Tracer               // nil: off
 	spool    atomic.Pointer[spool.Spool] // nil until the time is known

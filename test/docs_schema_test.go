@@ -316,26 +316,26 @@ func TestPolicySchemasTakeGoodPolicy(t *testing.T) {
 			t.Errorf("%s, %s: %v", where, name, err)
 		}
 	}
-	for name, b := range examplePolicy(t) {
-		check("example", name, b)
+	for _, folder := range []string{"examples/policy", policyRepo + "/policy"} {
+		for name, b := range policyIn(t, folder) {
+			check(folder, name, b)
+		}
 	}
 	for _, b := range readPage(t, "docs/policy.md").blocks() {
 		if name, ok := strings.CutPrefix(b.lines[0], "# policy/"); ok && b.language == "yaml" {
 			check("docs/policy.md", name, []byte(strings.Join(b.lines, "\n")+"\n"))
 		}
 	}
-	if seen < 12 {
+	if seen < 16 {
 		t.Errorf("only %d files were looked at", seen)
 	}
 }
 
-const examplePolicyFolder = "examples/policy"
-
-// examplePolicy reads the policy of the examples.
-func examplePolicy(t *testing.T) map[string][]byte {
+// policyIn reads a policy folder of the checkout.
+func policyIn(t *testing.T, folder string) map[string][]byte {
 	t.Helper()
 	out := map[string][]byte{}
-	dir := os.DirFS(filepath.Join(root, filepath.FromSlash(examplePolicyFolder)))
+	dir := os.DirFS(filepath.Join(root, filepath.FromSlash(folder)))
 	err := fs.WalkDir(dir, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

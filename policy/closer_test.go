@@ -65,7 +65,7 @@ func someAsk(t testing.TB, r *rand.Rand) Input {
 	who := principal(t, pick("user:idp:alice", "user:idp:bob", "spiffe://acme.example/ns/pay/sa/refunder"))
 	in := Input{
 		Entitlement: pick("stripe/small", "stripe/small", "stripe/refunds", "reports/read", "stripe/smal"), Beneficiary: who, Now: noon(),
-		Duration:      []time.Duration{0, 5 * time.Minute, 30 * time.Minute, 53 * time.Minute, time.Hour, 3 * time.Hour, 9 * time.Hour}[r.IntN(7)],
+		Duration:      []time.Duration{0, 5 * time.Minute, 30 * time.Minute, 53 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 9 * time.Hour}[r.IntN(9)],
 		Justification: pick("", "a broken cup", strings.Repeat("x", MaxJustification+1)),
 		Requester:     Requester{Principal: who, ACR: pick("", "pwd", "mfa"), GroupsAt: noon().Add(-time.Duration(r.IntN(20)) * time.Minute)},
 		Params:        map[string]string{},

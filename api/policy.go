@@ -121,6 +121,38 @@ type PolicyReplaySum struct {
 	Engines  int    `json:"engines"` // requests that another engine decided: a flip may be the engine's
 }
 
+// PolicyLog is how the file of an entitlement came to be what it is.
+type PolicyLog struct {
+	Entitlement string          `json:"entitlement"`
+	Path        string          `json:"path"`
+	Versions    []PolicyVersion `json:"versions"` // oldest first
+	Lines       []PolicyLine    `json:"lines"`    // of the file as it is
+}
+
+// PolicyVersion is one text of the file, from the first policy in force that had it so.
+type PolicyVersion struct {
+	Commit   string   `json:"commit"`
+	Digest   string   `json:"digest"` // of the policy
+	Signer   string   `json:"signer,omitempty"`
+	At       string   `json:"at"`
+	There    bool     `json:"there"` // otherwise the file was removed
+	Added    int      `json:"added"`
+	Removed  int      `json:"removed"`
+	Requests int      `json:"requests"` // that it decided last
+	Newest   []string `json:"newest,omitempty"`
+}
+
+// PolicyLine is one line of the file, and the version that it is from.
+type PolicyLine struct {
+	Text    string `json:"text"`
+	Version int    `json:"version"` // index into versions
+}
+
+// LogPolicy says how the file of an entitlement came to be what it is.
+func (c *Client) LogPolicy(ctx context.Context, entitlement string) (PolicyLog, error) {
+	return get[PolicyLog](ctx, c, at("policy", "log"), values(map[string]string{"entitlement": entitlement}))
+}
+
 // PlanPolicy says what a policy would do if it were in force now.
 func (c *Client) PlanPolicy(ctx context.Context, files map[string]string) (PolicyPlan, error) {
 	return post[PolicyPlan](ctx, c, at("policy", "plan"), PolicyFiles{Files: files}, "")

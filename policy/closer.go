@@ -40,8 +40,8 @@ const (
 )
 
 const (
-	maxEdits   = 3     // together
-	maxTries   = 4_000 // decisions of one search
+	maxEdits    = 3     // together
+	maxTries    = 4_000 // decisions of one search
 	maxRemedies = 4     // of one outcome
 )
 

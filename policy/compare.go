@@ -239,7 +239,7 @@ func restOfSet(s Set) Set {
 	s.digest, s.commit, s.files = "", "", nil // say nothing by themselves
 	s.hosts = nil                             // of the apps' hosts
 	s.accounts = nil                          // people, the other way round
-	s.personas = nil // they decide nothing
+	s.personas = nil                          // they decide nothing
 	s.organisation, s.caps, s.environments, s.domains, s.owned = "", Caps{}, nil, nil, nil
 	s.apps, s.catalogues, s.entitlements, s.exceptions = nil, nil, nil, nil
 	s.excuses = nil // exceptions, by what they are about

@@ -228,6 +228,7 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"GET /api/v1/locks":                   s.locks,
 		"POST /api/v1/policy/plan":            s.planPolicy,
 		"POST /api/v1/policy/replay":          s.replayPolicy,
+		"GET /api/v1/policy/log":              s.logPolicy,
 		"GET /api/v1/trace/{id}":              s.trace,
 		"GET /api/v1/explain/{id}":            s.explain,
 		"GET /api/v1/entitlements":            s.entitlements,

@@ -90,6 +90,7 @@ func types() map[string]any {
 		"PolicyFiles": api.PolicyFiles{}, "PolicyChange": api.PolicyChange{}, "PolicyReach": api.PolicyReach{}, "PolicyOverlap": api.PolicyOverlap{},
 		"PolicyUnreached": api.PolicyUnreached{}, "PolicyDiff": api.PolicyDiff{}, "PolicyPlan": api.PolicyPlan{}, "PolicyEnd": api.PolicyEnd{},
 		"PolicyFlip": api.PolicyFlip{}, "PolicyReplay": api.PolicyReplay{}, "PolicyReplaySum": api.PolicyReplaySum{},
+		"PolicyLog": api.PolicyLog{}, "PolicyVersion": api.PolicyVersion{}, "PolicyLine": api.PolicyLine{},
 		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Fact": api.Fact{}, "Check": api.Check{}, "Condition": api.Condition{},
 		"DecisionStep": api.DecisionStep{}, "Remedy": api.Remedy{}, "Edit": api.Edit{}, "Tried": api.Tried{}, "Attribute": api.Attribute{}, "Near": api.Near{}, "Covering": api.Covering{}, "Suggestion": api.Suggestion{},
 		"Entitlement": api.Entitlement{}, "Whoami": api.Whoami{}, "Problem": api.Problem{},
@@ -258,6 +259,7 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 	if res := w.do(ask{method: "POST", path: "/api/v1/policy/replay", session: dave, body: planBody(t, w)}); res.Code != 200 || !strings.Contains(res.Body.String(), `"sum":`) {
 		t.Errorf("a replay is answered %d: %s", res.Code, res.Body)
 	}
+	get("policy/log?entitlement=stripe/refunds", dave)
 	w.pass(3 * time.Hour)
 	get("nodes", w.session("dave", "security"))
 	get("grants/"+live, w.session("alice", "support"))

@@ -153,3 +153,28 @@ func (s *Server) replayPolicy(w http.ResponseWriter, r *http.Request, c caller) 
 		Since: stamp(sum.Since), Requests: sum.Requests, Flips: sum.Flips, Refused: sum.Refused, Unsure: sum.Unsure, Lost: sum.Lost, Engines: sum.Engines,
 	}})
 }
+
+func (s *Server) logPolicy(w http.ResponseWriter, r *http.Request, c caller) error {
+	q := readQuery(r.URL.RawQuery, "entitlement")
+	if q.err != nil {
+		return q.err
+	}
+	l, err := s.service.LogPolicy(r.Context(), c.Caller, q.text("entitlement"))
+	if err != nil {
+		return err
+	}
+	out := api.PolicyLog{Entitlement: l.Entitlement, Path: l.Path, Versions: []api.PolicyVersion{}, Lines: []api.PolicyLine{}}
+	for _, v := range l.Versions {
+		one := api.PolicyVersion{
+			Commit: v.Commit, Digest: v.Digest, Signer: v.Signer, At: stamp(v.At), There: v.There, Added: v.Added, Removed: v.Removed, Requests: v.Requests,
+		}
+		for _, id := range v.Newest {
+			one.Newest = append(one.Newest, id.String())
+		}
+		out.Versions = append(out.Versions, one)
+	}
+	for _, line := range l.Lines {
+		out.Lines = append(out.Lines, api.PolicyLine(line))
+	}
+	return writeJSON(w, http.StatusOK, out)
+}

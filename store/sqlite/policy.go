@@ -65,3 +65,17 @@ func (s policies) Apply(ctx context.Context, p access.StoredPolicy) error {
 	}
 	return about(s.t.change(ctx, `UPDATE head SET policy = ?`, p.Digest), "apply policy %s", p.Digest)
 }
+
+func (s policies) Versions(ctx context.Context, path string) ([]access.FileVersion, error) {
+	read := func(r row) (v access.FileVersion, err error) {
+		var there bool
+		err = r.Scan(&v.Digest, &v.Commit, &v.Signer, asTime(&v.Applied), &there, &v.Body)
+		if v.Body = blob(v.Body); !there {
+			v.Body = nil
+		}
+		return v, err
+	}
+	out, err := list(ctx, s.t, read, `SELECT p.digest, p.commit_id, p.signer, p.applied, f.body IS NOT NULL, coalesce(f.body, x'')
+		FROM policies p LEFT JOIN policy_files f ON f.policy = p.digest AND f.path = ? ORDER BY p.applied, p.digest`, path)
+	return out, about(err, "versions of %s", path)
+}

@@ -60,6 +60,7 @@ type Tx interface {
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
 	Workloads() WorkloadStore
+	Observed() ObservedStore
 	Tokens() TokenStore
 	TokenKeys() TokenKeyStore
 	Proofs() ProofStore

@@ -216,6 +216,7 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"GET /api/v1/denials/{id}":            s.fromDenial,
 		"GET /api/v1/nodes":                   s.nodes,
 		"GET /api/v1/workloads":               s.listWorkloads,
+		"GET /api/v1/observe/report":          s.observeReport,
 		"POST /api/v1/nodes/quarantine":       s.quarantine,
 		"POST /api/v1/nodes/release":          s.release,
 		"GET /api/v1/keys":                    s.keys,

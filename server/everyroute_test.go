@@ -40,6 +40,7 @@ func TestNoRouteIsForgotten(t *testing.T) {
 		"GET /api/v1/denials/{id}":            {id: "den_01JZZZZZZZZZZZZZZZZZZZZZZZ", person: 404, workload: 404},
 		"GET /api/v1/nodes":                   {person: 403, workload: 403},
 		"GET /api/v1/workloads":               {person: 403, workload: 403},
+		"GET /api/v1/observe/report":          {person: 403, workload: 403},
 		"GET /api/v1/trace/{id}":              {id: granted.Grant, person: 404, workload: 404},
 		"GET /api/v1/explain/{id}":            {id: pending.ID, person: 404, workload: 404},
 		"GET /api/v1/entitlements":            {person: 200, workload: 200},

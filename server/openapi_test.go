@@ -86,7 +86,7 @@ func types() map[string]any {
 		"Ask": api.Ask{}, "Request": api.Request{}, "Who": api.Who{}, "Policy": api.Policy{}, "Step": api.Step{}, "Approval": api.Approval{},
 		"Offer": api.Offer{}, "Verdict": api.Verdict{}, "Signature": api.Signature{}, "Assertion": api.Assertion{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{}, "Reach": api.Reach{},
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
-		"Bundle": api.Bundle{}, "ObservedApp": api.ObservedApp{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
+		"Bundle": api.Bundle{}, "ObservedApp": api.ObservedApp{}, "ObserveReport": api.ObserveReport{}, "ObservedRow": api.ObservedRow{}, "PolicyFile": api.PolicyFile{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
 		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Suggestion": api.Suggestion{},
 		"Entitlement": api.Entitlement{}, "Whoami": api.Whoami{}, "Problem": api.Problem{},
 		"LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},

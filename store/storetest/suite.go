@@ -65,6 +65,7 @@ func Run(t *testing.T, open Opener) {
 		{"outbox", testOutbox},
 		{"quarantines", testQuarantines},
 		{"workloads", testWorkloads},
+		{"observed", testObserved},
 		{"tokens", testTokens},
 		{"token keys", testTokenKeys},
 		{"proofs", testProofs},

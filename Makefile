@@ -16,7 +16,7 @@ PROTOC_GEN_GO       := v1.36.12
 PROTOC_GEN_GO_GRPC  := v1.6.2
 GRPCIO_TOOLS        := 1.76.0
 
-.PHONY: help demo build test test-long race lint golden fuzz mutants screenshots generate envoy browser node interop strace jaeger stripe-mock streams clean tools
+.PHONY: help demo build test test-long race lint golden corpus fuzz mutants screenshots generate envoy browser node interop strace jaeger stripe-mock streams clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test-long: tools envoy ## the longer proofs: ten minutes of faults, fuzzing, his
 	MAYFLY_LONG=1 go test -race -timeout 60m ./test/...
 	MAYFLY_LONG=1 go test -count=1 -v -timeout 5h ./test/history
 	MAYFLY_LONG=1 go test -count=1 -v -run VerifyCosts ./tokens
+	MAYFLY_LONG=1 go test -count=1 -v -run P8_Many ./access
+	MAYFLY_LONG=1 go test -count=1 -v -run DecideCosts ./policy
+	MAYFLY_LONG=1 go test -count=1 -v -run PlanAndReplayCosts ./access
 	$(MAKE) fuzz FUZZTIME=20s
 
 race: test ## the same as test: nothing of ours is tested without the race detector
@@ -50,6 +53,9 @@ lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 
 golden: ## rewrite golden files, then look at the diff
 	go test ./xds/... -update
+
+corpus: ## decisions of a new EngineVersion, kept for tests; writes none again
+	go test ./policy -count=1 -run Corpus -corpus
 
 FUZZTIME ?= 10s
 fuzz: ## each fuzz target for FUZZTIME (default 10s)

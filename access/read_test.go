@@ -32,7 +32,7 @@ func TestWhoSeesWhat(t *testing.T) {
 			wantCode(t, err, c.pending)
 			_, err = w.ShowRequest(ctx, w.as(c.who), done.ID)
 			wantCode(t, err, c.granted)
-			_, err = w.Explain(ctx, w.as(c.who), done.ID)
+			_, err = w.Explain(ctx, w.as(c.who), done.ID.String())
 			wantCode(t, err, c.granted)
 			traced := [2]access.Code{c.granted, c.used}
 			if c.who == dave { // who may end access does not thereby read what was done with it

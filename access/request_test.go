@@ -182,7 +182,7 @@ func TestP8_DecisionsAreMadeAgainFromWhatIsStored(t *testing.T) {
 	ids := []grant.RequestID{w.granted().ID, w.ask(w.as(erin), refund(), access.Denied).ID, w.ask(w.as(carol), reports(), access.Approved).ID}
 	w.apply("entitlements/stripe/refunds.yaml", "max: 50000", "max: 100") // today's policy is another
 	for _, id := range ids {
-		x, err := w.Explain(t.Context(), w.as(dave), id)
+		x, err := w.Explain(t.Context(), w.as(dave), id.String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestP8_DecisionsAreMadeAgainFromWhatIsStored(t *testing.T) {
 			}
 		}
 	}
-	if x, err := w.Explain(t.Context(), w.as(dave), ids[0]); err != nil || len(x.Decisions) != 2 || x.Decisions[1].When != access.AtActivation {
+	if x, err := w.Explain(t.Context(), w.as(dave), ids[0].String()); err != nil || len(x.Decisions) != 2 || x.Decisions[1].When != access.AtActivation {
 		t.Fatalf("decisions %v, %v", x.Decisions, err)
 	}
 	// A stored input that was changed afterwards is told.
@@ -207,7 +207,7 @@ func TestP8_DecisionsAreMadeAgainFromWhatIsStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if x, err := w.Explain(t.Context(), w.as(dave), ids[1]); err != nil || x.Decisions[0].Replay != access.ReplayMismatch {
+	if x, err := w.Explain(t.Context(), w.as(dave), ids[1].String()); err != nil || x.Decisions[0].Replay != access.ReplayMismatch {
 		t.Fatalf("replay %+v, %v", x.Decisions, err)
 	}
 }

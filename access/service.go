@@ -82,6 +82,7 @@ type Service struct {
 	log         *slog.Logger
 
 	policies policyCache
+	replayed policyCache // of old decisions: see policyOf
 	spools   spoolBook
 	bundles  bundleBook
 	digests  digestBook

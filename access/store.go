@@ -97,6 +97,18 @@ type StoredPolicy struct {
 	Signer  string // person, "" unsigned (development)
 	Files   map[string][]byte
 	Applied time.Time
+	// Manifest is what Digest is the SHA-256 of (policy.Manifest): it says which file was
+	// changed. Empty for a policy from before it was kept.
+	Manifest []byte
+}
+
+// FileVersion is how one file stood in a policy that was in force.
+type FileVersion struct {
+	Digest  string // of the policy
+	Commit  string
+	Signer  string
+	Applied time.Time
+	Body    []byte // nil: it had no such file
 }
 
 // PolicyStore keeps every policy that was ever in force, by digest, and which one is.
@@ -105,6 +117,8 @@ type PolicyStore interface {
 	// Head returns the digest in force without the files, for a cache.
 	Head(ctx context.Context) (digest, commit string, err error)
 	ByDigest(ctx context.Context, digest string) (StoredPolicy, error)
+	// Versions lists how a file stood in every policy that was ever in force, oldest first.
+	Versions(ctx context.Context, path string) ([]FileVersion, error)
 	// Apply stores p (again, if it is there) and puts it in force.
 	Apply(ctx context.Context, p StoredPolicy) error
 }
@@ -128,6 +142,9 @@ type RequestStore interface {
 	Update(ctx context.Context, r Request) error
 	List(ctx context.Context, f RequestFilter) ([]Request, error)
 	CountPending(ctx context.Context, requester identity.Principal) (int, error)
+	// UnderPolicy counts the requests for an entitlement that the policy of a digest
+	// decided last, and lists the newest of them.
+	UnderPolicy(ctx context.Context, entitlement, digest string, limit int) (n int, newest []grant.RequestID, err error)
 	// Overdue lists pending requests whose DecideBy is at or before now.
 	Overdue(ctx context.Context, now time.Time, limit int) ([]Request, error)
 }

@@ -117,7 +117,7 @@ func commitOf(set *policy.Set) string {
 }
 
 func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c PolicyCommit) ([]string, error) {
-	err := w.tx.Policies().Apply(ctx, StoredPolicy{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Files: c.Files, Applied: w.now})
+	err := w.tx.Policies().Apply(ctx, StoredPolicy{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Files: c.Files, Applied: w.now, Manifest: policy.Manifest(c.Files)})
 	if err != nil {
 		return nil, fmt.Errorf("store policy: %w", err)
 	}
@@ -228,18 +228,7 @@ func sameNodes(a, b []policy.Node) bool {
 // endNarrowed ends every live grant that set would not make again as it is, and
 // those on an app that leads elsewhere than when they were made.
 func (w *work) endNarrowed(ctx context.Context, before, set *policy.Set) ([]string, error) {
-	var narrowed []grant.Grant
-	err := eachLive(ctx, w.tx, GrantFilter{}, func(g grant.Grant) error {
-		if leadsElsewhere(before, set, g.Scope.App) {
-			narrowed = append(narrowed, g)
-			return nil
-		}
-		stands, err := w.stands(ctx, set, g)
-		if err == nil && !stands {
-			narrowed = append(narrowed, g)
-		}
-		return err
-	})
+	narrowed, err := narrowedBy(ctx, w.tx, before, set)
 	if err != nil {
 		return nil, err
 	}
@@ -252,6 +241,23 @@ func (w *work) endNarrowed(ctx context.Context, before, set *policy.Set) ([]stri
 		ids = append(ids, g.ID.String())
 	}
 	return ids, nil
+}
+
+// narrowedBy lists the live grants that set ends when it takes the place of before.
+func narrowedBy(ctx context.Context, tx Tx, before, set *policy.Set) ([]grant.Grant, error) {
+	var out []grant.Grant
+	err := eachLive(ctx, tx, GrantFilter{}, func(g grant.Grant) error {
+		if leadsElsewhere(before, set, g.Scope.App) {
+			out = append(out, g)
+			return nil
+		}
+		stands, err := stands(ctx, tx, set, g)
+		if err == nil && !stands {
+			out = append(out, g)
+		}
+		return err
+	})
+	return out, err
 }
 
 // leadsElsewhere reports whether an app's kind, upstream or credentials changed, or
@@ -277,11 +283,11 @@ func leadsElsewhere(before, set *policy.Set, name string) bool {
 // holder may ask for it, it is no longer than the cap from its start, and what
 // it covers is covered by today's expansion with its parameters, in a class that
 // is no stricter. How it would be approved today does not matter.
-func (w *work) stands(ctx context.Context, set *policy.Set, g grant.Grant) (bool, error) {
+func stands(ctx context.Context, tx Tx, set *policy.Set, g grant.Grant) (bool, error) {
 	if g.Request.IsZero() {
 		return true, nil // the first administrator's, which no policy gave
 	}
-	r, err := w.tx.Requests().Get(ctx, g.Request)
+	r, err := tx.Requests().Get(ctx, g.Request)
 	if err != nil {
 		return false, fmt.Errorf("request of %s: %w", g.ID, err)
 	}

@@ -184,7 +184,7 @@ func (c *Client) Trace(ctx context.Context, id string) (Trace, error) {
 	return get[Trace](ctx, c, at("trace", id), nil)
 }
 
-// Explain says why a request is where it is.
+// Explain says why something is as it is: a request, a grant, an action, a denial.
 func (c *Client) Explain(ctx context.Context, id string) (Explanation, error) {
 	return get[Explanation](ctx, c, at("explain", id), nil)
 }

@@ -253,30 +253,6 @@ type Entry struct {
 	Detail map[string]string `json:"detail,omitempty"`
 }
 
-// Explanation says why a request is where it is: the decisions as they were
-// stored, each made again from its stored inputs.
-type Explanation struct {
-	ID        string     `json:"id"`
-	State     string     `json:"state"` // of the request
-	Code      string     `json:"code,omitempty"`
-	Sentence  string     `json:"sentence,omitempty"`
-	Decisions []Decision `json:"decisions"`
-	Next      []string   `json:"next,omitempty"`
-}
-
-// Decision is one decision of policy.
-type Decision struct {
-	When     string `json:"when"` // request, activation
-	Outcome  string `json:"outcome"`
-	Code     string `json:"code,omitempty"`
-	Sentence string `json:"sentence,omitempty"`
-	Policy   Policy `json:"policy"`
-	Rules    []Rule `json:"rules"`
-	Inputs   string `json:"inputs"` // canonical JSON of what policy was asked
-	Replay   string `json:"replay"` // same, engine differs, mismatch, policy missing
-	Detail   string `json:"detail,omitempty"`
-}
-
 // Rule is one finding of a decision, in the order of the checks.
 type Rule struct {
 	Code string `json:"code"`

@@ -36,6 +36,9 @@ type Config struct {
 	// Policy returns what policy check and test load with: the catalogues of the
 	// kinds of app. It is called only by them.
 	Policy func() (policy.Options, error)
+	// PolicyAt reads the files of a policy folder in a commit of the repository in dir,
+	// by any name of the commit, and returns its full one. Nil: there are no repositories.
+	PolicyAt func(ctx context.Context, dir, folder, name string) (files map[string][]byte, commit string, err error)
 	// Now is the time that sessions and tables are shown by; nil is time.Now.
 	Now func() time.Time
 	// Version is shown by --version; empty: development.

@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,53 +27,6 @@ func read[T any](a *app, get func(context.Context, *api.Client, []string) (T, er
 		}
 		return show(v)
 	})
-}
-
-func (a *app) explainCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "explain REQUEST", Short: "Say why a request was decided as it was",
-		Long: `Shows each decision of policy on a request as it was stored, with its reasons, and
-whether the stored inputs and the stored policy still give the same decision.`,
-		Example: "  mayfly explain req_01JZZZZZZZZZZZZZZZZZZZZZZZ", Args: cobra.ExactArgs(1),
-		RunE: read(a, func(ctx context.Context, c *api.Client, args []string) (api.Explanation, error) {
-			if !strings.HasPrefix(args[0], "req_") {
-				return api.Explanation{}, usage{fmt.Sprintf("%q is not the id of a request (req_…)", args[0]), "mayfly trace " + args[0]}
-			}
-			return c.Explain(ctx, args[0])
-		}, a.showExplanation),
-	}
-}
-
-func (a *app) showExplanation(e api.Explanation) error {
-	state := e.State
-	if e.Code != "" {
-		state += " (" + e.Code + ")"
-	}
-	why := e.Sentence
-	if e.State == "approved" { // the decisions below say it
-		why = ""
-	}
-	a.pairs([2]string{"request", e.ID}, [2]string{"state", state}, [2]string{"why", why})
-	for _, d := range e.Decisions {
-		outcome := d.Outcome
-		if d.Code != "" {
-			outcome += " (" + d.Code + ")"
-		}
-		fmt.Fprintln(a.c.Stdout)
-		a.pairs([2]string{"at " + d.When, outcome}, [2]string{"policy", strings.TrimSpace(d.Policy.Commit + " " + d.Policy.Digest)},
-			[2]string{"engine", d.Policy.Engine}, [2]string{"made again", strings.TrimSpace(d.Replay + " " + d.Detail)}, [2]string{"inputs", d.Inputs})
-		for _, r := range d.Rules {
-			place := ""
-			if r.File != "" {
-				place = r.File + ":" + strconv.Itoa(r.Line) + ": "
-			}
-			fmt.Fprintln(a.c.Stdout, "  "+plain(place+r.Code+": "+r.Text))
-		}
-	}
-	for _, next := range e.Next {
-		a.hint(next)
-	}
-	return nil
 }
 
 func (a *app) traceCommand() *cobra.Command {

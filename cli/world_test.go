@@ -30,6 +30,7 @@ import (
 	"github.com/mayflyproxy/mayfly/identity/oidc"
 	"github.com/mayflyproxy/mayfly/oauth"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/policy/git"
 	"github.com/mayflyproxy/mayfly/scope"
 	"github.com/mayflyproxy/mayfly/server"
 	"github.com/mayflyproxy/mayfly/spiffe"
@@ -225,7 +226,7 @@ func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (w *world) cli(ctx context.Context, in, out, errs *pipe, terminal bool, env func(string) string, args ...string) int {
 	return cli.Run(ctx, cli.Config{
 		Stdin: in, Stdout: out, Stderr: errs, Terminal: func() bool { return terminal }, Getenv: env,
-		UserConfigDir: func() (string, error) { return "", fs.ErrNotExist }, Policy: kinds, Now: w.clock,
+		UserConfigDir: func() (string, error) { return "", fs.ErrNotExist }, Policy: kinds, PolicyAt: git.FilesAt, Now: w.clock,
 		Loopback: openWay, Environ: func() []string { return []string{"PATH=" + os.Getenv("PATH")} },
 	}, args)
 }

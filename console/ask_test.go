@@ -123,7 +123,7 @@ func TestWhatPolicyDeniesIsSaidOnThePage(t *testing.T) {
 	long := fill(t, alice.get("/ask?entitlement=reports%2Fread&duration=9h"), "/ask", map[string]string{"do": "ask"})
 	to := alice.post("/ask", long, http.StatusSeeOther).Header().Get("Location")
 	wants(t, alice.get(to), "denied", "Duration 9h is over the cap", "Code max_duration", "Ask again")
-	wants(t, alice.get("/explain/"+strings.TrimPrefix(to, "/requests/")), "Duration 9h is over the cap", "entitlements/reports/read.yaml:", "the decision is the same")
+	wants(t, alice.get("/explain/"+strings.TrimPrefix(to, "/requests/")), "Duration 9h is over the cap", "entitlements/reports/read.yaml:", "the decision is the same", "What would have made a difference", "team-data")
 	for range 5 {
 		alice.asks(refund())
 	}

@@ -3,14 +3,19 @@ package console
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/policy"
 )
 
 // explainView is why a request is where it is.
 type explainView struct {
 	ID, Entitlement, State, Code, Why string
+	Owner                             string   // of the entitlement
+	Remedies                          []string // that would have been answered better
+	Help                              []string
 	Decisions                         []decisionView
 }
 
@@ -31,13 +36,17 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request, v *visit) erro
 	if err := pathID(r, &id); err != nil {
 		return err
 	}
-	e, err := c.service.Explain(r.Context(), v.Caller, id)
+	e, err := c.service.Explain(r.Context(), v.Caller, id.String())
 	if err != nil {
 		return err
 	}
 	view := explainView{ID: id.String(), Entitlement: e.Request.Entitlement, State: string(e.Request.State), Code: e.Request.Code, Why: sentence(e.Request.Sentence)}
 	if e.Request.State == access.Approved { // what it waited for is over; the decisions tell it
 		view.Why = ""
+	}
+	view.Owner, view.Help = e.Owner, e.Help
+	for _, ch := range e.Remedies {
+		view.Remedies = append(view.Remedies, changeText(ch))
 	}
 	for _, d := range e.Decisions {
 		one := decisionView{
@@ -57,4 +66,17 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request, v *visit) erro
 		view.Decisions = append(view.Decisions, one)
 	}
 	return c.render(w, r, http.StatusOK, "explain", page{Title: "Why: " + view.Entitlement, Who: v, Now: e.Request.Now, Body: view})
+}
+
+// changeText is what would have made a difference, and which.
+func changeText(c policy.Remedy) string {
+	texts := make([]string, len(c.Edits))
+	for i, e := range c.Edits {
+		texts[i] = e.Text
+	}
+	text := "With " + strings.Join(texts, ", and ")
+	if c.Outcome == policy.Granted {
+		return text + ": granted at once"
+	}
+	return text + ": put before approvers"
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Effect says which way a change goes.
-type Effect string
+type Effect = string
 
 // The effects of a change.
 const (
@@ -227,6 +227,7 @@ func (c *comparing) main() {
 	c.people(key("people"))
 	c.keys(key("people"))
 	c.signers(key("signers"))
+	c.exceptions()
 	if was.security != now.security {
 		key("security").differs("security: %s, was %s", now.security, wordOf(was.security.String()))
 	}
@@ -238,9 +239,10 @@ func restOfSet(s Set) Set {
 	s.digest, s.commit, s.files = "", "", nil // say nothing by themselves
 	s.hosts = nil                             // of the apps' hosts
 	s.accounts = nil                          // people, the other way round
-	s.personas = nil // they decide nothing
+	s.personas = nil                          // they decide nothing
 	s.organisation, s.caps, s.environments, s.domains, s.owned = "", Caps{}, nil, nil, nil
-	s.apps, s.catalogues, s.entitlements = nil, nil, nil
+	s.apps, s.catalogues, s.entitlements, s.exceptions = nil, nil, nil, nil
+	s.excuses = nil // exceptions, by what they are about
 	s.nodes, s.people, s.keys, s.signers, s.security = nil, nil, nil, nil, identity.Group{}
 	return s
 }

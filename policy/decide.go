@@ -125,37 +125,56 @@ type Decision struct {
 // Every check runs, so that Reasons are whole; any that fails denies.
 func (s *Set) Decide(in Input) Decision {
 	in = in.canonical(s)
+	return s.decide(in).out
+}
+
+// decide takes a canonical Input.
+func (s *Set) decide(in Input) *deciding {
 	d := &deciding{set: s, in: in, out: Decision{Inputs: s.snapshot(in)}}
 	e, ok := s.entitlements[in.Entitlement]
 	if !ok {
 		d.refuse(s.unknownEntitlement(in.Entitlement))
-		return d.out
+		return d
 	}
 	d.e = e
-	d.checkWho()
-	d.checkTrustDomain()
-	d.checkExceptions()
-	d.checkBeneficiary()
-	values := d.checkParams()
-	d.checkDuration()
-	d.checkJustification()
+	d.try(CheckWho, d.checkWho)
+	d.try(CheckTrustDomain, d.checkTrustDomain)
+	d.try(CheckExceptions, d.checkExceptions)
+	d.try(CheckBeneficiary, d.checkBeneficiary)
+	d.try(CheckParams, func() { d.values = d.checkParams() })
+	d.try(CheckDuration, d.checkDuration)
+	d.try(CheckJustification, d.checkJustification)
 	if d.out.Code == "" {
-		d.approve(values)
+		d.try(CheckAuto, func() { d.approve(d.values) })
 	}
 	if d.out.Outcome == Denied {
 		d.out.Duration = 0
 	} else {
-		d.out.Expansion = s.expand(e, values)
+		d.out.Expansion = s.expand(e, d.values)
 	}
-	return d.out
+	return d
 }
 
 // deciding is one run of Decide. Its outcome stays Denied until approve.
 type deciding struct {
-	set *Set
-	e   *Entitlement
-	in  Input
-	out Decision
+	set    *Set
+	e      *Entitlement
+	in     Input
+	values map[string]scope.Value // of the parameters, nil if they are wrong
+	out    Decision
+	tried  []tried
+}
+
+// tried is a check that was made, and which of the reasons are its own.
+type tried struct {
+	check       Check
+	first, next int
+}
+
+func (d *deciding) try(c Check, run func()) {
+	first := len(d.out.Reasons)
+	run()
+	d.tried = append(d.tried, tried{c, first, len(d.out.Reasons)})
 }
 
 func (d *deciding) note(code string, line int, format string, args ...any) {

@@ -13,13 +13,19 @@ import (
 // Digest returns the hex SHA-256 over the canonical JSON list [[path, hex SHA-256
 // of the file]], sorted bytewise by path (contracts §6).
 func Digest(files map[string][]byte) string {
+	sum := sha256.Sum256(Manifest(files))
+	return hex.EncodeToString(sum[:])
+}
+
+// Manifest returns the list of which Digest is the SHA-256: kept beside the files, it
+// says which of them is another one by now.
+func Manifest(files map[string][]byte) []byte {
 	list := make([]string, 0, len(files))
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		sum := sha256.Sum256(files[name])
 		list = append(list, "["+jsonString(name)+","+jsonString(hex.EncodeToString(sum[:]))+"]")
 	}
-	sum := sha256.Sum256([]byte("[" + strings.Join(list, ",") + "]"))
-	return hex.EncodeToString(sum[:])
+	return []byte("[" + strings.Join(list, ",") + "]")
 }
 
 // jsonString writes a string as RFC 8785 §3.2.2.2 does. Bytes that are not UTF-8

@@ -17,6 +17,7 @@ const (
 	OwnPrincipalsUnlock = "principals.unlock" // take a lock off
 	OwnNodesQuarantine  = "nodes.quarantine"  // tell a gateway nothing more: it denies when its lease runs out
 	OwnNodesRelease     = "nodes.release"     // take it back
+	OwnPolicyPlan       = "policy.plan"       // read what another policy would do, to whom
 )
 
 // The attributes of those operations. All are texts, and all are there.
@@ -43,6 +44,7 @@ func OwnCatalogue() (*scope.Catalogue, error) {
 		spec(OwnPrincipalsUnlock, scope.ClassAdmin, OwnAttributePrincipal),
 		spec(OwnNodesQuarantine, scope.ClassAdmin, OwnAttributeNode),
 		spec(OwnNodesRelease, scope.ClassAdmin, OwnAttributeNode),
+		spec(OwnPolicyPlan, scope.ClassRead),
 	})
 }
 

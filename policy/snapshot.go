@@ -132,6 +132,10 @@ func (s *Set) Replay(i Inputs) (Decision, error) {
 	return d, nil
 }
 
+// Input returns the question that was stored. The words of a justification are not in
+// it, only that there were any.
+func (i Inputs) Input() (Input, error) { return i.input() }
+
 func (i Inputs) input() (Input, error) {
 	in := Input{Entitlement: i.Entitlement, Params: i.Params, Requester: Requester{ACR: i.ACR}}
 	var err error

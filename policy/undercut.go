@@ -9,31 +9,54 @@ import (
 )
 
 // checkUndercuts finds entitlements that make another one's stronger rule pointless
-// (docs/policy.md, "An exception"). Only those with an operation and a subject in
-// common are compared.
+// (docs/policy.md, "Undercuts"). Only those with an operation and a subject in common
+// are compared, and what they ask for first: there are few different rules.
 func (l *loader) checkUndercuts() {
-	byBoth := map[[3]string][]*Entitlement{}
+	if l.o.InForce {
+		return
+	}
 	all := l.set.Entitlements()
+	type both struct{ app, operation, who string }
+	byRule, asks := map[both]map[string][]*Entitlement{}, map[*Entitlement]string{}
 	for _, e := range all {
+		asks[e] = e.approvalKey()
 		for _, op := range e.Operations() {
 			for _, who := range e.Who {
-				key := [3]string{e.App, op, who.String()}
-				byBoth[key] = append(byBoth[key], e)
+				key := both{e.App, op, who.String()}
+				if byRule[key] == nil {
+					byRule[key] = map[string][]*Entitlement{}
+				}
+				byRule[key][asks[e]] = append(byRule[key][asks[e]], e)
 			}
 		}
 	}
+	more := map[[2]string]bool{}
+	asksMore := func(strong, weak *Entitlement) bool {
+		key := [2]string{asks[strong], asks[weak]}
+		is, known := more[key]
+		if !known {
+			is = strong.asksMoreThan(weak)
+			more[key] = is
+		}
+		return is
+	}
 	for _, strong := range all {
 		ops := l.strictest(strong)
-		if len(ops) == 0 || l.set.apps[strong.App].Name == "" {
+		if len(ops) == 0 {
 			continue
 		}
-		asks := strong.approvalKey()
 		for _, who := range strong.Who {
-			for _, weak := range byBoth[[3]string{strong.App, ops[0], who.String()}] {
-				if weak != strong && weak.approvalKey() != asks && l.undercuts(weak, strong, ops) {
-					l.file = weak.File
-					l.needsException(ExcuseUndercut, weak.Name, &node{line: weak.lines.approve, column: weak.lines.approveColumn},
-						"approve: %s gives %s to %s for less than %s, which wants %s: the weaker rule undercuts the stronger", weak.Name, ops[0], who, strong.Name, strong.wants())
+			rules := byRule[both{strong.App, ops[0], who.String()}]
+			for _, asked := range keys(rules) {
+				if !asksMore(strong, rules[asked][0]) {
+					continue
+				}
+				for _, weak := range rules[asked] {
+					if l.undercuts(weak, strong, ops) {
+						l.file = weak.File
+						l.needsException(ExcuseUndercut, weak.Name, &node{line: weak.lines.approve, column: weak.lines.approveColumn},
+							"approve: %s gives %s to %s for less than %s, which wants %s: the weaker rule undercuts the stronger", weak.Name, ops[0], who, strong.Name, strong.wants())
+					}
 				}
 			}
 		}
@@ -58,9 +81,9 @@ func (l *loader) strictest(e *Entitlement) []string {
 }
 
 // undercuts reports whether weak surely gives all of ops that strong gives, as long and
-// wherever, and asks for less.
+// wherever. What they ask for is compared before.
 func (l *loader) undercuts(weak, strong *Entitlement, ops []string) bool {
-	if weak.Max < strong.Max || !strong.asksMoreThan(weak) {
+	if weak.Max < strong.Max {
 		return false
 	}
 	if in := l.set.EnvironmentsOf(weak); len(in) > 0 {
@@ -148,13 +171,13 @@ func (e *Entitlement) approvalKey() string {
 	var b strings.Builder
 	b.WriteString(e.Auto)
 	for _, s := range e.Steps {
-		b.WriteString("\n" + s.Words())
+		b.WriteString("\x00" + s.Words())
 	}
 	if e.Signed {
-		b.WriteString("\nsigned")
+		b.WriteString("\x00signed")
 	}
 	if e.StepUp != nil {
-		b.WriteString("\n" + strings.Join(e.StepUp.ACR, " ") + " " + e.StepUp.MaxAge.String())
+		b.WriteString("\x00" + strings.Join(e.StepUp.ACR, " ") + " " + e.StepUp.MaxAge.String())
 	}
 	return b.String()
 }

@@ -16,6 +16,11 @@ import (
 // readJSON reads the one JSON object that a body must be, of type v and nothing
 // beside it: unknown and repeated keys are refused by name.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	return readJSONOf(w, r, v, api.MaxBody, "64 KiB")
+}
+
+// readJSONOf is readJSON of a body of another size.
+func readJSONOf(w http.ResponseWriter, r *http.Request, v any, most int64, words string) error {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset := params["charset"]
 	if err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") || len(r.Header.Values("Content-Type")) > 1 {
@@ -26,10 +31,10 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return problem(http.StatusUnsupportedMediaType, codeContentType, "Not plain", "the body must not be compressed")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return problem(http.StatusRequestEntityTooLarge, codeTooLarge, "Too large", "a body has at most 64 KiB")
+		return problem(http.StatusRequestEntityTooLarge, codeTooLarge, "Too large", "a body has at most "+words)
 	}
 	if err != nil {
 		return badJSON("it ended early")

@@ -120,6 +120,7 @@ type Server struct {
 	logins  *limit.Limiter // of login pages and codes, by peer address
 	logouts *limit.Limiter // of what is no logout token, by peer address
 	exports chan struct{}
+	plans   chan struct{}
 }
 
 // maxExports is how many exports may run at a time: each holds a copy on disk.
@@ -166,6 +167,7 @@ func New(c Config) (*Server, error) {
 	return &Server{
 		c: c, service: c.Service, record: record{store: c.Store, service: c.Service, verifier: verifier},
 		origin: origin, logins: limit.New(c.Now, limitBurst, limitEvery), logouts: limit.New(c.Now, limitBurst, limitEvery), exports: make(chan struct{}, maxExports),
+		plans: make(chan struct{}, maxPlans),
 	}, nil
 }
 
@@ -225,6 +227,9 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"POST /api/v1/locks":                  s.lock,
 		"POST /api/v1/locks/lift":             s.unlock,
 		"GET /api/v1/locks":                   s.locks,
+		"POST /api/v1/policy/plan":            s.planPolicy,
+		"POST /api/v1/policy/replay":          s.replayPolicy,
+		"GET /api/v1/policy/log":              s.logPolicy,
 		"GET /api/v1/trace/{id}":              s.trace,
 		"GET /api/v1/explain/{id}":            s.explain,
 		"GET /api/v1/entitlements":            s.entitlements,

@@ -54,6 +54,9 @@ func TestNoRouteIsForgotten(t *testing.T) {
 		"GET /api/v1/locks":                   {person: 403, workload: 403},
 		"POST /api/v1/locks":                  {body: `{"target":"alice","reason":"x"}`, person: 403, workload: 403},
 		"POST /api/v1/locks/lift":             {body: `{"target":"alice"}`, person: 403, workload: 403},
+		"POST /api/v1/policy/plan":            {body: `{"files":{}}`, person: 403, workload: 403},
+		"POST /api/v1/policy/replay":          {body: `{"files":{},"since":"2026-01-01T00:00:00.000000Z"}`, person: 403, workload: 403},
+		"GET /api/v1/policy/log":              {person: 403, workload: 403},
 		"POST /api/v1/logout":                 {person: 204, workload: 404},
 	}
 	cert := w.svid("/ns/foreign/sa/stranger")

@@ -87,7 +87,12 @@ func types() map[string]any {
 		"Offer": api.Offer{}, "Verdict": api.Verdict{}, "Signature": api.Signature{}, "Assertion": api.Assertion{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{}, "Reach": api.Reach{},
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
 		"Bundle": api.Bundle{}, "ObservedApp": api.ObservedApp{}, "ObserveReport": api.ObserveReport{}, "ObservedRow": api.ObservedRow{}, "PolicyFile": api.PolicyFile{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
-		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Suggestion": api.Suggestion{},
+		"PolicyFiles": api.PolicyFiles{}, "PolicyChange": api.PolicyChange{}, "PolicyReach": api.PolicyReach{}, "PolicyOverlap": api.PolicyOverlap{},
+		"PolicyUnreached": api.PolicyUnreached{}, "PolicyDiff": api.PolicyDiff{}, "PolicyPlan": api.PolicyPlan{}, "PolicyEnd": api.PolicyEnd{},
+		"PolicyFlip": api.PolicyFlip{}, "PolicyReplay": api.PolicyReplay{}, "PolicyReplaySum": api.PolicyReplaySum{},
+		"PolicyLog": api.PolicyLog{}, "PolicyVersion": api.PolicyVersion{}, "PolicyLine": api.PolicyLine{},
+		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Fact": api.Fact{}, "Check": api.Check{}, "Condition": api.Condition{},
+		"DecisionStep": api.DecisionStep{}, "Remedy": api.Remedy{}, "Edit": api.Edit{}, "Tried": api.Tried{}, "Attribute": api.Attribute{}, "Near": api.Near{}, "Covering": api.Covering{}, "Suggestion": api.Suggestion{},
 		"Entitlement": api.Entitlement{}, "Whoami": api.Whoami{}, "Problem": api.Problem{},
 		"LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},
 		"GrantPage": api.Page[api.Grant]{}, "EntitlementPage": api.Page[api.Entitlement]{},
@@ -250,7 +255,26 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 	for _, path := range []string{"nodes", "requests?everyone=1", "grants?everyone=1&all=1", "whoami"} {
 		get(path, dave)
 	}
+	read[api.PolicyPlan](t, w.do(ask{method: "POST", path: "/api/v1/policy/plan", session: dave, body: planBody(t, w)}), 200)
+	if res := w.do(ask{method: "POST", path: "/api/v1/policy/replay", session: dave, body: planBody(t, w)}); res.Code != 200 || !strings.Contains(res.Body.String(), `"sum":`) {
+		t.Errorf("a replay is answered %d: %s", res.Code, res.Body)
+	}
+	get("policy/log?entitlement=stripe/refunds", dave)
 	w.pass(3 * time.Hour)
 	get("nodes", w.session("dave", "security"))
 	get("grants/"+live, w.session("alice", "support"))
+}
+
+// planBody asks about the policy in force.
+func planBody(t testing.TB, w *world) string {
+	t.Helper()
+	set, err := w.Policy(t.Context())
+	check(t, err)
+	files := map[string]string{}
+	for name, body := range set.Files() {
+		files[name] = string(body)
+	}
+	body, err := json.Marshal(api.PolicyFiles{Files: files, Since: "2026-01-01T00:00:00.000000Z"})
+	check(t, err)
+	return string(body)
 }

@@ -104,39 +104,6 @@ func (s *Server) mayAsk(set *policy.Set, c caller, e *policy.Entitlement) bool {
 	return !slices.ContainsFunc(d.Reasons, func(r policy.Reason) bool { return policy.Bars(r.Code) })
 }
 
-func (s *Server) explain(w http.ResponseWriter, r *http.Request, c caller) error {
-	var id grant.RequestID
-	if err := pathID(r, &id); err != nil {
-		return err
-	}
-	e, err := s.service.Explain(r.Context(), c.Caller, id)
-	if err != nil {
-		return err
-	}
-	out := api.Explanation{
-		ID: id.String(), State: string(e.Request.State), Code: e.Request.Code, Sentence: e.Request.Sentence, Decisions: []api.Decision{},
-	}
-	for _, d := range e.Decisions {
-		one := api.Decision{
-			When: d.When, Outcome: d.Outcome, Code: d.Code, Sentence: d.Sentence, Rules: []api.Rule{},
-			Policy: api.Policy{Commit: d.Inputs.Commit, Digest: d.Inputs.Policy, Engine: d.Inputs.Engine},
-			Inputs: string(d.Inputs.Canonical()), Replay: d.Replay, Detail: d.Detail,
-		}
-		for _, reason := range d.Reasons {
-			line, _ := strconv.Atoi(reason.Line) // of our own writing; 0 is none
-			one.Rules = append(one.Rules, api.Rule{Code: reason.Code, Text: reason.Text, File: reason.File, Line: line})
-		}
-		out.Decisions = append(out.Decisions, one)
-	}
-	switch e.Request.State {
-	case access.Approved:
-		out.Next = []string{"mayfly trace " + id.String()}
-	case access.Denied:
-		out.Next = []string{"mayfly entitlements"}
-	}
-	return writeJSON(w, http.StatusOK, out)
-}
-
 func (s *Server) trace(w http.ResponseWriter, r *http.Request, c caller) error {
 	t, err := s.service.Trace(r.Context(), c.Caller, r.PathValue("id"))
 	if err != nil {

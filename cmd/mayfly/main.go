@@ -10,6 +10,7 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"github.com/mayflyproxy/mayfly/cli"
+	"github.com/mayflyproxy/mayfly/policy/git"
 )
 
 func main() {
@@ -23,6 +24,7 @@ func main() {
 		Loopback:      openLoopback,
 		Door:          openDoor,
 		Policy:        policyOptions,
+		PolicyAt:      git.FilesAt,
 		Version:       version(),
 	}, os.Args[1:])
 	stop()

@@ -25,10 +25,13 @@ func (s policies) Head(ctx context.Context) (digest, commit string, err error) {
 
 func (s policies) ByDigest(ctx context.Context, digest string) (access.StoredPolicy, error) {
 	p := access.StoredPolicy{Files: map[string][]byte{}}
-	err := s.t.one(ctx, `SELECT digest, commit_id, signer, applied FROM policies WHERE digest = ?`, []any{digest},
-		&p.Digest, &p.Commit, &p.Signer, asTime(&p.Applied))
+	err := s.t.one(ctx, `SELECT digest, commit_id, signer, applied, manifest FROM policies WHERE digest = ?`, []any{digest},
+		&p.Digest, &p.Commit, &p.Signer, asTime(&p.Applied), &p.Manifest)
 	if err != nil {
 		return access.StoredPolicy{}, about(err, "read policy %s", digest)
+	}
+	if len(p.Manifest) == 0 {
+		p.Manifest = nil
 	}
 	read := func(r row) (struct{}, error) {
 		var path string
@@ -46,9 +49,10 @@ func (s policies) ByDigest(ctx context.Context, digest string) (access.StoredPol
 // Apply keeps the files of a digest that is there: decisions were made from them,
 // and the digest says that they are the same.
 func (s policies) Apply(ctx context.Context, p access.StoredPolicy) error {
-	_, err := s.t.exec(ctx, `INSERT INTO policies (digest, commit_id, signer, applied) VALUES (?, ?, ?, ?)
-		ON CONFLICT (digest) DO UPDATE SET commit_id = excluded.commit_id, signer = excluded.signer, applied = excluded.applied`,
-		p.Digest, p.Commit, p.Signer, micros(p.Applied))
+	_, err := s.t.exec(ctx, `INSERT INTO policies (digest, commit_id, signer, applied, manifest) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (digest) DO UPDATE SET commit_id = excluded.commit_id, signer = excluded.signer, applied = excluded.applied,
+		manifest = CASE WHEN length(policies.manifest) > 0 THEN policies.manifest ELSE excluded.manifest END`,
+		p.Digest, p.Commit, p.Signer, micros(p.Applied), blob(p.Manifest))
 	if err != nil {
 		return about(err, "apply policy %s", p.Digest)
 	}
@@ -60,4 +64,18 @@ func (s policies) Apply(ctx context.Context, p access.StoredPolicy) error {
 		}
 	}
 	return about(s.t.change(ctx, `UPDATE head SET policy = ?`, p.Digest), "apply policy %s", p.Digest)
+}
+
+func (s policies) Versions(ctx context.Context, path string) ([]access.FileVersion, error) {
+	read := func(r row) (v access.FileVersion, err error) {
+		var there bool
+		err = r.Scan(&v.Digest, &v.Commit, &v.Signer, asTime(&v.Applied), &there, &v.Body)
+		if v.Body = blob(v.Body); !there {
+			v.Body = nil
+		}
+		return v, err
+	}
+	out, err := list(ctx, s.t, read, `SELECT p.digest, p.commit_id, p.signer, p.applied, f.body IS NOT NULL, coalesce(f.body, x'')
+		FROM policies p LEFT JOIN policy_files f ON f.policy = p.digest AND f.path = ? ORDER BY p.applied, p.digest`, path)
+	return out, about(err, "versions of %s", path)
 }

@@ -86,3 +86,13 @@ func (s requests) Overdue(ctx context.Context, now time.Time, limit int) ([]acce
 		WHERE state = 'pending' AND decide_by > 0 AND decide_by <= ? ORDER BY decide_by, id LIMIT ?`, micros(now), limitOf(limit))
 	return out, about(err, "list overdue requests")
 }
+
+func (s requests) UnderPolicy(ctx context.Context, entitlement, digest string, limit int) (n int, newest []grant.RequestID, err error) {
+	const of = ` FROM requests WHERE entitlement = ? AND policy_digest = ?`
+	if err := s.t.one(ctx, `SELECT count(*)`+of, []any{entitlement, digest}, &n); err != nil {
+		return 0, nil, about(err, "count requests for %s", entitlement)
+	}
+	read := func(r row) (id grant.RequestID, err error) { return id, r.Scan(asText(&id)) }
+	newest, err = list(ctx, s.t, read, `SELECT id`+of+` ORDER BY id DESC LIMIT ?`, entitlement, digest, limitOf(limit))
+	return n, newest, about(err, "list requests for %s", entitlement)
+}

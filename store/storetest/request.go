@@ -13,7 +13,7 @@ import (
 
 func testPolicies(t *testing.T, store access.Store) {
 	first := access.StoredPolicy{Digest: "d1", Commit: "c1", Signer: "alice",
-		Files: map[string][]byte{"mayfly.yaml": []byte("a"), "apps/stripe.yaml": []byte("b"), "empty": {}}, Applied: epoch()}
+		Files: map[string][]byte{"mayfly.yaml": []byte("a"), "apps/stripe.yaml": []byte("b"), "empty": {}}, Applied: epoch(), Manifest: []byte("m1")}
 	second := access.StoredPolicy{Digest: "d2", Commit: "c2", Files: map[string][]byte{"mayfly.yaml": []byte("z")}, Applied: epoch().Add(time.Hour)}
 	current := func(ctx context.Context, tx access.Tx) (access.StoredPolicy, error) {
 		return tx.Policies().Current(ctx)
@@ -34,8 +34,13 @@ func testPolicies(t *testing.T, store access.Store) {
 	same(t, "the one before", get(t, store, byDigest("d1")), first)
 	again := first
 	again.Commit, again.Applied = "c3", epoch().Add(2*time.Hour) // a revert: the same files under a new commit
-	apply(again)
+	rewritten := again
+	rewritten.Manifest = []byte("m2") // what decisions were made from stays as it was
+	apply(rewritten)
 	same(t, "back in force", get(t, store, current), again)
+	same(t, "versions", get(t, store, func(ctx context.Context, tx access.Tx) ([]access.FileVersion, error) {
+		return tx.Policies().Versions(ctx, "empty")
+	}), []access.FileVersion{{Digest: "d2", Commit: "c2", Applied: second.Applied}, {Digest: "d1", Commit: "c3", Signer: "alice", Applied: again.Applied, Body: []byte{}}})
 	view(t, store, func(ctx context.Context, tx access.Tx) error {
 		digest, commit, err := tx.Policies().Head(ctx)
 		if digest != "d1" || commit != "c3" {

@@ -1,0 +1,71 @@
+package access_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mayflyproxy/mayfly/access"
+)
+
+// TestALogTellsWhoWroteWhichLine has a file changed, left alone, changed back in part and
+// removed, and asks what each text decided.
+func TestALogTellsWhoWroteWhichLine(t *testing.T) {
+	w := newWorld(t)
+	ask := func() access.Request { return w.ask(w.as(refunder), refund(), access.Pending) }
+	log := func() access.PolicyLog {
+		t.Helper()
+		l, err := w.LogPolicy(t.Context(), w.in(dave, "security"), "stripe/refunds")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	from := func(l access.PolicyLog, part string) int {
+		t.Helper()
+		for _, line := range l.Lines {
+			if strings.Contains(line.Text, part) {
+				return line.Version
+			}
+		}
+		t.Errorf("no line has %q", part)
+		return -1
+	}
+	ask()
+	w.pass(time.Minute)
+	w.apply(refundsFile, "max: 50000}", "max: 40000}", "count: 1", "count: 2")
+	ask()
+	w.pass(time.Minute)
+	w.apply("entitlements/reports/read.yaml", "max: 8h", "max: 7h") // another file: the same text here
+	last := ask()
+	w.pass(time.Minute)
+	w.apply(refundsFile, "count: 2", "count: 3", "# Give money back", "# Newly said.\n# Give money back")
+	l := log()
+	if len(l.Versions) != 3 || l.Path != refundsFile {
+		t.Fatalf("%+v", l.Versions)
+	}
+	for i, want := range []struct{ added, removed, requests int }{{l.Versions[0].Added, 0, 1}, {2, 2, 2}, {2, 1, 0}} {
+		v := l.Versions[i]
+		if v.Added != want.added || v.Removed != want.removed || v.Requests != want.requests || !v.There || v.Signer != "carol" || v.Commit == "" {
+			t.Errorf("version %d is %+v, want %+v", i, v, want)
+		}
+	}
+	if got := l.Versions[1].Newest; len(got) != 2 || got[0] != last.ID {
+		t.Errorf("the second decided %v", got)
+	}
+	for part, want := range map[string]int{"entitlement:": 0, "max: 40000}": 1, "count: 3": 2, "# Newly": 2, "# Give money": 0, "sensitivity": 0} {
+		if got := from(l, part); got != want {
+			t.Errorf("%q is from version %d, want %d", part, got, want)
+		}
+	}
+	w.pass(time.Minute)
+	delete(w.files, refundsFile)
+	w.apply("")
+	if l := log(); len(l.Versions) != 4 || l.Versions[3].There || len(l.Lines) != 0 || l.Versions[3].Removed == 0 {
+		t.Errorf("after it was removed: %+v", l.Versions)
+	}
+	_, err := w.LogPolicy(t.Context(), w.in(bob, "payments-leads"), "stripe/refunds")
+	wantCode(t, err, access.CodeNoGrant)
+	_, err = w.LogPolicy(t.Context(), w.in(dave, "security"), "never/was")
+	wantCode(t, err, access.CodeNotFound)
+}

@@ -53,6 +53,8 @@ func TestNoRouteIsForgotten(t *testing.T) {
 		"POST /api/v1/keys/remove":            {body: `{"kid":"x"}`, person: 403, workload: 403},
 		"GET /api/v1/locks":                   {person: 403, workload: 403},
 		"POST /api/v1/locks":                  {body: `{"target":"alice","reason":"x"}`, person: 403, workload: 403},
+		"GET /api/v1/policy":                  {person: 200, workload: 403},
+		"POST /api/v1/policy/hold":            {body: `{"commit":"0000000","for":"1h"}`, person: 403, workload: 403},
 		"POST /api/v1/locks/lift":             {body: `{"target":"alice"}`, person: 403, workload: 403},
 		"POST /api/v1/policy/plan":            {body: `{"files":{}}`, person: 403, workload: 403},
 		"POST /api/v1/policy/replay":          {body: `{"files":{},"since":"2026-01-01T00:00:00.000000Z"}`, person: 403, workload: 403},

@@ -33,6 +33,8 @@ func Run(t *testing.T, open Opener) {
 		{"head", testHead},
 		{"changes", testChanges},
 		{"policies", testPolicies},
+		{"the line of policies", testPolicyLine},
+		{"holds of policy", testPolicyHold},
 		{"requests", testRequests},
 		{"request lists", testRequestLists},
 		{"overdue requests", testOverdue},

@@ -152,6 +152,11 @@ func inputOf(in policy.Inputs) (policy.Input, error) {
 			return policy.Input{}, fmt.Errorf("stored groups_at: %w", err)
 		}
 	}
+	if in.SignedAt != "" {
+		if out.Requester.SignedAt, err = time.Parse(time.RFC3339Nano, in.SignedAt); err != nil {
+			return policy.Input{}, fmt.Errorf("stored signed_at: %w", err)
+		}
+	}
 	if out.Now, err = time.Parse(time.RFC3339Nano, in.Now); err != nil {
 		return policy.Input{}, fmt.Errorf("stored now: %w", err)
 	}

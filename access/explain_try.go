@@ -251,7 +251,11 @@ func (s *Service) explainDenied(ctx context.Context, tx Tx, v *viewer, who ident
 	w := &work{Service: s, tx: tx, now: tx.Now()}
 	for _, e := range v.set.Ask(try.App) { // fewest operations first
 		if len(try.Asks) < maxAsks && slices.Contains(e.Operations, try.Operation) && slices.Contains(e.Kinds, who.Kind().String()) {
-			try.Asks = append(try.Asks, w.covering(v, who, op, try.hidden(), e))
+			c, err := w.covering(ctx, v, who, op, try.hidden(), e)
+			if err != nil {
+				return err
+			}
+			try.Asks = append(try.Asks, c)
 		}
 	}
 	if out.AppOwner != "" {
@@ -275,7 +279,7 @@ func appNamed(set *policy.Set, name string) (policy.App, bool) {
 
 // covering is what to ask for of one entitlement. If it is the holder who looks, policy
 // was asked, and what would be granted covers the try.
-func (w *work) covering(v *viewer, who identity.Principal, op scope.Operation, hidden map[string]bool, e policy.AskEntry) Covering {
+func (w *work) covering(ctx context.Context, v *viewer, who identity.Principal, op scope.Operation, hidden map[string]bool, e policy.AskEntry) (Covering, error) {
 	out := Covering{Ask: Ask{Entitlement: e.Entitlement, Params: map[string]string{}}}
 	out.Owner, _, _, _, _ = v.set.Owners(e.Entitlement)
 	for _, b := range e.Bindings {
@@ -289,11 +293,15 @@ func (w *work) covering(v *viewer, who identity.Principal, op scope.Operation, h
 		}
 	}
 	if who != v.Principal || len(out.Missing) > 0 {
-		return out
+		return out, nil
 	}
 	ask := out.Ask
 	ask.Reason = "given"
-	d := v.set.Decide(w.question(v.set, v.Caller, ask))
+	in, err := w.question(ctx, v.set, v.Caller, ask)
+	if err != nil {
+		return Covering{}, err
+	}
+	d := v.set.Decide(in)
 	out.Outcome, out.Tried, out.Why = d.Outcome, true, ""
 	switch {
 	case d.Outcome == policy.Denied:
@@ -301,7 +309,7 @@ func (w *work) covering(v *viewer, who identity.Principal, op scope.Operation, h
 	case missOf(d.Expansion.Scope, op, hidden).kind != missNothing:
 		out.Outcome, out.Why = policy.Denied, "what it allows does not reach this far"
 	}
-	return out
+	return out, nil
 }
 
 // near are the grants on the app that somebody held about at, nearest first.

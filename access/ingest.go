@@ -77,7 +77,7 @@ func (s *Service) ingestSome(ctx context.Context, some []*arrival, way bool) (n 
 	limited, cancel := context.WithTimeout(ctx, ingestLimit)
 	defer cancel()
 	err := s.updateInLine(limited, func(w *work) error {
-		all := &tidings{used: map[grant.GrantID]time.Time{}}
+		all := &tidings{used: map[grant.GrantID]time.Time{}, watch: map[observedKey]ObservedUse{}}
 		for n = 0; n < len(some) && (n == 0 || !way || s.verbs.Load() == 0); n++ {
 			var err error
 			a := some[n]
@@ -183,6 +183,7 @@ func (w *work) anchor(ctx context.Context, i feed.Instance, t *told, all *tiding
 type tidings struct {
 	used  map[grant.GrantID]time.Time
 	named []Named
+	watch map[observedKey]ObservedUse
 }
 
 func (a *tidings) add(t *told, leaf int64) {
@@ -190,6 +191,9 @@ func (a *tidings) add(t *told, leaf int64) {
 		if at.After(a.used[id]) {
 			a.used[id] = at
 		}
+	}
+	for key, u := range t.watch {
+		a.watch[key] = a.watch[key].Join(u)
 	}
 	for _, n := range t.named {
 		n.Leaf = leaf
@@ -201,6 +205,9 @@ func (a *tidings) add(t *told, leaf int64) {
 func (w *work) note(ctx context.Context, all *tidings) error {
 	if err := w.tx.Grants().UsedAll(ctx, w.notLater(all.used)); err != nil {
 		return fmt.Errorf("use of grants: %w", err)
+	}
+	if err := w.noteObserved(ctx, all.watch); err != nil {
+		return err
 	}
 	for _, n := range all.named {
 		if strings.HasPrefix(n.ID, "grt_") {

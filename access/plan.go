@@ -118,7 +118,11 @@ func (s *Service) PlanPolicy(ctx context.Context, c Caller, files map[string][]b
 		}
 		out.Before, out.BeforeDigest = before.Commit(), before.Digest()
 		out.Outlook = policy.Look(before, set)
-		out.Waits, out.Why = waits(out.Comparison)
+		widens, err := s.widens(ctx, tx, before, set)
+		if err != nil {
+			return err
+		}
+		out.Waits, out.Why = waits(out.Comparison, widens)
 		if out.Ends, err = narrowedBy(ctx, tx, before, set); err != nil {
 			return err
 		}
@@ -139,10 +143,12 @@ func (s *Service) PlanPolicy(ctx context.Context, c Caller, files map[string][]b
 }
 
 // waits says whether a commit has to settle, and why.
-func waits(c policy.Comparison) (bool, string) {
+func waits(c policy.Comparison, widens bool) (bool, string) {
 	switch {
 	case c.Widens():
 		return true, "somebody could gain something on apps that are there"
+	case widens:
+		return true, "an app comes back that was there before, and so may be another one"
 	case len(c.Changes) == 0:
 		return false, "it decides as the policy in force does"
 	default:

@@ -38,13 +38,14 @@ func (s *Service) Preview(ctx context.Context, c Caller, a Ask) (Preview, error)
 	var out Preview
 	err := s.store.View(ctx, func(tx Tx) error {
 		w := &work{Service: s, tx: tx, now: tx.Now()}
-		set, d, err := w.consider(ctx, c, a)
+		set, q, err := w.consider(ctx, c, a)
 		if err != nil {
 			return err
 		}
+		d := q.Decision
 		out = Preview{
 			Outcome: d.Outcome, Code: d.Code, Sentence: d.Sentence, Steps: stepsOf(d.Steps), Duration: d.Duration,
-			Instead: w.instead(set, c, a, d), Now: w.now,
+			Instead: instead(set, q), Now: w.now,
 		}
 		if d.Outcome != policy.Denied {
 			out.Offer = offerOf(set, d)
@@ -59,14 +60,15 @@ func (s *Service) Preview(ctx context.Context, c Caller, a Ask) (Preview, error)
 }
 
 // instead tries other durations on the same question.
-func (w *work) instead(set *policy.Set, c Caller, a Ask, d policy.Decision) Instead {
-	e, ok := set.Entitlement(a.Entitlement)
+func instead(set *policy.Set, q asked) Instead {
+	in, d := q.Input, q.Decision
+	e, ok := set.Entitlement(in.Entitlement)
 	if !ok {
 		return Instead{}
 	}
 	try := func(length time.Duration) policy.Outcome {
-		a.Duration = length
-		return set.Decide(w.question(set, c, a)).Outcome
+		in.Duration = length
+		return set.Decide(in).Outcome
 	}
 	if d.Code == policy.DenyMaxDuration {
 		if o := try(e.Max); o != policy.Denied {
@@ -77,12 +79,12 @@ func (w *work) instead(set *policy.Set, c Caller, a Ask, d policy.Decision) Inst
 	if d.Outcome != policy.NeedsApproval && d.Code != policy.DenyNobodyApproves {
 		return Instead{}
 	}
-	asked := a.Duration
-	if asked == 0 {
-		asked = e.Default
+	wanted := in.Duration
+	if wanted == 0 {
+		wanted = e.Default
 	}
 	for _, length := range slices.Backward(Durations(e)) {
-		if length < asked && try(length) == policy.Granted {
+		if length < wanted && try(length) == policy.Granted {
 			return Instead{length, policy.Granted}
 		}
 	}
@@ -120,10 +122,15 @@ func (s *Service) Choices(ctx context.Context, c Caller) ([]Choice, error) {
 			return err
 		}
 		w := &work{Service: s, tx: tx, now: tx.Now()}
+		in, err := w.question(ctx, set, c, Ask{})
+		if err != nil {
+			return err
+		}
 		out = nil
 		for _, e := range set.Entitlements() {
 			one := Choice{Entitlement: e}
-			for _, r := range set.Decide(w.question(set, c, Ask{Entitlement: e.Name})).Reasons {
+			in.Entitlement = e.Name
+			for _, r := range set.Decide(in).Reasons {
 				if one.Barred == "" && policy.Bars(r.Code) {
 					one.Barred = r.Code
 				}

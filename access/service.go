@@ -50,6 +50,9 @@ type Config struct {
 	// DenialWait is how long FromDenial waits for a denial to arrive, at most
 	// 3 s. Zero: 3 s.
 	DenialWait time.Duration
+	// Unsettled has every commit of policy enter into force at once, whatever it says
+	// of settle: development.
+	Unsettled bool
 	// Bundles tells of the foreign bundles that this process holds. Nil: of none.
 	Bundles func() []Bundle
 	// Traces shows each request's way to whoever runs traces. Nil: nobody sees it.
@@ -76,6 +79,7 @@ type Service struct {
 	identities  Identities
 	identityAge time.Duration
 	denialWait  time.Duration
+	unsettled   bool
 	ownBundles  func() []Bundle
 	traces      *trace.Tracer
 	revoked     *metrics.Revocations
@@ -130,7 +134,7 @@ func New(c Config) (*Service, error) {
 	s := &Service{
 		store: c.Store, signer: c.Signer, minter: c.Minter, options: c.Policy,
 		wake: c.Wake, published: c.Published, console: c.Console, peoplePort: c.PeoplePort, sessionLife: c.SessionLife, traces: c.Traces, revoked: c.Revoked, log: c.Log,
-		line: make(chan struct{}, 1), readers: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge,
+		line: make(chan struct{}, 1), readers: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), seal: c.Seal, tokenKeys: c.Tokens, identities: c.Identities, identityAge: c.IdentityMaxAge, unsettled: c.Unsettled,
 	}
 	if s.peoplePort == 0 {
 		s.peoplePort = 443

@@ -45,6 +45,8 @@ func (s *spool) segment(bodies ...any) *feed.IngestRequest {
 			kind = audit.TypeActionOutcome
 		case audit.Rebound:
 			kind = audit.TypeActionRebound
+		case audit.Observed:
+			kind = audit.TypeActionObserved
 		}
 		rec, err := audit.Encode(audit.Record{ID: s.minter.NewRecordID(epoch).String(), Type: kind, Time: epoch.Add(s.ahead), Node: gateway + "#1", Seq: s.next, Body: body})
 		if err != nil {

@@ -60,6 +60,7 @@ type Tx interface {
 	Outbox() OutboxStore
 	Quarantines() QuarantineStore
 	Workloads() WorkloadStore
+	Observed() ObservedStore
 	Tokens() TokenStore
 	TokenKeys() TokenKeyStore
 	Proofs() ProofStore
@@ -101,6 +102,67 @@ type StoredPolicy struct {
 	Manifest []byte
 }
 
+// PolicyEntry is one entry of a policy into force.
+type PolicyEntry struct {
+	Digest  string
+	Commit  string
+	Signers []string // persons; empty: unsigned (development)
+	// Accounts of the signers, by the policy before and by this one: a commit that
+	// leaves its author out of people: does not make a stranger of them.
+	Accounts []string
+	At       time.Time
+	How      PolicyHow
+}
+
+// PolicyHow is the way in which a policy entered into force.
+type PolicyHow string
+
+// The ways.
+const (
+	HowCommit   PolicyHow = "commit"   // as the next commit
+	HowHeld     PolicyHow = "held"     // two persons went back to it for a time
+	HowReleased PolicyHow = "released" // the hold before it ended
+)
+
+// SettlingCommit is a commit from which somebody gains, and which waits for that.
+type SettlingCommit struct {
+	Commit  string
+	Digest  string
+	Signers []string
+	Seen    time.Time
+	Due     time.Duration // by Tx.Passed
+}
+
+// PolicyHold keeps policy at a commit for a time, once a second person has confirmed it.
+type PolicyHold struct {
+	Commit      string
+	Digest      string
+	Length      time.Duration
+	ProposedBy  identity.Principal
+	ProposedAt  time.Time
+	Until       time.Duration      // by Tx.Passed: of the proposal, then of the hold
+	ConfirmedBy identity.Principal // zero: it is proposed
+	ConfirmedAt time.Time
+	BackCommit  string // what was in force when it began, and is again when it ends
+	BackDigest  string
+}
+
+// PolicyWatch is what was seen of the repository last.
+type PolicyWatch struct {
+	At      time.Time // when it was read last; zero: never
+	Tip     string    // the commit then
+	Failed  time.Time // since when it could not be read; zero: it could
+	Refused RefusedCommit
+}
+
+// RefusedCommit is a tip that may not enter into force. The zero value is none.
+type RefusedCommit struct {
+	Commit string    `json:"commit,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	Words  string    `json:"words,omitempty"`
+	At     time.Time `json:"at,omitzero"`
+}
+
 // FileVersion is how one file stood in a policy that was in force.
 type FileVersion struct {
 	Digest  string // of the policy
@@ -116,10 +178,33 @@ type PolicyStore interface {
 	// Head returns the digest in force without the files, for a cache.
 	Head(ctx context.Context) (digest, commit string, err error)
 	ByDigest(ctx context.Context, digest string) (StoredPolicy, error)
+	// Keep stores the files of p, if they are not there, without putting it in force:
+	// Versions has it only once it was applied.
+	Keep(ctx context.Context, p StoredPolicy) error
+	// Apply stores p (again, if it is there) and puts it in force. Entries has it then.
 	// Versions lists how a file stood in every policy that was ever in force, oldest first.
 	Versions(ctx context.Context, path string) ([]FileVersion, error)
 	// Apply stores p (again, if it is there) and puts it in force.
 	Apply(ctx context.Context, p StoredPolicy) error
+	// Enter notes an entry into force.
+	Enter(ctx context.Context, e PolicyEntry) error
+	// Entries lists those after an instant, oldest first.
+	Entries(ctx context.Context, after time.Time) ([]PolicyEntry, error)
+	// AddDropped notes a policy after which an app, a host or a secret was there no
+	// more; Dropped lists the digests of those, sorted.
+	AddDropped(ctx context.Context, digest string) error
+	Dropped(ctx context.Context) ([]string, error)
+	// Settling lists the commits that wait, in the order in which they were seen.
+	Settling(ctx context.Context) ([]SettlingCommit, error)
+	AddSettling(ctx context.Context, c SettlingCommit) error
+	DropSettling(ctx context.Context, commit string) error
+	// Hold returns the hold that is confirmed, or the one that is proposed.
+	// ErrNotFound: there is none.
+	Hold(ctx context.Context, confirmed bool) (PolicyHold, error)
+	SetHold(ctx context.Context, h PolicyHold) error // replaces that of its kind
+	DropHold(ctx context.Context, confirmed bool) error
+	Watch(ctx context.Context) (PolicyWatch, error) // the zero value in a new database
+	SetWatch(ctx context.Context, w PolicyWatch) error
 }
 
 // RequestFilter narrows a list of requests. Zero fields do not narrow. Lists are

@@ -19,6 +19,7 @@ type told struct {
 	named []Named                     // ids under which its records are found again, each where it stands first
 	names map[string]bool             // the ids of named
 	used  map[grant.GrantID]time.Time // newest use, by the gateway's clock
+	watch map[observedKey]ObservedUse // what passed undecided; times by the gateway's clock
 	calls map[string]WorkloadUse      // by the caller's name on the record; times by the gateway's clock
 	err   error                       // what is wrong with it, if it is new
 
@@ -30,7 +31,7 @@ func readSegment(r *feed.IngestRequest) (*told, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &told{Segment: seg, names: map[string]bool{}, used: map[grant.GrantID]time.Time{}, calls: map[string]WorkloadUse{}}
+	t := &told{Segment: seg, names: map[string]bool{}, used: map[grant.GrantID]time.Time{}, watch: map[observedKey]ObservedUse{}, calls: map[string]WorkloadUse{}}
 	var wrong error // with a record; what is wrong with the frames comes first
 	var into bodies
 	if t.err = seg.Visit(func(e audit.Entry) {
@@ -80,6 +81,8 @@ func (t *told) read(e *audit.Entry, into *bodies) error {
 		}
 		t.under(e, b.Action, b.Grant) // what would have been allowed is a use of the grant: it must not end for want of one
 		if b.Principal != "" {
+			u := observedOf(b, r.Time)
+			t.watch[u.key()] = t.watch[u.key()].Join(u)
 			t.call(b.Principal, r.Time, WorkloadUse{App: b.App, Operation: b.Operation, Code: b.Code}) // neither allowed nor denied
 		}
 	case audit.TypeActionDenied:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,6 +25,9 @@ type PolicyCommit struct {
 	Files  map[string][]byte
 	Commit string
 	Signer string // person, "" unsigned (development)
+	// Cosigners are the other persons who signed the same files, as far as the policy in
+	// force lists them as signers.
+	Cosigners []string
 	// After is the commit in force that the ancestry was checked against, "" if
 	// there was none. Another one by now is ErrPolicyMoved.
 	After string
@@ -42,6 +46,8 @@ type PolicyResult struct {
 	Commit string
 	Same   bool     // it was in force already: nothing was written
 	Ended  []string // grants that it ended, policy_changed
+	// Waits says why it is not in force yet; nil: it is.
+	Waits *PolicyWait
 }
 
 // policyApplied is the body of the leaf policy.applied.
@@ -52,13 +58,17 @@ type policyApplied struct {
 	Before string `json:"before,omitempty"` // digest
 	Ended  string `json:"ended"`            // how many live grants
 
-	Observed []audit.ObservedApp `json:"observed,omitempty"` // apps in observe mode, by name: nothing is denied there
+	Cosigners []string            `json:"cosigners,omitempty"`
+	How       PolicyHow           `json:"how,omitempty"`      // empty: as the next commit
+	Observed  []audit.ObservedApp `json:"observed,omitempty"` // apps in observe mode, by name: nothing is denied there
 }
 
-// ApplyPolicy puts a policy in force. It is stored by digest, told to the
-// instances, and ends every live grant that it removes or narrows; it never
-// widens one. Files that do not load, or hold an exception that is over, are a
-// policy.Errors, and the policy in force stays.
+// ApplyPolicy puts a policy in force, or has it wait: if anybody gains by it on an
+// app that was there before, it waits for the time that the policy in force says, and
+// for the end of a hold. Call it again then. What enters into force is stored by
+// digest, told to the instances, and ends every live grant that it removes or narrows;
+// it never widens one. Files that do not load, or hold an exception that is over, are a
+// policy.Errors, too few signatures a RefusedPolicy, and the policy in force stays.
 func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult, error) {
 	set, err := s.load(c.Files, c.Commit, false)
 	if err != nil {
@@ -81,16 +91,27 @@ func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult
 		if have := commitOf(before); have != c.After {
 			return fmt.Errorf("policy %s: checked against %q, in force is %q: %w", clip(c.Commit), clip(c.After), clip(have), ErrPolicyMoved)
 		}
-		out.Ended, err = w.applyPolicy(ctx, before, set, c)
+		if err := w.signedEnough(before, c); err != nil {
+			return err
+		}
+		if out.Waits, err = w.wait(ctx, before, set, c); err != nil || out.Waits != nil {
+			return err
+		}
+		out.Ended, err = w.applyPolicy(ctx, before, set, c, HowCommit)
 		return err
 	})
 	if err != nil {
 		return PolicyResult{}, err
 	}
+	s.checkpointPolicy(ctx)
+	return out, nil
+}
+
+// checkpointPolicy has a change of policy covered by a checkpoint at once.
+func (s *Service) checkpointPolicy(ctx context.Context) {
 	if _, err := s.Checkpoint(ctx); err != nil {
 		s.log.WarnContext(ctx, "no checkpoint after a policy change; the next one covers it", "error", err)
 	}
-	return out, nil
 }
 
 // policyRefused is the body of the leaf policy.refused.
@@ -101,11 +122,15 @@ type policyRefused struct {
 }
 
 // RefusePolicy records that a commit did not enter into force: a reason code and
-// words for operators. The caller tells each refusal once.
+// words for operators. Told the same again, it writes nothing.
 func (s *Service) RefusePolicy(ctx context.Context, commit, reason, words string) error {
-	return s.update(ctx, func(w *work) error {
-		_, err := w.leaf(ctx, audit.TypePolicyRefused, "", policyRefused{Commit: clip(commit), Reason: clip(reason), Words: clipLong(strings.ToValidUTF8(words, "?"))})
-		return err
+	no := RefusedCommit{Commit: clip(commit), Reason: clip(reason), Words: clipLong(strings.ToValidUTF8(words, "?"))}
+	return s.watched(ctx, func(now time.Time, v *PolicyWatch) {
+		if v.Refused.Commit != no.Commit || v.Refused.Reason != no.Reason || v.Refused.Words != no.Words {
+			no.At = now
+			v.Refused = no
+		}
+		v.seen(no.Commit, now)
 	})
 }
 
@@ -116,10 +141,13 @@ func commitOf(set *policy.Set) string {
 	return set.Commit()
 }
 
-func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c PolicyCommit) ([]string, error) {
+func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c PolicyCommit, how PolicyHow) ([]string, error) {
 	err := w.tx.Policies().Apply(ctx, StoredPolicy{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Files: c.Files, Applied: w.now, Manifest: policy.Manifest(c.Files)})
 	if err != nil {
 		return nil, fmt.Errorf("store policy: %w", err)
+	}
+	if err := w.enter(ctx, before, set, c, how); err != nil {
+		return nil, err
 	}
 	if err := w.keepProof(ctx, set, c.Proof); err != nil {
 		return nil, err
@@ -134,7 +162,10 @@ func (w *work) applyPolicy(ctx context.Context, before, set *policy.Set, c Polic
 	if err != nil {
 		return nil, err
 	}
-	body := policyApplied{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Ended: strconv.Itoa(len(ended))}
+	body := policyApplied{Digest: set.Digest(), Commit: set.Commit(), Signer: c.Signer, Cosigners: c.Cosigners, Ended: strconv.Itoa(len(ended))}
+	if how != HowCommit {
+		body.How = how
+	}
 	if before != nil {
 		body.Before = before.Digest()
 		if err := w.reviewSessions(ctx, before, set); err != nil {

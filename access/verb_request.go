@@ -151,46 +151,60 @@ func (a Ask) digest() (string, error) {
 }
 
 func (w *work) request(ctx context.Context, c Caller, a Ask) (Request, error) {
-	set, d, err := w.consider(ctx, c, a)
+	set, q, err := w.consider(ctx, c, a)
 	if err != nil {
 		return Request{}, err
 	}
-	r, err := w.newRequest(ctx, set, c, a, d)
+	r, err := w.newRequest(ctx, set, c, a, q.Decision)
 	if err != nil {
 		return Request{}, err
 	}
-	if err := w.open(ctx, set, &r, d); err != nil {
+	if err := w.open(ctx, set, &r, q.Decision); err != nil {
 		return Request{}, err
 	}
 	return r, nil
 }
 
+// asked is a question that policy has answered.
+type asked struct {
+	policy.Input
+	policy.Decision
+}
+
 // consider asks policy, for Request and Preview alike. What is not worth a stored
 // request is a Fault. It writes nothing.
-func (w *work) consider(ctx context.Context, c Caller, a Ask) (*policy.Set, policy.Decision, error) {
+func (w *work) consider(ctx context.Context, c Caller, a Ask) (*policy.Set, asked, error) {
 	set, err := w.inForce(ctx, w.tx)
 	if err != nil {
-		return nil, policy.Decision{}, err
+		return nil, asked{}, err
 	}
 	for _, p := range slices.Compact([]identity.Principal{c.Principal, w.beneficiary(c, a)}) {
 		if err := known(set, p); err != nil {
-			return nil, policy.Decision{}, err
+			return nil, asked{}, err
 		}
 		if err := w.notLocked(ctx, set, p); err != nil {
-			return nil, policy.Decision{}, err
+			return nil, asked{}, err
 		}
 	}
-	d := set.Decide(w.question(set, c, a))
-	return set, d, w.askable(ctx, set, c, d)
+	in, err := w.question(ctx, set, c, a)
+	if err != nil {
+		return nil, asked{}, err
+	}
+	d := set.Decide(in)
+	return set, asked{in, d}, w.askable(ctx, set, c, d)
 }
 
 // question is what policy is asked about an Ask.
-func (w *work) question(set *policy.Set, c Caller, a Ask) policy.Input {
+func (w *work) question(ctx context.Context, set *policy.Set, c Caller, a Ask) (policy.Input, error) {
+	signed, err := w.signedAt(ctx, w.tx, set, c.Principal)
+	if err != nil {
+		return policy.Input{}, err
+	}
 	return policy.Input{
 		Entitlement: a.Entitlement, Params: a.Params, Duration: a.Duration, Justification: a.Reason,
 		Beneficiary: w.beneficiary(c, a), Now: w.now,
-		Requester: policy.Requester{Principal: c.Principal, Person: set.PersonOf(c.Principal), Groups: c.Groups, GroupsAt: c.GroupsAt, ACR: c.ACR},
-	}
+		Requester: policy.Requester{Principal: c.Principal, Person: set.PersonOf(c.Principal), Groups: c.Groups, GroupsAt: c.GroupsAt, ACR: c.ACR, SignedAt: signed},
+	}, nil
 }
 
 func (w *work) beneficiary(c Caller, a Ask) identity.Principal {

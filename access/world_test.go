@@ -38,6 +38,7 @@ type world struct {
 	maxAge   time.Duration // of an identity; zero: as in production
 	traces   *trace.Tracer // nil: off
 	revoked  *metrics.Revocations
+	settles  bool // commits wait, as in production; otherwise they enter into force at once
 
 	moved time.Duration // that the wall clock was moved forward by; set between calls
 
@@ -164,7 +165,7 @@ func (w *world) open(path string, wrap func(access.Store) access.Store) {
 	w.Service, err = access.New(access.Config{
 		Store: w.store, Signer: w.signing, Minter: grant.NewMinter(),
 		Policy:  policy.Options{Catalogue: catalogues(t), GroupSources: []string{"idp"}},
-		Console: consoleURL, DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge, Traces: w.traces, Revoked: w.revoked,
+		Console: consoleURL, DenialWait: denialWait, Seal: access.NewSealKey(), Identities: w.provider, IdentityMaxAge: w.maxAge, Traces: w.traces, Revoked: w.revoked, Unsettled: !w.settles,
 		Wake:      func() { w.mu.Lock(); defer w.mu.Unlock(); w.wakes++ },
 		Published: func(b []byte) { w.mu.Lock(); defer w.mu.Unlock(); w.notes = append(w.notes, b) },
 	})
@@ -208,7 +209,7 @@ func (w *world) apply(file string, replace ...string) access.PolicyResult {
 	if next == w.commit {
 		next = strings.Repeat("1", 40)
 	}
-	out, err := w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: w.files, Commit: next, Signer: "carol", After: w.commit})
+	out, err := w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: w.files, Commit: next, Signer: "sam", After: w.commit})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -416,7 +417,8 @@ type ctxT = context.Context
 // shorten makes every cap of an entitlement ten minutes.
 func shorten(file []byte) []byte {
 	r := strings.NewReplacer("max: 2h, default: 30m", "max: 10m, default: 10m", "max: 8h, default: 30m", "max: 10m, default: 10m",
-		"max: 4h, default: 1h", "max: 10m, default: 10m", "max: 1h, default: 30m", "max: 10m, default: 10m")
+		"max: 4h, default: 1h", "max: 10m, default: 10m", "max: 1h, default: 30m", "max: 10m, default: 10m",
+		"duration('30m')", "duration('5m')", "duration('1h')", "duration('5m')") // a rule that is always true is refused
 	return []byte(r.Replace(string(file)))
 }
 

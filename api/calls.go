@@ -149,6 +149,16 @@ func (c *Client) Unlock(ctx context.Context, v LockVerdict) (Lock, error) {
 	return post[Lock](ctx, c, at("locks", "lift"), v, "")
 }
 
+// PolicyStatus returns how policy stands.
+func (c *Client) PolicyStatus(ctx context.Context) (PolicyStatus, error) {
+	return get[PolicyStatus](ctx, c, at("policy"), nil)
+}
+
+// HoldPolicy asks for policy to be kept at a commit, or confirms that somebody did.
+func (c *Client) HoldPolicy(ctx context.Context, v HoldVerdict) (PolicyHold, error) {
+	return post[PolicyHold](ctx, c, at("policy", "hold"), v, "")
+}
+
 // Locks returns who is locked, oldest first.
 func (c *Client) Locks(ctx context.Context) (Page[Lock], error) {
 	return get[Page[Lock]](ctx, c, at("locks"), nil)

@@ -33,6 +33,7 @@ type Request struct {
 	CreatedAt   string            `json:"created_at"`
 	DecideBy    string            `json:"decide_by,omitempty"`
 	DecidedAt   string            `json:"decided_at,omitempty"`
+	Notices     []string          `json:"notices,omitempty"` // what people are to know of policy, in sentences
 }
 
 // Who names a principal to people.
@@ -295,10 +296,65 @@ type Whoami struct {
 	GroupsAt  string   `json:"groups_at,omitempty"` // when the provider told them
 	Ends      string   `json:"session_ends,omitempty"`
 	Policy    Policy   `json:"policy"`
-	RecordKey string   `json:"record_key"` // verifies the signature of checkpoints
-	Dev       bool     `json:"dev"`        // unsigned policy is accepted
+	RecordKey string   `json:"record_key"`        // verifies the signature of checkpoints
+	Dev       bool     `json:"dev"`               // unsigned policy is accepted
+	Notices   []string `json:"notices,omitempty"` // what people are to know of policy, in sentences
 
 	Observed []ObservedApp `json:"observed,omitempty"` // apps on which nobody is denied
+}
+
+// PolicyStatus is how policy stands.
+type PolicyStatus struct {
+	Commit     string           `json:"commit"` // in force; empty: none yet
+	Digest     string           `json:"digest"`
+	Signers    []string         `json:"signers"` // persons who signed it; none: unsigned (development)
+	Since      string           `json:"since,omitempty"`
+	How        string           `json:"how,omitempty"` // commit, held, released
+	Signatures int              `json:"signatures"`    // that the next commit needs
+	Settle     string           `json:"settle"`        // how long a commit waits from which somebody gains
+	Dev        bool             `json:"dev"`           // unsigned commits enter into force, and none waits
+	Settling   []SettlingCommit `json:"settling"`
+	Hold       *PolicyHold      `json:"hold,omitempty"`
+	Proposed   *PolicyHold      `json:"proposed_hold,omitempty"`
+	Refused    *RefusedCommit   `json:"refused,omitempty"`          // the tip, if it may not enter into force
+	Tip        string           `json:"tip,omitempty"`              // of the branch, when it was read last
+	ReadAt     string           `json:"read_at,omitempty"`          // when that was, to a minute
+	Unreadable string           `json:"unreadable_since,omitempty"` // since when the repository cannot be read
+	Notices    []string         `json:"notices,omitempty"`          // the same in sentences
+}
+
+// SettlingCommit is a commit that waits, because somebody gains by it.
+type SettlingCommit struct {
+	Commit  string   `json:"commit"`
+	Digest  string   `json:"digest"`
+	Signers []string `json:"signers"`
+	Seen    string   `json:"seen_at"`
+	Due     string   `json:"due_at"`
+	Gains   []string `json:"gains"` // in words
+}
+
+// PolicyHold keeps policy at a commit.
+type PolicyHold struct {
+	Commit    string `json:"commit"`
+	For       string `json:"for"`
+	Proposed  string `json:"proposed_by"`            // as people are shown
+	Confirmed string `json:"confirmed_by,omitempty"` // empty: a second person must ask for the same
+	Until     string `json:"until"`                  // of the hold, or of the wish for one
+	GrantsEnd int    `json:"grants_ended,omitempty"`
+}
+
+// HoldVerdict asks for a hold, or confirms one.
+type HoldVerdict struct {
+	Commit string `json:"commit"` // at least 7 digits of its name
+	For    string `json:"for"`    // a duration
+}
+
+// RefusedCommit is a commit that may not enter into force.
+type RefusedCommit struct {
+	Commit string `json:"commit"`
+	Reason string `json:"reason"`
+	Words  string `json:"words"`
+	At     string `json:"at"`
 }
 
 // Page is one page of a list. Cursor, if not empty, asks for the next one.

@@ -24,6 +24,10 @@ const (
 	TypeSegmentAnchored  Type = "segment.anchored"  // a spool's segment accepted; body Anchor
 	TypePolicyApplied    Type = "policy.applied"    // a commit entered into force
 	TypePolicyRefused    Type = "policy.refused"    // a commit that did not, and why
+	TypePolicySettling   Type = "policy.settling"   // somebody gains by a commit, so it waits
+	TypePolicyWithdrawn  Type = "policy.withdrawn"  // it waits no more: it left the branch
+	TypePolicyHold       Type = "policy.hold"       // somebody wants policy kept at a commit, or a second person has it kept
+	TypePolicyReleased   Type = "policy.released"   // a hold, or the wish for one, is over
 	TypeLogin            Type = "login"             // a person or workload opened a session
 	TypeSessionEnded     Type = "session.ended"     // a session was ended, or left a host of an app by its time
 	TypeTokenIssued      Type = "token.issued"      // an access token for a grant; never its text
@@ -70,7 +74,7 @@ func (t Type) Where() Where {
 	case TypeRequestCreated, TypeOfferMade, TypeApprovalGiven, TypeRequestApproved,
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
 		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle, TypeGrantEnded, TypeGrantReceipts,
-		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused,
+		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused, TypePolicySettling, TypePolicyWithdrawn, TypePolicyHold, TypePolicyReleased,
 		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeRecordRecovered, TypeInstanceStarted, TypeInstanceGone,
 		TypeInstanceQuarantined, TypeInstanceReleased:
 		return WhereLeaf

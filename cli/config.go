@@ -133,7 +133,7 @@ func (a *app) root() *cobra.Command {
 		a.grantsCommand(), a.revokeCommand(), a.doneCommand(),
 		a.explainCommand(), a.traceCommand(), a.entitlementsCommand(),
 		a.nodesCommand(), a.workloadsCommand(), a.quarantineCommand(), a.releaseCommand(), a.lockCommand(), a.unlockCommand(), a.locksCommand(), a.keysCommand(),
-		a.auditCommand(), a.policyCommand(),
+		a.auditCommand(), a.policyCommand(), a.observeCommand(),
 	)
 	return root
 }

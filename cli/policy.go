@@ -20,10 +20,10 @@ const (
 
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "policy", Short: "Check, test and plan policy before it is committed",
+		Use: "policy", Short: "Check, test and plan policy before it is committed, and see how it stands",
 		Example: "  mayfly policy check ./policy\n  mayfly policy test ./policy", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return errors.New("mayfly policy check, test, diff, plan, replay or log")
+			return errors.New("mayfly policy check, test, diff, plan, replay, log, status or hold")
 		},
 	}
 	cmd.AddCommand(&cobra.Command{
@@ -37,7 +37,7 @@ func (a *app) policyCommand() *cobra.Command {
 		Example: "  mayfly policy test ./policy", Args: cobra.ExactArgs(1),
 		RunE: a.run(func(_ *cobra.Command, args []string) error { return a.testPolicy(args[0]) }),
 	})
-	cmd.AddCommand(a.policyDiffCommand(), a.policyPlanCommand(), a.policyReplayCommand(), a.policyLogCommand())
+	cmd.AddCommand(a.policyDiffCommand(), a.policyPlanCommand(), a.policyReplayCommand(), a.policyLogCommand(), a.policyStatusCommand(), a.policyHoldCommand())
 	return cmd
 }
 

@@ -182,6 +182,9 @@ func (a *app) showAnswer(r api.Request) error {
 	a.pairs([2]string{"request", r.ID}, [2]string{"state", stateText(r)}, [2]string{"entitlement", r.Entitlement},
 		[2]string{"parameters", paramText(r.Params)}, [2]string{"for", termText(r)}, [2]string{"grant", r.Grant},
 		[2]string{"waits for", waitsFor(r)}, [2]string{"decide by", clockLeft(a, r.DecideBy)}, [2]string{"why", whyText(r)})
+	for _, n := range r.Notices {
+		a.note("%s", n)
+	}
 	switch r.State {
 	case "approved":
 		a.hint("mayfly done " + r.Grant + " when you are finished; mayfly trace " + r.Grant + " shows what was done")

@@ -122,7 +122,7 @@ func (w *world) openService() {
 	check(w.t, err)
 	w.Service, err = access.New(access.Config{Store: db, Signer: w.signer, Minter: grant.NewMinter(), Policy: options, Seal: access.NewSealKey(), Console: "https://mayfly.acme.example"})
 	check(w.t, err)
-	_, err = w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: examples(w.t), Commit: strings.Repeat("1", 40), Signer: "carol"})
+	_, err = w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: examples(w.t), Commit: strings.Repeat("1", 40), Signer: "sam"})
 	check(w.t, err)
 	w.recordKey, w.db = public, db
 }

@@ -37,6 +37,7 @@ type page struct {
 	// Continue is the address where the browser goes by itself after a moment.
 	Continue string
 	Dev      bool
+	Policy   []string // what people are to know of policy
 	Observed observedView
 	// FormTo is an origin where the answer to the page's form may lead, beside our own.
 	FormTo   string
@@ -87,11 +88,24 @@ func parse(a assets) (map[string]*template.Template, error) {
 	return out, nil
 }
 
+// policyNotices never keeps a page from anybody: where nothing is known, that is said.
+func (c *Console) policyNotices(ctx context.Context) []string {
+	out, err := c.service.PolicyNotices(ctx)
+	if err != nil && ctx.Err() == nil {
+		c.c.Log.ErrorContext(ctx, "how policy stands is not known", "error", err)
+		return []string{"How policy stands cannot be told at the moment."}
+	}
+	return out
+}
+
 // render writes one page, or nothing of it.
 func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) error {
 	p.Dev, p.Observed = c.c.Dev, c.observed(r, p.Who)
 	if p.Now.IsZero() {
 		p.Now = c.c.Now()
+	}
+	if p.Who != nil {
+		p.Policy = c.policyNotices(r.Context())
 	}
 	t, ok := c.templates[name]
 	if !ok {

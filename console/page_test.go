@@ -363,3 +363,28 @@ func TestHomeShowsWhatEndsFirst(t *testing.T) {
 	wantsNot(t, alice.get("/"), "/grants/"+short.Grant.String()+"/finish")
 	wants(t, w.login("erin").get("/"), "You hold no access now")
 }
+
+func TestEveryPageSaysHowPolicyStands(t *testing.T) {
+	w := newWorld(t)
+	dave, pages := w.everyPage()
+	if page := dave.get("/"); strings.Contains(page, `class="policy"`) {
+		t.Error("all is well, and the page has something to say of policy")
+	}
+	if err := w.RefusePolicy(t.Context(), strings.Repeat("d", 40), "unsigned", "<b>it is not signed</b>"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.LostPolicy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range pages {
+		page := dave.get(path)
+		for _, want := range []string{"Policy commit dddddddddddd is refused (unsigned)", "The policy repository cannot be read since"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s does not say %q", path, want)
+			}
+		}
+	}
+	if out := (browser{world: w}).do("GET", "/", "").Body.String(); strings.Contains(out, "dddddddddddd") {
+		t.Error("somebody who is not logged in is told how policy stands")
+	}
+}

@@ -95,7 +95,8 @@ func newWorld(t testing.TB, change ...func(*access.Config)) *world {
 	signer, err := audit.NewSigner(key)
 	check(t, err)
 	config := access.Config{
-		Store: w.db, Signer: signer, Minter: grant.NewMinter(), Policy: kinds(t), Console: origin, PeoplePort: port, DenialWait: time.Millisecond,
+		Unsettled: true,
+		Store:     w.db, Signer: signer, Minter: grant.NewMinter(), Policy: kinds(t), Console: origin, PeoplePort: port, DenialWait: time.Millisecond,
 	}
 	for _, f := range change {
 		f(&config)
@@ -134,7 +135,7 @@ func (w *world) apply(digit string, replace map[string]string) {
 	if digit != "1" {
 		after = strings.Repeat("1", 40)
 	}
-	_, err := w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: files, Commit: strings.Repeat(digit, 40), Signer: "carol", After: after})
+	_, err := w.ApplyPolicy(w.t.Context(), access.PolicyCommit{Files: files, Commit: strings.Repeat(digit, 40), Signer: "sam", After: after})
 	check(w.t, err)
 }
 

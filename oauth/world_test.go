@@ -151,11 +151,12 @@ func newWorld(t testing.TB, edit ...string) *world {
 	check(t, err)
 	known := kinds(t)
 	w.Service, err = access.New(access.Config{
-		Store: db, Signer: signer, Minter: grant.NewMinter(), Console: issuer, Seal: access.NewSealKey(),
+		Unsettled: true,
+		Store:     db, Signer: signer, Minter: grant.NewMinter(), Console: issuer, Seal: access.NewSealKey(),
 		Policy: policy.Options{Catalogue: func(kind string) (*scope.Catalogue, bool) { c, ok := known[kind]; return c, ok }},
 	})
 	check(t, err)
-	_, err = w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: files(edit...), Commit: strings.Repeat("1", 40), Signer: "alice"})
+	_, err = w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: files(edit...), Commit: strings.Repeat("1", 40), Signer: "sam"})
 	check(t, err)
 	w.key, err = tokens.NewProver()
 	check(t, err)

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mayflyproxy/mayfly/identity"
 )
@@ -64,6 +65,14 @@ func (c Comparison) ReAdds(earlier *Set) bool {
 		_, named := earlier.apps[a.Name]
 		return named || traces.overlap(a) != ""
 	})
+}
+
+// Drops reports whether after has no longer what before had: the name of an app, a host,
+// an upstream, a secret or a workload. What ReAdds is asked about is remembered by it.
+func Drops(before, after *Set) bool {
+	was, now := tracesOf(before), tracesOf(after)
+	return len(without(keys(was.hosts), keys(now.hosts)))+len(without(keys(was.secrets), keys(now.secrets)))+len(without(keys(before.apps), keys(after.apps))) > 0 ||
+		slices.ContainsFunc(slices.Collect(maps.Keys(was.workloads)), func(p identity.Principal) bool { _, still := now.workloads[p]; return !still })
 }
 
 // Compare says what after changes against before, sorted by what it is about. With
@@ -227,6 +236,9 @@ func (c *comparing) main() {
 	c.people(key("people"))
 	c.keys(key("people"))
 	c.signers(key("signers"))
+	// More signatures and a longer wait give nobody anything: what is turned round is compared.
+	shrinks(key("signatures"), "signatures", -was.Signatures(), -now.Signatures(), func(n int) string { return fmt.Sprint(-n) })
+	shrinks(key("settle"), "settle", -was.settle, -now.settle, func(d time.Duration) string { return durationText(-d) })
 	c.exceptions()
 	if was.security != now.security {
 		key("security").differs("security: %s, was %s", now.security, wordOf(was.security.String()))
@@ -244,6 +256,7 @@ func restOfSet(s Set) Set {
 	s.apps, s.catalogues, s.entitlements, s.exceptions = nil, nil, nil, nil
 	s.excuses = nil // exceptions, by what they are about
 	s.nodes, s.people, s.keys, s.signers, s.security = nil, nil, nil, nil, identity.Group{}
+	s.signatures, s.settle = 0, 0
 	return s
 }
 

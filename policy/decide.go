@@ -18,6 +18,10 @@ const MaxGroupAge = 15 * time.Minute
 // MaxJustification is the longest justification, in bytes.
 const MaxJustification = 2000
 
+// SignerRest is how long no rule approves what somebody asks for who signed the policy
+// in force: the author of a rule is not who profits from it unseen.
+const SignerRest = 24 * time.Hour
+
 // Outcome is what policy says to a request. The zero value is no.
 type Outcome uint8
 
@@ -50,12 +54,19 @@ type Requester struct {
 	Groups    []identity.Group
 	GroupsAt  time.Time // when the source said so; zero: never
 	ACR       string    // how the login was proven; "" is not known
+	SignedAt  time.Time // when a policy that this person signed entered into force last; zero: never
 }
 
 // groups returns the groups that may decide at now, and whether they are known.
 // A workload is in none.
 func (r Requester) groups(now time.Time) ([]identity.Group, bool) {
 	return freshGroups(r.Principal, r.Groups, r.GroupsAt, now)
+}
+
+// signedLately reports whether no rule may decide for r at now. A time to come is one:
+// it can only be somebody's clock.
+func (r Requester) signedLately(now time.Time) bool {
+	return !r.SignedAt.IsZero() && now.Before(r.SignedAt.Add(SignerRest))
 }
 
 func freshGroups(p identity.Principal, groups []identity.Group, at, now time.Time) ([]identity.Group, bool) {
@@ -257,6 +268,13 @@ func nameOf(p identity.Principal) string {
 	return p.String()
 }
 
+func nameOfPerson(r Requester) string {
+	if r.Person.IsZero() {
+		return nameOf(r.Principal)
+	}
+	return r.Person.String()
+}
+
 func (d *deciding) checkBeneficiary() {
 	if d.in.Beneficiary != d.in.Requester.Principal || d.in.Beneficiary.IsZero() {
 		d.deny(DenyBeneficiary, d.e.lines.request, "%s is asked for by and for the same principal only", d.e.Name)
@@ -298,19 +316,39 @@ func (d *deciding) checkJustification() {
 
 // approve runs after every check has passed.
 func (d *deciding) approve(values map[string]scope.Value) {
-	if d.e.Auto != "" {
-		ok, err := d.e.auto.holds(celValues(d.e, d.in, values, d.out.Duration))
-		if ok && err == nil {
-			d.note("auto", d.e.lines.auto, "approved by rule: %s", d.e.Auto)
-			d.out.Outcome, d.out.Sentence = Granted, "approved by rule: "+d.e.Auto
-			return
-		}
-		d.note("auto", d.e.lines.auto, "not approved by rule, which is %s: %s", why(err), d.e.Auto)
-	}
-	if len(d.e.Steps) == 0 {
+	barred := d.in.Requester.signedLately(d.in.Now)
+	switch {
+	case d.byRule(values, barred):
+	case len(d.e.Steps) > 0:
+		d.bySteps()
+	case barred:
+		d.deny(DenyNobodyApproves, d.e.lines.auto, "%s is approved by rule only, and no rule decides for whoever signed the policy, until %s", d.e.Name, stamp(d.in.Requester.SignedAt.Add(SignerRest)))
+	default:
 		d.deny(DenyNobodyApproves, d.e.lines.auto, "%s is approved by rule only, and the rule is not true: %s", d.e.Name, d.e.Auto)
-		return
 	}
+}
+
+// byRule reports whether the rule grants at once.
+func (d *deciding) byRule(values map[string]scope.Value, barred bool) bool {
+	switch {
+	case d.e.Auto == "":
+		return false
+	case barred:
+		d.note("auto", d.e.lines.auto, "not approved by rule: %s signed the policy that entered into force at %s, and no rule decides for whoever signed it within %s",
+			nameOfPerson(d.in.Requester), stamp(d.in.Requester.SignedAt), durationText(SignerRest))
+		return false
+	}
+	ok, err := d.e.auto.holds(celValues(d.e, d.in, values, d.out.Duration))
+	if !ok || err != nil {
+		d.note("auto", d.e.lines.auto, "not approved by rule, which is %s: %s", why(err), d.e.Auto)
+		return false
+	}
+	d.note("auto", d.e.lines.auto, "approved by rule: %s", d.e.Auto)
+	d.out.Outcome, d.out.Sentence = Granted, "approved by rule: "+d.e.Auto
+	return true
+}
+
+func (d *deciding) bySteps() {
 	for _, step := range d.e.Steps {
 		d.note("steps", d.e.lines.steps, "%s", step.Words())
 		d.out.Steps = append(d.out.Steps, step.clone())

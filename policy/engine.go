@@ -4,4 +4,4 @@ package policy
 // of CEL underneath. It changes whenever the same Set and Input could decide
 // differently; a stored decision of another version is reported as "engine
 // differs", never as a mismatch.
-func EngineVersion() string { return "mayfly-policy/1 cel-go/v0.33.2" }
+func EngineVersion() string { return "mayfly-policy/2 cel-go/v0.33.2" }

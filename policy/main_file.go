@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
@@ -14,13 +15,15 @@ import (
 func (l *loader) readMain(n *node) {
 	f := l.object(n, schema{
 		what:  mainFile,
-		known: []string{"organisation", "caps", "environments", "trust_domains", "nodes", "workloads", "people", "signers", "security"},
+		known: []string{"organisation", "caps", "environments", "trust_domains", "nodes", "workloads", "people", "signers", "signatures", "settle", "security"},
 		later: []string{"agents", "budgets", "bundles", "callers", "channels", "conflicts", "exceptions", "personas", "review", "risk", "streams"},
 	})
 	l.set.organisation = l.name(f.need("organisation"), "organisation", false)
 	l.readCaps(f.need("caps"))
 	l.readPeople(f.opt("people"))
 	l.readSigners(f.opt("signers"))
+	l.readSignatures(f.opt("signatures"))
+	l.readSettle(f.opt("settle"))
 	l.readSecurity(f.need("security"))
 	for _, e := range l.texts(f.opt("environments"), "environments") {
 		if !validLabel(e) {
@@ -162,6 +165,43 @@ func (l *loader) readKey(n *node, person string) {
 		return
 	}
 	l.set.signers = append(l.set.signers, Signer{Person: person, Key: key})
+}
+
+// readSignatures reads how many persons must have signed a commit. More than there
+// are signers would be the last policy for good.
+func (l *loader) readSignatures(n *node) {
+	l.set.signatures = 1
+	if n == nil {
+		return
+	}
+	l.set.signatures = l.integer(n, "signatures", 1, 20)
+	persons := map[string]bool{}
+	for _, s := range l.set.signers {
+		persons[s.Person] = true
+	}
+	if l.set.signatures > len(persons) {
+		l.fail(n, CodeNobody, "signatures: %d, and %d persons are under signers: no further commit could ever enter into force", l.set.signatures, len(persons))
+	}
+}
+
+// DefaultSettle is how long a commit waits from which somebody gains, unless policy
+// says else.
+const DefaultSettle = 15 * time.Minute
+
+// Bounds of settle.
+const (
+	minSettle = time.Minute
+	maxSettle = 7 * 24 * time.Hour
+)
+
+func (l *loader) readSettle(n *node) {
+	l.set.settle = DefaultSettle
+	if n == nil {
+		return
+	}
+	if l.set.settle = l.duration(n, "settle"); l.set.settle != 0 && (l.set.settle < minSettle || l.set.settle > maxSettle) {
+		l.fail(n, CodeCap, "settle: %s, want %s to %s: in this time somebody else sees what a commit gives, and can hold it", durationText(l.set.settle), durationText(minSettle), durationText(maxSettle))
+	}
 }
 
 func keyTypes() []string {

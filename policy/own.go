@@ -17,6 +17,7 @@ const (
 	OwnPrincipalsUnlock = "principals.unlock" // take a lock off
 	OwnNodesQuarantine  = "nodes.quarantine"  // tell a gateway nothing more: it denies when its lease runs out
 	OwnNodesRelease     = "nodes.release"     // take it back
+	OwnPolicyHold       = "policy.hold"       // keep policy where it was, with a second person
 	OwnPolicyPlan       = "policy.plan"       // read what another policy would do, to whom
 )
 
@@ -44,6 +45,7 @@ func OwnCatalogue() (*scope.Catalogue, error) {
 		spec(OwnPrincipalsUnlock, scope.ClassAdmin, OwnAttributePrincipal),
 		spec(OwnNodesQuarantine, scope.ClassAdmin, OwnAttributeNode),
 		spec(OwnNodesRelease, scope.ClassAdmin, OwnAttributeNode),
+		spec(OwnPolicyHold, scope.ClassAdmin),
 		spec(OwnPolicyPlan, scope.ClassRead),
 	})
 }

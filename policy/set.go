@@ -31,6 +31,8 @@ type Set struct {
 	accounts       map[string][]identity.Principal // by person's name
 	keys           map[string][]ApproverKey        // by person's name
 	signers        []Signer
+	signatures     int           // persons who must have signed a commit
+	settle         time.Duration // that a commit waits from which somebody gains
 	security       identity.Group
 }
 
@@ -84,6 +86,14 @@ func (s *Set) Security() identity.Group { return s.security }
 
 // Signers returns who may sign the next commit.
 func (s *Set) Signers() []Signer { return s.signers }
+
+// Signatures returns how many different persons of Signers must have signed the next
+// commit; at least 1.
+func (s *Set) Signatures() int { return max(s.signatures, 1) }
+
+// Settle returns how long the next commit waits before it enters into force, if
+// anybody gains by it.
+func (s *Set) Settle() time.Duration { return s.settle }
 
 // Apps returns all apps that have a file, sorted by name: those that gateways front.
 func (s *Set) Apps() []App {

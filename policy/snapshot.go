@@ -30,6 +30,7 @@ type Inputs struct {
 	GroupsAt    string            `json:"groups_at"`
 	ACR         string            `json:"acr"`
 	Now         string            `json:"now"`
+	SignedAt    string            `json:"signed_at,omitempty"` // see Requester; not in what was stored before there was one
 }
 
 // What Justified says.
@@ -55,6 +56,9 @@ func (i Inputs) Canonical() []byte {
 	} {
 		members[name] = jsonString(text)
 	}
+	if i.SignedAt != "" {
+		members["signed_at"] = jsonString(i.SignedAt)
+	}
 	return []byte(jsonObject(members))
 }
 
@@ -72,6 +76,9 @@ func (in Input) canonical(s *Set) Input {
 	if !in.Requester.GroupsAt.IsZero() {
 		in.Requester.GroupsAt = in.Requester.GroupsAt.UTC().Truncate(time.Microsecond)
 	}
+	if !in.Requester.SignedAt.IsZero() {
+		in.Requester.SignedAt = in.Requester.SignedAt.UTC().Truncate(time.Microsecond)
+	}
 	if in.Requester.Person.IsZero() {
 		in.Requester.Person = s.PersonOf(in.Requester.Principal)
 	}
@@ -87,6 +94,7 @@ func (s *Set) snapshot(in Input) Inputs {
 		Entitlement: in.Entitlement, Params: orNone(in.Params), Duration: in.Duration.String(), Justified: justifiedNo,
 		Beneficiary: in.Beneficiary.String(), Principal: in.Requester.Principal.String(), Person: in.Requester.Person.String(),
 		Groups: []string{}, GroupsAt: stamp(in.Requester.GroupsAt), ACR: in.Requester.ACR, Now: stamp(in.Now),
+		SignedAt: stamp(in.Requester.SignedAt),
 	}
 	if e, ok := s.entitlements[in.Entitlement]; ok {
 		out.Catalogue = s.apps[e.App].Catalogue
@@ -171,7 +179,10 @@ func (i Inputs) input() (Input, error) {
 	if in.Now, err = parseStamp(i.Now); err != nil {
 		return in, err
 	}
-	in.Requester.GroupsAt, err = parseStamp(i.GroupsAt)
+	if in.Requester.GroupsAt, err = parseStamp(i.GroupsAt); err != nil {
+		return in, err
+	}
+	in.Requester.SignedAt, err = parseStamp(i.SignedAt)
 	return in, err
 }
 

@@ -140,7 +140,7 @@ func Owns(path string) bool {
 	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch first {
-	case "api", "oidc", "oauth", ".well-known", "tile":
+	case "api", "hooks", "oidc", "oauth", ".well-known", "tile":
 		return true
 	}
 	return false

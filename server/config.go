@@ -104,6 +104,8 @@ type Config struct {
 	EnvoyStatus func() map[string]EnvoyStatus
 	// TempDir holds exports under way; empty is the system's.
 	TempDir string
+	// PolicyHook is for a forge that tells of new commits. Nil: none may.
+	PolicyHook *PolicyHook
 	// Dev says in whoami that unsigned policy is accepted.
 	Dev bool
 	// Now is the time for certificates and rate limits; nil is time.Now.
@@ -119,6 +121,7 @@ type Server struct {
 	origin  string         // of URL, as browsers write it
 	logins  *limit.Limiter // of login pages and codes, by peer address
 	logouts *limit.Limiter // of what is no logout token, by peer address
+	hooks   *limit.Limiter // of calls of the policy hook, by peer address
 	exports chan struct{}
 	plans   chan struct{}
 }
@@ -139,6 +142,9 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("server: no verifier of workloads")
 	case c.Proofs == nil:
 		return nil, errors.New("server: no verifier of proofs")
+	}
+	if c.PolicyHook != nil && (len(c.PolicyHook.Secret) < minHookSecret || c.PolicyHook.Pushed == nil) {
+		return nil, fmt.Errorf("server: the secret of the policy hook has under %d bytes, or nobody is told", minHookSecret)
 	}
 	names := map[string]bool{}
 	for _, p := range c.Providers {
@@ -166,7 +172,8 @@ func New(c Config) (*Server, error) {
 	}
 	return &Server{
 		c: c, service: c.Service, record: record{store: c.Store, service: c.Service, verifier: verifier},
-		origin: origin, logins: limit.New(c.Now, limitBurst, limitEvery), logouts: limit.New(c.Now, limitBurst, limitEvery), exports: make(chan struct{}, maxExports),
+		origin: origin, logins: limit.New(c.Now, limitBurst, limitEvery), logouts: limit.New(c.Now, limitBurst, limitEvery),
+		hooks: limit.New(c.Now, limitBurst, limitEvery), exports: make(chan struct{}, maxExports),
 		plans: make(chan struct{}, maxPlans),
 	}, nil
 }
@@ -182,6 +189,7 @@ func (s *Server) public() *mux {
 	m.handle("POST /logout", s.consoleLogout)
 	m.handle("GET /oidc/{idp}/callback", s.oidcCallback)
 	m.handle("POST /oidc/{idp}/logout", s.providerLogout)
+	m.handle("POST "+policyHookPath, s.policyHook)
 	m.handle("GET /checkpoint", s.checkpoint)
 	m.handle("GET /tile/", s.person(s.tile))
 	s.routes(m, s.person)
@@ -218,6 +226,7 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"GET /api/v1/denials/{id}":            s.fromDenial,
 		"GET /api/v1/nodes":                   s.nodes,
 		"GET /api/v1/workloads":               s.listWorkloads,
+		"GET /api/v1/observe/report":          s.observeReport,
 		"POST /api/v1/nodes/quarantine":       s.quarantine,
 		"POST /api/v1/nodes/release":          s.release,
 		"GET /api/v1/keys":                    s.keys,
@@ -226,6 +235,8 @@ func (s *Server) routes(m *mux, prove func(action) handler) {
 		"POST /api/v1/locks":                  s.lock,
 		"POST /api/v1/locks/lift":             s.unlock,
 		"GET /api/v1/locks":                   s.locks,
+		"GET /api/v1/policy":                  s.policyStatus,
+		"POST /api/v1/policy/hold":            s.holdPolicy,
 		"POST /api/v1/policy/plan":            s.planPolicy,
 		"POST /api/v1/policy/replay":          s.replayPolicy,
 		"GET /api/v1/policy/log":              s.logPolicy,

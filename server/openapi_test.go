@@ -86,7 +86,7 @@ func types() map[string]any {
 		"Ask": api.Ask{}, "Request": api.Request{}, "Who": api.Who{}, "Policy": api.Policy{}, "Step": api.Step{}, "Approval": api.Approval{},
 		"Offer": api.Offer{}, "Verdict": api.Verdict{}, "Signature": api.Signature{}, "Assertion": api.Assertion{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{}, "Reach": api.Reach{},
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
-		"Bundle": api.Bundle{}, "ObservedApp": api.ObservedApp{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
+		"Bundle": api.Bundle{}, "ObservedApp": api.ObservedApp{}, "ObserveReport": api.ObserveReport{}, "ObservedRow": api.ObservedRow{}, "PolicyFile": api.PolicyFile{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
 		"PolicyFiles": api.PolicyFiles{}, "PolicyChange": api.PolicyChange{}, "PolicyReach": api.PolicyReach{}, "PolicyOverlap": api.PolicyOverlap{},
 		"PolicyUnreached": api.PolicyUnreached{}, "PolicyDiff": api.PolicyDiff{}, "PolicyPlan": api.PolicyPlan{}, "PolicyEnd": api.PolicyEnd{},
 		"PolicyFlip": api.PolicyFlip{}, "PolicyReplay": api.PolicyReplay{}, "PolicyReplaySum": api.PolicyReplaySum{},
@@ -97,6 +97,7 @@ func types() map[string]any {
 		"LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},
 		"GrantPage": api.Page[api.Grant]{}, "EntitlementPage": api.Page[api.Entitlement]{},
 		"NodeVerdict": api.NodeVerdict{}, "Lock": api.Lock{}, "LockVerdict": api.LockVerdict{}, "LockPage": api.Page[api.Lock]{},
+		"PolicyStatus": api.PolicyStatus{}, "SettlingCommit": api.SettlingCommit{}, "PolicyHold": api.PolicyHold{}, "HoldVerdict": api.HoldVerdict{}, "RefusedCommit": api.RefusedCommit{},
 		"Key": api.Key{}, "KeyPage": api.Page[api.Key]{}, "KeyRotation": api.KeyRotation{}, "KeyRemoval": api.KeyRemoval{},
 	}
 }

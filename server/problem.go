@@ -29,6 +29,7 @@ const (
 	codeTimeout     = "timeout"
 	codeCrossSite   = "cross_site"
 	codeUseNonce    = "use_dpop_nonce"
+	codeNotSigned   = "not_signed"
 )
 
 const typePrefix = "urn:mayfly:problem:"

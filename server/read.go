@@ -59,6 +59,9 @@ func (s *Server) whoIs(ctx context.Context, c caller) (api.Whoami, error) {
 	if err != nil {
 		return api.Whoami{}, err
 	}
+	if out.Notices, err = s.service.PolicyNotices(ctx); err != nil {
+		return api.Whoami{}, err
+	}
 	if out.Observed, err = s.observed(ctx); err != nil {
 		return api.Whoami{}, err
 	}

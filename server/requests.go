@@ -118,7 +118,11 @@ func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request, c caller,
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, status, requestOf(v))
+	out := requestOf(v)
+	if out.Notices, err = s.service.PolicyNotices(r.Context()); err != nil {
+		return err
+	}
+	return writeJSON(w, status, out)
 }
 
 func (s *Server) showRequest(w http.ResponseWriter, r *http.Request, c caller) error {

@@ -118,7 +118,7 @@ func newWorldWith(t testing.TB, change func(*world, *server.Config)) *world {
 	check(t, err)
 	w.Service, err = access.New(access.Config{Store: db, Signer: signer, Minter: grant.NewMinter(), Policy: kinds(t), Console: public, Seal: access.NewSealKey()})
 	check(t, err)
-	_, err = w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: examples(t), Commit: strings.Repeat("1", 40), Signer: "carol"})
+	_, err = w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: examples(t), Commit: strings.Repeat("1", 40), Signer: "sam"})
 	check(t, err)
 	w.idp = devtest.StartIdP(t, dev.IdPConfig{
 		Users: []dev.User{

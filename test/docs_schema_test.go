@@ -48,6 +48,7 @@ func forms() map[string]form {
 		"mayfly.yaml.organisation": name, "mayfly.yaml.caps": refTo("caps"), "mayfly.yaml.environments": listOf(name),
 		"mayfly.yaml.trust_domains": listOf(refTo("trust_domains")), "mayfly.yaml.nodes": listOf(refTo("nodes")), "mayfly.yaml.workloads": listOf(refTo("workloads")),
 		"mayfly.yaml.people": listOf(refTo("people")), "mayfly.yaml.signers": listOf(refTo("signers")), "mayfly.yaml.security": pattern("^group:" + label + "/.+$"),
+		"mayfly.yaml.signatures": form{"type": "integer", "minimum": 1, "maximum": 20}, "mayfly.yaml.settle": duration,
 		"caps.grant": duration, "caps.pending_per_principal": form{"type": "integer", "minimum": 1, "maximum": 1000},
 		"nodes.sidecar": workload, "nodes.listener": workload, "nodes.role": anyOf("gateway"), "nodes.apps": listOf(name), "nodes.environment": name,
 		"trust_domains.name": pattern(`^[a-z0-9._-]+$`), "trust_domains.environments": listOf(name),

@@ -80,6 +80,18 @@ type policyConfig struct {
 	Folder      string        `yaml:"folder"`
 	Every       time.Duration `yaml:"every"`
 	FirstSigner string        `yaml:"first_signer"`
+	Remote      remoteConfig  `yaml:"remote"`
+	Webhook     string        `yaml:"webhook_secret"`
+}
+
+// remoteConfig is from where mayflyd fetches; without a URL it does not.
+type remoteConfig struct {
+	URL        string `yaml:"url"`
+	User       string `yaml:"user"`
+	Token      string `yaml:"token"`
+	CA         string `yaml:"ca"`
+	Key        string `yaml:"ssh_key"`
+	KnownHosts string `yaml:"known_hosts"`
 }
 
 const (
@@ -110,7 +122,7 @@ func (c *config) defaults(dir string) {
 	}
 	paths := []*string{
 		&c.DataDir, &c.Identity.Cert, &c.Identity.Key, &c.Identity.Bundle, &c.Public.Cert, &c.Public.Key,
-		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Pin, &c.FirstAdministrator, &c.Traces.CA, &c.Traces.HeadersFile,
+		&c.Policy.Repository, &c.Policy.FirstSigner, &c.Policy.Webhook, &c.Policy.Remote.Token, &c.Policy.Remote.CA, &c.Policy.Remote.Key, &c.Policy.Remote.KnownHosts, &c.Pin, &c.FirstAdministrator, &c.Traces.CA, &c.Traces.HeadersFile,
 	}
 	for i := range c.Federation {
 		paths = append(paths, c.Federation[i].Paths()...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,46 +16,98 @@ import (
 	"github.com/mayflyproxy/mayfly/proof"
 )
 
-// policyLoop looks for a new commit and puts it in force. A commit that is
-// refused is named once in the log; the one in force stays.
+// policyLoop looks for a new commit and puts it in force, or has it wait. A commit that
+// is refused is named once in the log; the one in force stays.
 type policyLoop struct {
 	service    *access.Service
 	repository *git.Repository
+	remote     *git.Remote     // nil: others bring commits into the repository
+	pushed     <-chan struct{} // holds a value when somebody said that there is a new commit
 	first      []policy.Signer // who may sign the first policy
 	every      time.Duration
-	applied    func(ctx context.Context) // called after each one that entered into force
+	applied    func(ctx context.Context) // called after another one is in force
 	log        *slog.Logger
 
-	refused string // what was said last, so that it is said once
-	proven  bool   // the commit in force has its proof, or it was said that it has none
+	said   string // what was wrong last, so that it is said once
+	told   string // the commit that applied was called for last
+	proven bool   // the commit in force has its proof, or it was said that it has none
 }
 
 // run looks at once and then at each interval, until ctx ends.
 func (l *policyLoop) run(ctx context.Context) error {
-	tick := time.NewTicker(l.every)
+	tick, follow := time.NewTicker(l.every), time.NewTicker(followEvery)
 	defer tick.Stop()
+	defer follow.Stop()
 	for {
 		l.look(ctx)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
+		for waits := true; waits; {
+			l.follow(ctx)
+			select {
+			case <-follow.C:
+			case <-tick.C:
+				waits = false
+			case <-l.pushed:
+				waits = false
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	}
 }
 
+// followEvery is how often it is looked which policy is in force: a hold begins and ends
+// without a commit.
+const followEvery = time.Second
+
+// follow tells that another policy is in force.
+func (l *policyLoop) follow(ctx context.Context) {
+	set, err := l.service.Policy(ctx)
+	if err != nil || set.Commit() == l.told {
+		return
+	}
+	l.told = set.Commit()
+	l.applied(ctx)
+}
+
 func (l *policyLoop) look(ctx context.Context) {
-	err := l.take(ctx)
+	err := l.fetch(ctx)
+	if err == nil {
+		err = l.take(ctx)
+	}
 	switch {
 	case err == nil:
-		l.refused = ""
-	case git.ReasonOf(err) == git.Unchanged:
-		l.prove(ctx)
+		l.said = ""
 	case ctx.Err() != nil:
-	case err.Error() != l.refused:
-		l.refused = err.Error()
-		l.log.ErrorContext(ctx, "policy commit refused, the one in force stays", "error", err)
-		l.record(ctx, err)
+	case refusalOf(err) != nil:
+		no := refusalOf(err)
+		l.say(ctx, err, "policy commit refused, the one in force stays")
+		l.noted(ctx, l.service.RefusePolicy(ctx, no.Commit, no.Reason, no.Words))
+	default:
+		l.say(ctx, err, "the policy repository cannot be read, the policy in force stays")
+		l.noted(ctx, l.service.LostPolicy(ctx))
+	}
+}
+
+// fetch brings new commits into the repository, if that is for mayflyd to do.
+func (l *policyLoop) fetch(ctx context.Context) error {
+	if l.remote == nil {
+		return nil
+	}
+	return l.remote.Fetch(ctx)
+}
+
+// say logs what is wrong, once.
+func (l *policyLoop) say(ctx context.Context, err error, what string) {
+	if err.Error() == l.said {
+		return
+	}
+	l.said = err.Error()
+	l.log.ErrorContext(ctx, what, "error", err)
+}
+
+func (l *policyLoop) noted(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		l.log.ErrorContext(ctx, "what was seen of the policy repository is not written down", "error", err)
 	}
 }
 
@@ -77,22 +130,21 @@ func (l *policyLoop) prove(ctx context.Context) {
 	}
 }
 
-// record puts a refusal of a commit on the record; a repository that cannot be
-// read is an operator's matter.
-func (l *policyLoop) record(ctx context.Context, refusal error) {
-	commit, reason := "", "policy"
+// refusalOf returns what is wrong with a commit, nil if it is something else that failed:
+// a repository that cannot be read is an operator's matter.
+func refusalOf(err error) *access.RefusedPolicy {
 	var bad *git.Error
 	var unfit *unfitError
+	var few *access.RefusedPolicy
 	switch {
-	case errors.As(refusal, &bad) && bad.Commit != "":
-		commit, reason = bad.Commit, string(bad.Reason)
-	case errors.As(refusal, &unfit):
-		commit = unfit.commit
+	case errors.As(err, &few):
+		return few
+	case errors.As(err, &bad) && bad.Commit != "":
+		return &access.RefusedPolicy{Commit: bad.Commit, Reason: string(bad.Reason), Words: err.Error()}
+	case errors.As(err, &unfit):
+		return &access.RefusedPolicy{Commit: unfit.commit, Reason: "policy", Words: err.Error()}
 	default:
-		return
-	}
-	if err := l.service.RefusePolicy(ctx, commit, reason, refusal.Error()); err != nil {
-		l.log.ErrorContext(ctx, "the refusal of a policy commit is not on the record", "error", err)
+		return nil
 	}
 }
 
@@ -108,28 +160,90 @@ func (e *unfitError) Error() string { return "commit " + e.commit + ": " + e.cau
 // Unwrap returns what is wrong.
 func (e *unfitError) Unwrap() error { return e.cause }
 
+// take puts the tip in force if it may be, else the newest commit before it that has
+// waited for long enough.
 func (l *policyLoop) take(ctx context.Context) error {
 	commit, signers, err := l.inForce(ctx)
 	if err != nil {
 		return err
 	}
-	candidate, err := l.repository.Candidate(ctx, commit, signers)
+	tip, err := l.repository.Head(ctx)
 	if err != nil {
 		return err
 	}
-	result, err := l.service.ApplyPolicy(ctx, access.PolicyCommit{
-		Files: candidate.Files, Commit: candidate.Commit, Signer: candidate.Signer.Person, After: commit, Proof: candidate.Proof,
-	})
+	candidate, refused := l.repository.Candidate(ctx, commit, signers)
+	if refused == nil {
+		var done bool
+		if done, refused = l.apply(ctx, candidate, commit); done {
+			return l.service.SawPolicy(ctx, tip)
+		}
+	}
+	if git.ReasonOf(refused) == git.Unchanged {
+		l.prove(ctx)
+		refused = nil
+	}
+	if err := l.settled(ctx, tip); err != nil && refused == nil {
+		return err
+	}
+	if refused != nil {
+		return refused
+	}
+	return l.service.SawPolicy(ctx, tip)
+}
+
+// apply offers a commit, and reports whether it is in force now.
+func (l *policyLoop) apply(ctx context.Context, c git.Candidate, after string) (bool, error) {
+	offer := access.PolicyCommit{Files: c.Files, Commit: c.Commit, Signer: c.Signer.Person, After: after, Proof: c.Proof}
+	for _, s := range c.Cosigners {
+		offer.Cosigners = append(offer.Cosigners, s.Person)
+	}
+	result, err := l.service.ApplyPolicy(ctx, offer)
 	var mistakes policy.Errors
-	if errors.As(err, &mistakes) {
-		return &unfitError{candidate.Commit, err}
+	switch {
+	case errors.As(err, &mistakes):
+		return false, &unfitError{c.Commit, err}
+	case err != nil:
+		return false, fmt.Errorf("commit %s: %w", c.Commit, err)
+	case result.Waits != nil:
+		if result.Waits.New {
+			l.log.WarnContext(ctx, "somebody gains by a policy commit: it waits", "commit", c.Commit, "signer", c.Signer.Person, "until", result.Waits.Until, "held", result.Waits.Held)
+		}
+		return false, nil
 	}
+	l.log.InfoContext(ctx, "policy in force", "commit", result.Commit, "digest", result.Digest, "signed", c.Signed, "grants_ended", len(result.Ended))
+	l.follow(ctx)
+	return true, nil
+}
+
+// settled puts the newest commit in force that has waited for long enough, and forgets
+// those that are not on the branch any more. The tip was looked at before.
+func (l *policyLoop) settled(ctx context.Context, tip string) error {
+	waiting, err := l.service.Settling(ctx)
 	if err != nil {
-		return fmt.Errorf("commit %s: %w", candidate.Commit, err)
+		return err
 	}
-	l.log.InfoContext(ctx, "policy in force", "commit", result.Commit, "digest", result.Digest, "signed", candidate.Signed, "grants_ended", len(result.Ended))
-	l.applied(ctx)
-	return nil
+	var gone []string
+	for _, c := range slices.Backward(waiting) {
+		commit, signers, err := l.inForce(ctx)
+		if err != nil {
+			return err
+		}
+		candidate, err := l.repository.CandidateAt(ctx, c.Commit, commit, signers)
+		switch reason := git.ReasonOf(err); {
+		case reason == git.OffBranch, reason == git.NotDescendant, reason == git.Unchanged:
+			gone = append(gone, c.Commit)
+			continue
+		case err != nil: // its signer signs no more, or it cannot be read now: it waits on
+			l.log.WarnContext(ctx, "a policy commit that waits cannot enter into force", "commit", c.Commit, "error", err)
+			continue
+		case c.Commit == tip:
+			continue
+		}
+		if _, err := l.apply(ctx, candidate, commit); err != nil {
+			return err
+		}
+	}
+	return l.service.WithdrawPolicy(ctx, gone)
 }
 
 // inForce returns the commit in force and who may sign the next one.

@@ -58,6 +58,7 @@ type daemon struct {
 	oauth     *oauth.Server
 	console   *console.Console
 	policy    *policyLoop
+	pushed    chan struct{}  // holds a value when a forge told of a new commit
 	proofs    *tokens.Proofs // of people with a session
 	nonces    *tokens.Nonces
 	traces    *trace.Tracer // nil: off
@@ -66,7 +67,7 @@ type daemon struct {
 
 // run joins the parts and runs them until ctx ends or one of them fails.
 func run(ctx context.Context, c config, dev bool, log *slog.Logger) error {
-	d := &daemon{c: c, dev: dev, log: log}
+	d := &daemon{c: c, dev: dev, log: log, pushed: make(chan struct{}, 1)}
 	store, err := sqlite.Open(ctx, sqlite.Config{
 		Path: filepath.Join(c.DataDir, databaseName), Alarm: func(s string) { log.Error("clock alarm", "text", s) },
 	})
@@ -189,7 +190,7 @@ func (d *daemon) makeService(signer *audit.Signer, published func([]byte)) error
 		Store: d.store, Signer: signer, Minter: grant.NewMinter(), SessionLife: d.c.Session, Traces: d.traces, Revoked: d.metrics.Revocations(), Log: d.log,
 		Seal: seal, Tokens: d.c.Tokens.keys(), IdentityMaxAge: d.c.IdentityAge, Identities: d.providers,
 		Policy:  policy.Options{Catalogue: d.kinds.catalogue, Credentialed: d.kinds.credentialed, GroupSources: d.providers.names(), ApproverKey: proof.KeyName, Dev: d.dev},
-		Console: d.c.url(), PeoplePort: d.c.PeoplePort,
+		Console: d.c.url(), PeoplePort: d.c.PeoplePort, Unsettled: d.dev,
 		Wake: func() {
 			if d.feed != nil { // nobody listens while mayflyd recovers
 				d.feed.Wake()
@@ -250,11 +251,14 @@ func (d *daemon) buildConsole() (err error) {
 // buildServer makes the doors of people and workloads, with every provider that
 // people log in with.
 func (d *daemon) buildServer() error {
-	var err error
+	hook, err := d.policyHook()
+	if err != nil {
+		return err
+	}
 	d.server, err = server.New(server.Config{
 		Service: d.service, Store: d.store, Providers: d.providers.doors(), URL: d.c.url(), Pages: d.console, Peers: d.verifier, RecordKey: d.key.Key(),
 		Authorization: d.oauth, Proofs: d.proofs, Nonce: d.nonce,
-		EnvoyStatus: d.envoyStatus, TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
+		PolicyHook: hook, EnvoyStatus: d.envoyStatus, TempDir: d.c.DataDir, Dev: d.dev, Log: d.log,
 	})
 	return err
 }
@@ -272,6 +276,10 @@ func (d *daemon) envoyStatus() map[string]server.EnvoyStatus {
 }
 
 func (d *daemon) buildPolicy() error {
+	remote, err := d.policyRemote()
+	if err != nil {
+		return err
+	}
 	repository, err := git.Open(git.Options{
 		Location: d.c.Policy.Repository, Branch: d.c.Policy.Branch, Folder: d.c.Policy.Folder, Dev: d.dev,
 	})
@@ -283,7 +291,7 @@ func (d *daemon) buildPolicy() error {
 		return err
 	}
 	d.policy = &policyLoop{
-		service: d.service, repository: repository, first: first, every: d.c.Policy.Every, applied: d.xds.Refresh, log: d.log,
+		service: d.service, repository: repository, remote: remote, pushed: d.pushed, first: first, every: d.c.Policy.Every, applied: d.xds.Refresh, log: d.log,
 	}
 	return nil
 }
@@ -346,6 +354,9 @@ func (d *daemon) sweep(ctx context.Context) error {
 		}
 		if err := d.service.Sweep(ctx); err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "ends not recorded, tried again", "error", err)
+		}
+		if err := d.service.ReleaseHolds(ctx); err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "a hold of policy is not ended, tried again", "error", err)
 		}
 		// Signed and pinned also while no gateway asks for a Pong.
 		if _, err := d.service.Checkpoint(ctx); err != nil && ctx.Err() == nil {

@@ -15,6 +15,8 @@ const (
 	ForgeSignature Reason = "forge_signature" // OpenPGP or X.509, as forges sign their merges
 	BadSignature   Reason = "bad_signature"   // an SSH signature that does not hold
 	UnknownSigner  Reason = "unknown_signer"  // a signature of a key that policy does not list
+	Unreachable    Reason = "unreachable"     // where the repository is fetched from
+	OffBranch      Reason = "off_branch"      // it was on the branch, and is no more
 	BadFile        Reason = "bad_file"        // a symlink, submodule, odd name, or too much
 )
 

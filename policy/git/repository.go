@@ -38,7 +38,10 @@ type Candidate struct {
 	Commit string            // hex
 	Files  map[string][]byte // by slash path below the folder
 	Signer policy.Signer     // zero if Signed is false
-	Signed bool              // false only with Options.Dev
+	// Cosigners signed the same files: each a commit below this one, in one line, that
+	// changes nothing. Other persons than Signer, each once.
+	Cosigners []policy.Signer
+	Signed    bool // false only with Options.Dev
 	// Proof are the objects by which somebody without the repository can check the
 	// signature and walk to the files: the commit, those between it and the one in
 	// force, and every folder on the way. The files are in Files.
@@ -160,6 +163,30 @@ func (r *Repository) Candidate(ctx context.Context, inForce string, signers []po
 	if err != nil {
 		return Candidate{}, err
 	}
+	return r.candidate(ctx, in, tip, inForce, signers)
+}
+
+// CandidateAt is Candidate for an earlier commit, which must still be on the branch: one
+// that was taken off it is an *Error with OffBranch.
+func (r *Repository) CandidateAt(ctx context.Context, commit, inForce string, signers []policy.Signer) (Candidate, error) {
+	in, err := r.open()
+	if err != nil {
+		return Candidate{}, err
+	}
+	tip, err := r.head(in)
+	if err != nil {
+		return Candidate{}, err
+	}
+	switch on, err := in.isDescendant(ctx, commit, tip); {
+	case err != nil:
+		return Candidate{}, err
+	case !on:
+		return Candidate{}, &Error{Reason: OffBranch, Commit: commit, Message: "it is not on the branch any more"}
+	}
+	return r.candidate(ctx, in, commit, inForce, signers)
+}
+
+func (r *Repository) candidate(ctx context.Context, in *reader, tip, inForce string, signers []policy.Signer) (Candidate, error) {
 	if tip == inForce {
 		return Candidate{}, &Error{Reason: Unchanged, Commit: tip, Message: "it is in force already"}
 	}
@@ -167,11 +194,14 @@ func (r *Repository) Candidate(ctx context.Context, inForce string, signers []po
 		return Candidate{}, err
 	}
 	out := Candidate{Commit: tip, Signed: true}
+	var err error
 	if out.Signer, err = in.verify(tip, signers); err != nil {
 		if !r.dev || ReasonOf(err) != Unsigned {
 			return Candidate{}, err
 		}
 		out.Signed = false
+	} else if out.Cosigners, err = in.cosigners(tip, inForce, out.Signer, signers); err != nil {
+		return Candidate{}, err
 	}
 	if out.Files, err = in.files(ctx, tip, r.folder); err != nil {
 		return Candidate{}, err

@@ -46,6 +46,41 @@ func (in *reader) verify(commit string, signers []policy.Signer) (policy.Signer,
 	return fail(UnknownSigner, "it is signed by %s, which is no signer of the policy in force", ssh.FingerprintSHA256(key))
 }
 
+// maxCosigned is how many commits that change nothing are looked at.
+const maxCosigned = 64
+
+// cosigners returns the other persons who signed what tip holds: going back from it
+// by commits with one parent as long as that holds the very same tree. One that is not
+// signed, or by nobody who is listed, ends nothing and counts for nothing. What is in
+// force already is not looked at: it was signed by itself.
+func (in *reader) cosigners(tip, inForce string, first policy.Signer, signers []policy.Signer) ([]policy.Signer, error) {
+	seen := map[string]bool{first.Person: true}
+	var out []policy.Signer
+	c, err := in.commit(tip)
+	if err != nil {
+		return nil, err
+	}
+	for range maxCosigned {
+		if len(c.ParentHashes) != 1 || c.ParentHashes[0].String() == inForce {
+			return out, nil
+		}
+		name := c.ParentHashes[0].String()
+		parent, err := in.commit(name)
+		if err != nil {
+			return nil, err
+		}
+		if parent.TreeHash != c.TreeHash {
+			return out, nil
+		}
+		if s, err := in.verify(name, signers); err == nil && !seen[s.Person] {
+			seen[s.Person] = true
+			out = append(out, s)
+		}
+		c = parent
+	}
+	return out, nil
+}
+
 // payloadOf returns the commit's bytes without its signature.
 func payloadOf(c interface {
 	EncodeWithoutSignature(plumbing.EncodedObject) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
 )
@@ -46,22 +47,32 @@ func (s policies) ByDigest(ctx context.Context, digest string) (access.StoredPol
 	return p, nil
 }
 
-// Apply keeps the files of a digest that is there: decisions were made from them,
+// Keep keeps the files of a digest that is there: decisions were made from them,
 // and the digest says that they are the same.
-func (s policies) Apply(ctx context.Context, p access.StoredPolicy) error {
+func (s policies) Keep(ctx context.Context, p access.StoredPolicy) error {
 	_, err := s.t.exec(ctx, `INSERT INTO policies (digest, commit_id, signer, applied, manifest) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (digest) DO UPDATE SET commit_id = excluded.commit_id, signer = excluded.signer, applied = excluded.applied,
-		manifest = CASE WHEN length(policies.manifest) > 0 THEN policies.manifest ELSE excluded.manifest END`,
-		p.Digest, p.Commit, p.Signer, micros(p.Applied), blob(p.Manifest))
+		ON CONFLICT (digest) DO UPDATE SET manifest = CASE WHEN length(policies.manifest) > 0 THEN policies.manifest ELSE excluded.manifest END`,
+		p.Digest, p.Commit, p.Signer, micros(time.Time{}), blob(p.Manifest))
 	if err != nil {
-		return about(err, "apply policy %s", p.Digest)
+		return about(err, "keep policy %s", p.Digest)
 	}
 	for _, path := range slices.Sorted(maps.Keys(p.Files)) {
 		_, err := s.t.exec(ctx, `INSERT INTO policy_files (policy, path, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
 			p.Digest, path, blob(p.Files[path]))
 		if err != nil {
-			return about(err, "apply policy %s: %s", p.Digest, path)
+			return about(err, "keep policy %s: %s", p.Digest, path)
 		}
+	}
+	return nil
+}
+
+func (s policies) Apply(ctx context.Context, p access.StoredPolicy) error {
+	if err := s.Keep(ctx, p); err != nil {
+		return err
+	}
+	err := s.t.change(ctx, `UPDATE policies SET commit_id = ?, signer = ?, applied = ? WHERE digest = ?`, p.Commit, p.Signer, micros(p.Applied), p.Digest)
+	if err != nil {
+		return about(err, "apply policy %s", p.Digest)
 	}
 	return about(s.t.change(ctx, `UPDATE head SET policy = ?`, p.Digest), "apply policy %s", p.Digest)
 }
@@ -76,6 +87,6 @@ func (s policies) Versions(ctx context.Context, path string) ([]access.FileVersi
 		return v, err
 	}
 	out, err := list(ctx, s.t, read, `SELECT p.digest, p.commit_id, p.signer, p.applied, f.body IS NOT NULL, coalesce(f.body, x'')
-		FROM policies p LEFT JOIN policy_files f ON f.policy = p.digest AND f.path = ? ORDER BY p.applied, p.digest`, path)
+		FROM policies p LEFT JOIN policy_files f ON f.policy = p.digest AND f.path = ? WHERE p.applied > 0 ORDER BY p.applied, p.digest`, path)
 	return out, about(err, "versions of %s", path)
 }

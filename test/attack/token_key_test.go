@@ -66,7 +66,8 @@ func newMint(t *testing.T, gateways int) *mint {
 	}
 	kind := must[*web.Kind](t)(web.New())
 	m.service = must[*access.Service](t)(access.New(access.Config{
-		Store: db, Signer: must[*audit.Signer](t)(audit.NewSigner(key)), Minter: grant.NewMinter(), Seal: access.NewSealKey(), Console: tokenService,
+		Unsettled: true,
+		Store:     db, Signer: must[*audit.Signer](t)(audit.NewSigner(key)), Minter: grant.NewMinter(), Seal: access.NewSealKey(), Console: tokenService,
 		Policy: policy.Options{
 			Catalogue:    func(name string) (*scope.Catalogue, bool) { return kind.Catalogue(), name == kind.Name() },
 			GroupSources: []string{"idp"}, Dev: true,
@@ -77,7 +78,7 @@ func newMint(t *testing.T, gateways int) *mint {
 			}
 		},
 	}))
-	if _, err := m.service.ApplyPolicy(t.Context(), access.PolicyCommit{Files: mintRules(), Commit: strings.Repeat("1", 40), Signer: "carol"}); err != nil {
+	if _, err := m.service.ApplyPolicy(t.Context(), access.PolicyCommit{Files: mintRules(), Commit: strings.Repeat("1", 40), Signer: "sam"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.service.KeepTokenKeys(t.Context()); err != nil {

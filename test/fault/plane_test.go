@@ -98,7 +98,7 @@ func newPlane(t *testing.T) *plane {
 	p.key = key
 	p.start()
 	t.Cleanup(func() { p.stop() })
-	if _, err := p.service.ApplyPolicy(t.Context(), access.PolicyCommit{Files: rules(), Commit: "0000000000000000000000000000000000000001", Signer: "carol"}); err != nil {
+	if _, err := p.service.ApplyPolicy(t.Context(), access.PolicyCommit{Files: rules(), Commit: "0000000000000000000000000000000000000001", Signer: "sam"}); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -125,7 +125,8 @@ func (p *plane) start() {
 	signer := check[*audit.Signer](p.t)(audit.NewSigner(p.key))
 	kind := check[*stripe.Kind](p.t)(stripe.New())
 	p.service, err = access.New(access.Config{
-		Store: p.faulty, Signer: signer, Minter: p.minter,
+		Unsettled: true,
+		Store:     p.faulty, Signer: signer, Minter: p.minter,
 		Policy: policy.Options{
 			Catalogue:    func(name string) (*scope.Catalogue, bool) { return kind.Catalogue(), name == kind.Name() },
 			Credentialed: func(string) bool { return true }, GroupSources: []string{"idp"}, Dev: true,

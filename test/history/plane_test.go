@@ -27,7 +27,8 @@ func (w *world) start() *plane {
 	p.ctx, p.kill = context.WithCancel(context.Background())
 	var err error
 	p.service, err = access.New(access.Config{
-		Store: p.store, Signer: w.signer.Signer, Minter: grant.NewMinter(), Policy: options(), Wake: func() { p.server.Wake() },
+		Unsettled: true,
+		Store:     p.store, Signer: w.signer.Signer, Minter: grant.NewMinter(), Policy: options(), Wake: func() { p.server.Wake() },
 	})
 	if err != nil {
 		w.t.Fatal(err)

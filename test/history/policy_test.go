@@ -155,7 +155,7 @@ func template(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := access.New(access.Config{Store: db, Signer: newSigner(t).Signer, Minter: grant.NewMinter(), Policy: options()})
+	s, err := access.New(access.Config{Unsettled: true, Store: db, Signer: newSigner(t).Signer, Minter: grant.NewMinter(), Policy: options()})
 	if err != nil {
 		t.Fatal(err)
 	}

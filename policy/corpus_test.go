@@ -173,4 +173,3 @@ func write(t *testing.T, path string, text []byte) {
 		t.Fatal(err)
 	}
 }
-

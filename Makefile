@@ -61,8 +61,12 @@ FUZZTIME ?= 10s
 fuzz: ## each fuzz target for FUZZTIME (default 10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-mutants: tools envoy ## remove each defence named in test/attack/mutants: a test must fail; ONLY=name runs some
+mutants: tools envoy ## remove each defence named in test/attack/mutants, turn each operator of what decides: a test must fail; ONLY=name runs some
 	@scripts/mutants.sh $(ONLY)
+	@$(MAKE) operators ONLY=
+
+operators: ## turn each comparison and boolean operator of what permits, decides and approves: a test must fail
+	go run ./test/attack/operators $(ONLY)
 
 screenshots: tools envoy ## the pictures in docs/img, taken anew
 	go test ./test/integration -count=1 -run Screenshots -screenshots $(CURDIR)/docs/img

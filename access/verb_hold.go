@@ -14,7 +14,7 @@ import (
 // Bounds of a hold.
 const (
 	minHold = time.Minute
-	MaxHold = 24 * time.Hour
+	maxHold = 24 * time.Hour
 	// holdOffer is how long a second person has to confirm one.
 	holdOffer = 15 * time.Minute
 	// minCommit is how many digits of a commit's name are wanted.
@@ -44,8 +44,8 @@ type holdLeaf struct {
 // unless such a commit came meanwhile.
 func (s *Service) Hold(ctx context.Context, c Caller, commit string, length time.Duration) (HoldResult, error) {
 	switch {
-	case length < minHold || length > MaxHold || length%time.Second != 0:
-		return HoldResult{}, fault(CodeInvalid, "", "a hold lasts whole seconds, from %s to %s", minHold, MaxHold)
+	case length < minHold || length > maxHold || length%time.Second != 0:
+		return HoldResult{}, fault(CodeInvalid, "", "a hold lasts whole seconds, from 1m to 24h")
 	case !c.isPerson():
 		return HoldResult{}, fault(CodeNotAPerson, "", "only persons hold policy")
 	}

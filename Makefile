@@ -16,7 +16,7 @@ PROTOC_GEN_GO       := v1.36.12
 PROTOC_GEN_GO_GRPC  := v1.6.2
 GRPCIO_TOOLS        := 1.76.0
 
-.PHONY: help demo build test test-long race lint golden corpus fuzz mutants screenshots generate envoy browser node interop strace jaeger stripe-mock streams clean tools
+.PHONY: help demo build test test-long race lint golden corpus fuzz mutants operators screenshots generate envoy browser node interop strace jaeger stripe-mock streams clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'

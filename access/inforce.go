@@ -6,17 +6,21 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/mayflyproxy/mayfly/policy"
 )
 
-// maxCachedPolicies bounds how many loaded policies are kept. A decision needs
-// the one in force; older ones are loaded again to explain old decisions.
-const maxCachedPolicies = 8
+// maxCachedPolicies bounds how many loaded policies are kept. Every decision needs the
+// one in force, which so is never the one that was needed longest ago; commits that
+// wait, and old policies, are loaded to compare and to explain.
+const maxCachedPolicies = 32
 
-// policyCache keeps loaded policies by digest and commit. The zero value is ready.
+// policyCache keeps loaded policies by digest and commit, those that were needed last.
+// The zero value is ready.
 type policyCache struct {
 	mu   sync.Mutex
-	sets map[policyKey]*policy.Set
+	sets *simplelru.LRU[policyKey, *policy.Set]
 }
 
 type policyKey struct{ digest, commit string }
@@ -24,16 +28,20 @@ type policyKey struct{ digest, commit string }
 func (c *policyCache) get(k policyKey) *policy.Set {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sets[k]
+	if c.sets == nil {
+		return nil
+	}
+	set, _ := c.sets.Get(k)
+	return set
 }
 
 func (c *policyCache) put(k policyKey, s *policy.Set) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sets == nil || len(c.sets) >= maxCachedPolicies {
-		c.sets = map[policyKey]*policy.Set{}
+	if c.sets == nil {
+		c.sets, _ = simplelru.NewLRU[policyKey, *policy.Set](maxCachedPolicies, nil) // fails for a size below 1 only
 	}
-	c.sets[k] = s
+	c.sets.Add(k, s)
 }
 
 // inForce returns the policy in force as this transaction sees it. Every verb

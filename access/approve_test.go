@@ -3,6 +3,7 @@ package access_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -311,5 +312,17 @@ func TestOnlyTheRequesterWithdraws(t *testing.T) {
 	}
 	if _, err := w.Withdraw(t.Context(), access.Caller{}, r.ID); !errors.As(err, new(*access.Fault)) {
 		t.Fatal("nobody withdrew")
+	}
+}
+
+func TestTheWordsOfAnAnswerAreTextOfSomeLength(t *testing.T) {
+	w := newWorld(t)
+	r := w.ask(w.as(refunder), refund(), access.Pending)
+	for _, words := range []string{strings.Repeat("x", policy.MaxJustification+1), "\xff"} {
+		_, err := w.Deny(t.Context(), w.as(bob), r.ID, words)
+		wantCode(t, err, access.CodeInvalid)
+	}
+	if r, err := w.Deny(t.Context(), w.as(bob), r.ID, strings.Repeat("x", policy.MaxJustification)); err != nil || r.State != access.Denied {
+		t.Fatalf("%s, %v", r.State, err)
 	}
 }

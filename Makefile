@@ -16,7 +16,7 @@ PROTOC_GEN_GO       := v1.36.12
 PROTOC_GEN_GO_GRPC  := v1.6.2
 GRPCIO_TOOLS        := 1.76.0
 
-.PHONY: help demo build test test-long race lint golden corpus fuzz mutants screenshots generate envoy browser node interop strace jaeger stripe-mock streams clean tools
+.PHONY: help demo build test test-long race lint golden corpus fuzz mutants operators screenshots generate envoy browser node interop strace jaeger stripe-mock streams clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -61,8 +61,12 @@ FUZZTIME ?= 10s
 fuzz: ## each fuzz target for FUZZTIME (default 10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-mutants: tools envoy ## remove each defence named in test/attack/mutants: a test must fail; ONLY=name runs some
+mutants: tools envoy ## remove each defence named in test/attack/mutants, turn each operator of what decides: a test must fail; ONLY=name runs some
 	@scripts/mutants.sh $(ONLY)
+	@$(MAKE) operators ONLY=
+
+operators: ## turn each comparison and boolean operator of what permits, decides and approves: a test must fail
+	go run ./test/attack/operators $(ONLY)
 
 screenshots: tools envoy ## the pictures in docs/img, taken anew
 	go test ./test/integration -count=1 -run Screenshots -screenshots $(CURDIR)/docs/img

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -72,16 +73,18 @@ func (w *work) wait(ctx context.Context, before, set *policy.Set, c PolicyCommit
 	if before == nil {
 		return nil, nil
 	}
-	if widens, err := w.widens(ctx, w.tx, before, set); err != nil || !widens {
-		return nil, err
-	}
-	passed := w.tx.Passed()
 	hold, held, err := w.hold(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	if held && hold.BackCommit == c.Commit { // it has waited, and comes back with the hold's end
-		return &PolicyWait{Until: w.now.Add(hold.Until - passed), Held: true}, nil
+	passed := w.tx.Passed()
+	if held { // what was in force before it comes back with its end
+		if was, err := w.wasInForce(ctx, c.Commit); err != nil || was {
+			return &PolicyWait{Until: w.now.Add(hold.Until - passed), Held: true}, err
+		}
+	}
+	if widens, err := w.widens(ctx, w.tx, before, set); err != nil || !widens {
+		return nil, err
 	}
 	due, fresh, err := w.due(ctx, before, set, c)
 	if err != nil {
@@ -97,9 +100,18 @@ func (w *work) wait(ctx context.Context, before, set *policy.Set, c PolicyCommit
 	}
 }
 
+// wasInForce reports whether a commit entered into force once.
+func (w *work) wasInForce(ctx context.Context, commit string) (bool, error) {
+	entries, err := w.tx.Policies().Entries(ctx, time.Time{})
+	if err != nil {
+		return false, fmt.Errorf("policies: %w", err)
+	}
+	return slices.ContainsFunc(entries, func(e PolicyEntry) bool { return e.Commit == commit }), nil
+}
+
 // widens reports whether somebody could gain by set on an app that is there, or was: an
 // app that is removed by one commit and comes back by the next, for another host, was
-// replaced.
+// replaced. So could somebody by a policy that does not load any more: nobody can tell.
 func (s *Service) widens(ctx context.Context, tx Tx, before, set *policy.Set) (bool, error) {
 	c := policy.Compare(before, set)
 	if c.Widens() {
@@ -111,19 +123,24 @@ func (s *Service) widens(ctx context.Context, tx Tx, before, set *policy.Set) (b
 	}
 	for _, digest := range dropped {
 		earlier, err := s.policyAt(ctx, tx, policyKey{digest: digest})
-		if err != nil {
-			return false, err
+		if ctx.Err() != nil {
+			return false, ctx.Err()
 		}
-		if c.ReAdds(earlier) {
+		if err != nil || c.ReAdds(earlier) {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
+// maxSettling bounds how many commits wait: each is kept whole.
+const maxSettling = 16
+
+// ReasonManySettling is the reason of a commit that would be one too many to wait.
+const ReasonManySettling = "many_settling"
+
 // due returns when, by Tx.Passed, a commit has waited long enough, and notes one that
-// is seen for the first time. A commit by which nobody gains more than by another that
-// waits has waited as long as that one: it is a correction of it.
+// is seen for the first time.
 func (w *work) due(ctx context.Context, before, set *policy.Set, c PolicyCommit) (due time.Duration, fresh bool, err error) {
 	if w.unsettled {
 		return 0, false, nil
@@ -132,17 +149,22 @@ func (w *work) due(ctx context.Context, before, set *policy.Set, c PolicyCommit)
 	if err != nil {
 		return 0, false, fmt.Errorf("commits that settle: %w", err)
 	}
-	due = w.tx.Passed() + before.Settle()
 	for _, other := range waiting {
 		if other.Commit == c.Commit {
 			return other.Due, false, nil
 		}
-		seen, err := w.policyAt(ctx, w.tx, policyKey{other.Digest, other.Commit})
+	}
+	if len(waiting) >= maxSettling {
+		return 0, false, &RefusedPolicy{Commit: c.Commit, Reason: ReasonManySettling, Words: fmt.Sprintf("%d commits wait already: one more is looked at when the first of them is through", len(waiting))}
+	}
+	due = w.tx.Passed() + before.Settle()
+	for _, other := range waiting {
+		lends, err := w.lends(ctx, before, other, set)
 		if err != nil {
 			return 0, false, err
 		}
-		if other.Due < due && !policy.Compare(seen, set).Widens() {
-			due = other.Due
+		if lends {
+			due = min(due, other.Due)
 		}
 	}
 	if err := w.tx.Policies().Keep(ctx, StoredPolicy{Digest: set.Digest(), Commit: c.Commit, Signer: c.Signer, Files: c.Files, Manifest: policy.Manifest(c.Files)}); err != nil {
@@ -158,10 +180,26 @@ func (w *work) due(ctx context.Context, before, set *policy.Set, c PolicyCommit)
 	return due, true, err
 }
 
+// lends reports whether set has waited as long as another commit that waits: it is a
+// correction by which nobody gains more than by that one, and brings no app back that
+// the other one, the policy in force or an earlier one had.
+func (w *work) lends(ctx context.Context, before *policy.Set, other SettlingCommit, set *policy.Set) (bool, error) {
+	seen, err := w.policyAt(ctx, w.tx, policyKey{other.Digest, other.Commit})
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if err != nil || policy.Compare(seen, set).ReAdds(before) {
+		return false, nil
+	}
+	more, err := w.widens(ctx, w.tx, seen, set)
+	return !more, err
+}
+
 // enter notes that set entered into force, whose it is, and that it waits no more.
 func (w *work) enter(ctx context.Context, before, set *policy.Set, c PolicyCommit, how PolicyHow) error {
 	e := PolicyEntry{Digest: set.Digest(), Commit: set.Commit(), Signers: c.signers(), At: w.now, How: how}
-	for _, name := range e.Signers {
+	authors := append(slices.Clone(e.Signers), c.Authors...)
+	for _, name := range authors {
 		person, err := identity.NamedPerson(name)
 		if err != nil {
 			continue // the file with the first signer may name anybody
@@ -170,11 +208,12 @@ func (w *work) enter(ctx context.Context, before, set *policy.Set, c PolicyCommi
 			if of == nil {
 				continue
 			}
-			e.Accounts = append(e.Accounts, textsOf(of.AccountsOf(person))...)
+			e.Authors = append(e.Authors, textsOf(of.AccountsOf(person))...)
 		}
 	}
-	slices.Sort(e.Accounts)
-	e.Accounts = slices.Compact(e.Accounts)
+	e.Authors = append(e.Authors, authors...)
+	slices.Sort(e.Authors)
+	e.Authors = slices.Compact(e.Authors)
 	if before != nil && policy.Drops(before, set) {
 		if err := w.tx.Policies().AddDropped(ctx, before.Digest()); err != nil {
 			return fmt.Errorf("what was dropped: %w", err)
@@ -189,14 +228,14 @@ func (w *work) enter(ctx context.Context, before, set *policy.Set, c PolicyCommi
 	return nil
 }
 
-// signedAt returns when a commit that p's human signed entered into force last, within
-// the time that counts; zero if none did.
+// signedAt returns when a commit of which p's human signed anything entered into force
+// last, within the time that counts; zero if none did.
 func (s *Service) signedAt(ctx context.Context, tx Tx, set *policy.Set, p identity.Principal) (time.Time, error) {
 	entries, err := tx.Policies().Entries(ctx, tx.Now().Add(-policy.SignerRest))
 	if err != nil {
 		return time.Time{}, fmt.Errorf("policies of late: %w", err)
 	}
-	entries = slices.DeleteFunc(entries, func(e PolicyEntry) bool { return e.How != HowCommit || len(e.Signers) == 0 })
+	entries = slices.DeleteFunc(entries, func(e PolicyEntry) bool { return e.How == HowHeld || len(e.Authors) == 0 })
 	if len(entries) == 0 {
 		return time.Time{}, nil
 	}
@@ -206,12 +245,37 @@ func (s *Service) signedAt(ctx context.Context, tx Tx, set *policy.Set, p identi
 	}
 	for _, e := range slices.Backward(entries) {
 		for _, a := range accounts {
-			if slices.Contains(e.Accounts, a.Principal.String()) || slices.Contains(e.Signers, set.PersonOf(a.Principal).String()) {
+			if slices.Contains(e.Authors, a.Principal.String()) || slices.Contains(e.Authors, set.PersonOf(a.Principal).String()) {
 				return e.At, nil
 			}
 		}
 	}
 	return time.Time{}, nil
+}
+
+// NextSigners returns the policy in force and who may sign the next commit. During a hold
+// they are signers before it and after: a key that was taken out since signs nothing.
+func (s *Service) NextSigners(ctx context.Context) (set *policy.Set, signers []policy.Signer, err error) {
+	err = s.store.View(ctx, func(tx Tx) error {
+		if set, err = s.inForce(ctx, tx); err != nil {
+			return err
+		}
+		signers = slices.Clone(set.Signers())
+		h, err := tx.Policies().Hold(ctx, true)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("hold: %w", err)
+		}
+		back, err := s.policyAt(ctx, tx, policyKey{h.BackDigest, h.BackCommit})
+		if err != nil {
+			return err
+		}
+		signers = slices.DeleteFunc(signers, func(one policy.Signer) bool { return !slices.Contains(back.Signers(), one) })
+		return nil
+	})
+	return set, signers, err
 }
 
 // Settling lists the commits that settle, in the order in which they were seen.

@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -525,4 +526,81 @@ func TestHowPolicyStandsIsTold(t *testing.T) {
 	if n, err := l.PolicyNotices(ctx); err != nil || len(n) != 1 {
 		t.Errorf("told is %q, %v", n, err)
 	}
+}
+
+func TestACorrectionThatBringsAnAppBackWaitsForItself(t *testing.T) {
+	l := newLine(t, nil)
+	l.files = maps.Clone(l.files)
+	was := maps.Clone(l.files)
+	delete(l.files, "apps/reports.yaml")
+	delete(l.files, "entitlements/reports/read.yaml")
+	l.files[mainFile] = []byte(strings.NewReplacer("apps: [stripe, reports]", "apps: [stripe]", "caps: {grant: 12h", "caps: {grant: 13h").Replace(string(l.files[mainFile])))
+	without := l.next()
+	l.waits(without, l.clock().Add(policy.DefaultSettle))
+	l.pass(policy.DefaultSettle - time.Second)
+	maps.Copy(l.files, map[string][]byte{
+		"apps/reports.yaml":              []byte(strings.Replace(string(was["apps/reports.yaml"]), "upstream: {url: \"", "upstream: {url: \"https://evil.acme.example\"} #", 1)),
+		"entitlements/reports/read.yaml": was["entitlements/reports/read.yaml"],
+		mainFile:                         []byte(strings.Replace(string(l.files[mainFile]), "apps: [stripe]", "apps: [stripe, reports]", 1)),
+	})
+	l.waits(l.next(), l.clock().Add(policy.DefaultSettle))
+}
+
+func TestAHoldAtAWiderCommitIsNotUndoneByTheTip(t *testing.T) {
+	l := newLine(t, holders)
+	l.mayHold(bob, carol)
+	wide := l.commit
+	narrow := l.edited(refundsFile, "max: 2h", "max: 1h")
+	l.takes(narrow)
+	for _, who := range []string{bob, carol} {
+		if _, err := l.Hold(t.Context(), l.as(who), wide, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.commit = wide
+	if out := l.offer(narrow); out.Waits == nil || !out.Waits.Held || l.inForce() != wide {
+		t.Fatalf("what was gone back from is in force again: %+v, %s", out, l.inForce())
+	}
+}
+
+func TestP4_AHoldThatSomebodyMayNotAskForAnyMoreIsNotConfirmed(t *testing.T) {
+	l := newLine(t, holders)
+	l.mayHold(carol)
+	r := l.ask(l.as(bob), access.Ask{Entitlement: "mayfly/hold"}, access.Approved)
+	if _, err := l.Hold(t.Context(), l.as(bob), l.commit, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Finish(t.Context(), l.as(bob), r.Grant); err != nil {
+		t.Fatal(err)
+	}
+	_, err := l.Hold(t.Context(), l.as(carol), l.commit, time.Hour)
+	wantCode(t, err, access.CodeNoGrant)
+}
+
+func TestTooManyCommitsDoNotWait(t *testing.T) {
+	l := newLine(t, nil)
+	for i := range 16 {
+		l.offer(l.edited(refundsFile, fmt.Sprintf("max: %d}", 50000+i), fmt.Sprintf("max: %d}", 50001+i)))
+	}
+	c := l.edited(refundsFile, "max: 50016}", "max: 50017}")
+	c.After = l.commit
+	_, err := l.ApplyPolicy(t.Context(), c)
+	var no *access.RefusedPolicy
+	if !errors.As(err, &no) || no.Reason != access.ReasonManySettling {
+		t.Fatal(err)
+	}
+	var all []string
+	waiting, err := l.Settling(t.Context())
+	for _, w := range waiting {
+		all = append(all, w.Commit)
+	}
+	if err != nil || len(all) != 16 || l.WithdrawPolicy(t.Context(), all) != nil {
+		t.Fatal(all, err)
+	}
+	l.view(func(ctx context.Context, tx access.Tx) error {
+		if _, err := tx.Policies().ByDigest(ctx, waiting[0].Digest); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("the files of what waited are kept for ever: %v", err)
+		}
+		return nil
+	})
 }

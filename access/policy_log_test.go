@@ -46,7 +46,7 @@ func TestALogTellsWhoWroteWhichLine(t *testing.T) {
 	}
 	for i, want := range []struct{ added, removed, requests int }{{l.Versions[0].Added, 0, 1}, {2, 2, 2}, {2, 1, 0}} {
 		v := l.Versions[i]
-		if v.Added != want.added || v.Removed != want.removed || v.Requests != want.requests || !v.There || v.Signer != "carol" || v.Commit == "" {
+		if v.Added != want.added || v.Removed != want.removed || v.Requests != want.requests || !v.There || v.Signer != "sam" || v.Commit == "" {
 			t.Errorf("version %d is %+v, want %+v", i, v, want)
 		}
 	}

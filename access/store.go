@@ -107,11 +107,12 @@ type PolicyEntry struct {
 	Digest  string
 	Commit  string
 	Signers []string // persons; empty: unsigned (development)
-	// Accounts of the signers, by the policy before and by this one: a commit that
-	// leaves its author out of people: does not make a stranger of them.
-	Accounts []string
-	At       time.Time
-	How      PolicyHow
+	// Authors are all who signed anything of what was new in it: their names, and their
+	// accounts by the policy before and by this one. A commit that leaves its author
+	// out of people: does not make a stranger of them.
+	Authors []string
+	At      time.Time
+	How     PolicyHow
 }
 
 // PolicyHow is the way in which a policy entered into force.
@@ -139,6 +140,7 @@ type PolicyHold struct {
 	Digest      string
 	Length      time.Duration
 	ProposedBy  identity.Principal
+	Under       grant.GrantID // of whoever proposed it: in force still when it is confirmed
 	ProposedAt  time.Time
 	Until       time.Duration      // by Tx.Passed: of the proposal, then of the hold
 	ConfirmedBy identity.Principal // zero: it is proposed

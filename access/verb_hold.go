@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
+	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/policy"
 )
 
 // Bounds of a hold.
 const (
 	minHold = time.Minute
-	MaxHold = 24 * time.Hour
+	maxHold = 24 * time.Hour
 	// holdOffer is how long a second person has to confirm one.
 	holdOffer = 15 * time.Minute
 	// minCommit is how many digits of a commit's name are wanted.
@@ -44,8 +45,8 @@ type holdLeaf struct {
 // unless such a commit came meanwhile.
 func (s *Service) Hold(ctx context.Context, c Caller, commit string, length time.Duration) (HoldResult, error) {
 	switch {
-	case length < minHold || length > MaxHold || length%time.Second != 0:
-		return HoldResult{}, fault(CodeInvalid, "", "a hold lasts whole seconds, from %s to %s", minHold, MaxHold)
+	case length < minHold || length > maxHold || length%time.Second != 0:
+		return HoldResult{}, fault(CodeInvalid, "", "a hold lasts whole seconds, from 1m to 24h")
 	case !c.isPerson():
 		return HoldResult{}, fault(CodeNotAPerson, "", "only persons hold policy")
 	}
@@ -75,10 +76,13 @@ func (s *Service) Hold(ctx context.Context, c Caller, commit string, length time
 			return err
 		}
 		if is && proposed.Commit == to.Commit && proposed.Length == length && w.tx.Passed() < proposed.Until {
+			if g, err := w.tx.Grants().Get(ctx, proposed.Under); err != nil || g.InForce(w.now) != nil {
+				return fault(CodeNoGrant, "mayfly policy hold "+to.Commit+" --for "+length.String(), "whoever asked for this hold may not any more: ask for it anew, and have another person confirm it")
+			}
 			out, err = w.confirmHold(ctx, set, c, proposed, to, leaf)
 			return err
 		}
-		out, err = w.proposeHold(ctx, c, to, length, leaf)
+		out, err = w.proposeHold(ctx, c, under.ID, to, length, leaf)
 		return err
 	})
 	if err != nil {
@@ -129,8 +133,8 @@ func (w *work) entryOf(ctx context.Context, commit string) (PolicyEntry, error) 
 	return found, nil
 }
 
-func (w *work) proposeHold(ctx context.Context, c Caller, to PolicyEntry, length time.Duration, leaf holdLeaf) (HoldResult, error) {
-	h := PolicyHold{Commit: to.Commit, Digest: to.Digest, Length: length, ProposedBy: c.Principal, ProposedAt: w.now, Until: w.tx.Passed() + holdOffer}
+func (w *work) proposeHold(ctx context.Context, c Caller, under grant.GrantID, to PolicyEntry, length time.Duration, leaf holdLeaf) (HoldResult, error) {
+	h := PolicyHold{Commit: to.Commit, Digest: to.Digest, Length: length, ProposedBy: c.Principal, Under: under, ProposedAt: w.now, Until: w.tx.Passed() + holdOffer}
 	if err := w.tx.Policies().SetHold(ctx, h); err != nil {
 		return HoldResult{}, fmt.Errorf("hold: %w", err)
 	}

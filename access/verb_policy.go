@@ -28,6 +28,8 @@ type PolicyCommit struct {
 	// Cosigners are the other persons who signed the same files, as far as the policy in
 	// force lists them as signers.
 	Cosigners []string
+	// Authors are the persons who signed anything of what is new in it.
+	Authors []string
 	// After is the commit in force that the ancestry was checked against, "" if
 	// there was none. Another one by now is ErrPolicyMoved.
 	After string
@@ -126,7 +128,7 @@ type policyRefused struct {
 func (s *Service) RefusePolicy(ctx context.Context, commit, reason, words string) error {
 	no := RefusedCommit{Commit: clip(commit), Reason: clip(reason), Words: clipLong(strings.ToValidUTF8(words, "?"))}
 	return s.watched(ctx, func(now time.Time, v *PolicyWatch) {
-		if v.Refused.Commit != no.Commit || v.Refused.Reason != no.Reason || v.Refused.Words != no.Words {
+		if v.Refused.Commit != no.Commit || v.Refused.Reason != no.Reason { // the words may tell the time
 			no.At = now
 			v.Refused = no
 		}

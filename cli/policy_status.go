@@ -49,7 +49,7 @@ func (a *app) showPolicyStatus(v api.PolicyStatus) {
 	if v.Dev {
 		say("development", "unsigned commits enter into force, and none waits")
 	} else if v.Commit != "" {
-		say("next", "needs %s, and waits %s if somebody gains by it", count(v.Signatures, "signature"), v.Settle)
+		say("next", "needs %s, and waits %s if somebody gains by it", count(v.Signatures, "signature"), brief(v.Settle))
 	}
 	for _, c := range v.Settling {
 		say("waits", "%s until %s, signed by %s", c.Commit, clock(c.Due), orNobody(c.Signers))
@@ -61,7 +61,7 @@ func (a *app) showPolicyStatus(v api.PolicyStatus) {
 		say("held", "at %s until %s, by %s and %s", h.Commit, clock(h.Until), h.Proposed, h.Confirmed)
 	}
 	if h := v.Proposed; h != nil {
-		say("to be held", "at %s for %s, wants %s; another person confirms by %s", h.Commit, h.For, h.Proposed, clock(h.Until))
+		say("to be held", "at %s for %s, wants %s; another person confirms by %s", h.Commit, brief(h.For), h.Proposed, clock(h.Until))
 	}
 	if no := v.Refused; no != nil {
 		say("refused", "%s since %s (%s): %s", no.Commit, clock(no.At), no.Reason, no.Words)
@@ -74,6 +74,16 @@ func (a *app) showPolicyStatus(v api.PolicyStatus) {
 	}
 }
 
+// brief leaves the zeros of one of the API's durations out.
+func brief(d string) string {
+	for _, zero := range []string{"m0s", "h0m"} {
+		if short, ok := strings.CutSuffix(d, zero); ok {
+			d = short + zero[:1]
+		}
+	}
+	return d
+}
+
 // orNobody lists persons.
 func orNobody(list []string) string {
 	if len(list) == 0 {
@@ -83,7 +93,7 @@ func orNobody(list []string) string {
 }
 
 func (a *app) policyHoldCommand() *cobra.Command {
-	var length time.Duration
+	length := time.Hour
 	cmd := &cobra.Command{
 		Use: "hold COMMIT", Short: "Keep policy at a commit for a time, together with a second person",
 		Long: `Goes back to a commit that was in force, or stays at the one that is, for a time. It
@@ -95,7 +105,7 @@ ends by itself, and what was in force before is then again.`,
 		Example: "  mayfly policy hold 3f9c2e1 --for 1h", Args: cobra.ExactArgs(1),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error { return a.holdPolicy(cmd.Context(), args[0], length) }),
 	}
-	cmd.Flags().DurationVar(&length, "for", time.Hour, "how long, from 1m to 24h")
+	cmd.Flags().Var(span{&length}, "for", "how long, from 1m to 24h; left out: 1h")
 	return cmd
 }
 
@@ -115,7 +125,7 @@ func (a *app) holdPolicy(ctx context.Context, commit string, length time.Duratio
 		}
 	case h.Confirmed == "":
 		fmt.Fprintln(a.c.Stdout, plain(fmt.Sprintf("policy is not held yet: another person must ask for the same by %s", clock(h.Until))))
-		a.hint(fmt.Sprintf("mayfly policy hold %s --for %s", h.Commit, h.For))
+		a.hint(fmt.Sprintf("mayfly policy hold %s --for %s", h.Commit, brief(h.For)))
 	default:
 		fmt.Fprintln(a.c.Stdout, plain(fmt.Sprintf("policy is held at %s until %s. Ended: %s.", h.Commit, clock(h.Until), count(h.GrantsEnd, "grant"))))
 	}

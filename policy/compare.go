@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/mayflyproxy/mayfly/identity"
 )
@@ -236,9 +235,13 @@ func (c *comparing) main() {
 	c.people(key("people"))
 	c.keys(key("people"))
 	c.signers(key("signers"))
-	// More signatures and a longer wait give nobody anything: what is turned round is compared.
-	shrinks(key("signatures"), "signatures", -was.Signatures(), -now.Signatures(), func(n int) string { return fmt.Sprint(-n) })
-	shrinks(key("settle"), "settle", -was.settle, -now.settle, func(d time.Duration) string { return durationText(-d) })
+	// More signatures and a longer wait are gains too: of whoever would keep policy as it is.
+	if was.Signatures() != now.Signatures() {
+		key("signatures").differs("signatures: %d, was %d", now.Signatures(), was.Signatures())
+	}
+	if was.settle != now.settle {
+		key("settle").differs("settle: %s, was %s", durationText(now.settle), durationText(was.settle))
+	}
 	c.exceptions()
 	if was.security != now.security {
 		key("security").differs("security: %s, was %s", now.security, wordOf(was.security.String()))

@@ -75,14 +75,18 @@ func TestDecide(t *testing.T) {
 		{"groups just not too old", func(in *Input) { in.Requester.GroupsAt = noon().Add(-MaxGroupAge) }, NeedsApproval, "", ""},
 		{"groups too old", func(in *Input) { in.Requester.GroupsAt = noon().Add(-MaxGroupAge - time.Microsecond) }, Denied, DenyLoginAgain, "15m"},
 		{"groups of never", func(in *Input) { in.Requester.GroupsAt = time.Time{} }, Denied, DenyLoginAgain, ""},
+		{"groups of a clock that is a minute ahead", func(in *Input) { in.Requester.GroupsAt = noon().Add(time.Minute) }, NeedsApproval, "", ""},
+		{"groups of a clock that is more ahead", func(in *Input) { in.Requester.GroupsAt = noon().Add(time.Minute + time.Microsecond) }, Denied, DenyLoginAgain, ""},
 		{"groups of the future", func(in *Input) { in.Requester.GroupsAt = noon().Add(time.Hour) }, Denied, DenyLoginAgain, ""},
 		{"for somebody else", func(in *Input) { in.Beneficiary = bob }, Denied, DenyBeneficiary, ""},
 		{"unknown entitlement", func(in *Input) { in.Entitlement = "stripe/refund" }, Denied, DenyUnknownEntitlement, "did you mean stripe/refunds?"},
 		{"as long as allowed", func(in *Input) { in.Duration = 2 * time.Hour }, NeedsApproval, "", ""},
 		{"a second longer", func(in *Input) { in.Duration = 2*time.Hour + time.Second }, Denied, DenyMaxDuration, "at most 2h"},
+		{"for a second", func(in *Input) { in.Duration = time.Second }, NeedsApproval, "", ""},
 		{"parts of a second", func(in *Input) { in.Duration = 1500 * time.Millisecond }, Denied, DenyDuration, "whole seconds"},
 		{"backwards", func(in *Input) { in.Duration = -time.Hour }, Denied, DenyDuration, ""},
 		{"without words", func(in *Input) { in.Justification = " \t…" }, Denied, DenyJustification, ""},
+		{"with as many words as may be", func(in *Input) { in.Justification = strings.Repeat("x", MaxJustification) }, NeedsApproval, "", ""},
 		{"with too many words", func(in *Input) { in.Justification = strings.Repeat("x", MaxJustification+1) }, Denied, DenyJustification, "2000"},
 		{"parameter missing", func(in *Input) { delete(in.Params, "charge") }, Denied, DenyParam, "charge is missing: string matching ch_"},
 		{"parameter unknown", func(in *Input) { in.Params["currency"] = "usd" }, Denied, DenyParam, "it takes charge, amount_max"},
@@ -97,6 +101,12 @@ func TestDecide(t *testing.T) {
 		{"by rule", func(in *Input) {
 			*in = Input{Entitlement: "reports/read", Beneficiary: bob, Now: noon(), Requester: Requester{Principal: bob, Groups: groups(t, "idp/engineers"), GroupsAt: noon()}}
 		}, Granted, "", "request.duration <="},
+		{"by rule, a day after they signed the policy", func(in *Input) {
+			*in = Input{Entitlement: "reports/read", Beneficiary: bob, Now: noon(), Requester: Requester{Principal: bob, Groups: groups(t, "idp/engineers"), GroupsAt: noon(), SignedAt: noon().Add(-SignerRest)}}
+		}, Granted, "", "request.duration <="},
+		{"not by rule, less than a day after they signed the policy", func(in *Input) {
+			*in = Input{Entitlement: "reports/read", Beneficiary: bob, Now: noon(), Requester: Requester{Principal: bob, Groups: groups(t, "idp/engineers"), GroupsAt: noon(), SignedAt: noon().Add(time.Microsecond - SignerRest)}}
+		}, NeedsApproval, "", "group:idp/data-leads, carol"},
 		{"not by rule", func(in *Input) {
 			*in = Input{Entitlement: "reports/read", Duration: time.Hour, Beneficiary: bob, Now: noon(), Requester: Requester{Principal: bob, Groups: groups(t, "idp/engineers"), GroupsAt: noon()}}
 		}, NeedsApproval, "", "group:idp/data-leads, carol"},

@@ -274,6 +274,9 @@ func (l *loader) checkSelfApproval(e *Entitlement, n *node) {
 		}
 		askers = append(askers, l.personOf(s))
 	}
+	if len(askers) == 0 {
+		return // nobody may ask, and that was told already
+	}
 	for _, step := range e.Steps {
 		persons := map[identity.Person]bool{}
 		for _, text := range step.Any {

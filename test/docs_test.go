@@ -231,7 +231,7 @@ func TestDocsCommandsExist(t *testing.T) {
 				checkMayfly(t, p.name, words[1:])
 			case "mayflyd", "mayfly-sidecar":
 				checkDaemon(t, p.name, words)
-			case "git", "curl", "spire-server", "export", "head", "(printf":
+			case "git", "curl", "spire-server", "export", "head", "(printf", "ssh-keygen", "mkdir", "cat", "sed":
 			default:
 				t.Errorf("%s: %q is no command that a page may show", p.name, strings.Join(words, " "))
 				continue
@@ -248,7 +248,7 @@ func TestDocsCommandsExist(t *testing.T) {
 }
 
 // commands returns the words of each command in the page's sh blocks, without
-// assignments in front.
+// assignments in front, and without what a command is given to read.
 func (p page) commands() [][]string {
 	var out [][]string
 	assignment := regexp.MustCompile(`^[A-Z_]+=`)
@@ -257,8 +257,18 @@ func (p page) commands() [][]string {
 			continue
 		}
 		text := strings.ReplaceAll(strings.Join(b.lines, "\n"), "\\\n", " ")
+		until := ""
 		for line := range strings.Lines(text) {
 			words := strings.Fields(line)
+			if until != "" {
+				if strings.TrimSpace(line) == until {
+					until = ""
+				}
+				continue
+			}
+			if _, mark, ok := strings.Cut(line, "<<"); ok {
+				until = strings.Trim(strings.TrimSpace(mark), "'")
+			}
 			for len(words) > 0 && assignment.MatchString(words[0]) {
 				words = words[1:]
 			}

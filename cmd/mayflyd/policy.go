@@ -80,11 +80,26 @@ func (l *policyLoop) look(ctx context.Context) {
 	case ctx.Err() != nil:
 	case refusalOf(err) != nil:
 		no := refusalOf(err)
-		l.say(ctx, err, "policy commit refused, the one in force stays")
+		if l.said != no.Commit+" "+no.Reason { // the words may tell the time
+			l.said = no.Commit + " " + no.Reason
+			l.log.ErrorContext(ctx, "policy commit refused, the one in force stays", "error", err)
+		}
 		l.noted(ctx, l.service.RefusePolicy(ctx, no.Commit, no.Reason, no.Words))
-	default:
+	case isLost(err):
 		l.say(ctx, err, "the policy repository cannot be read, the policy in force stays")
 		l.noted(ctx, l.service.LostPolicy(ctx))
+	default: // another policy entered into force meanwhile, or the database is away
+		l.say(ctx, err, "the policy repository was not looked at, tried again")
+	}
+}
+
+// isLost reports whether the repository, not a commit, is what cannot be read.
+func isLost(err error) bool {
+	switch git.ReasonOf(err) {
+	case git.Unreachable, git.Unreadable, git.NoBranch:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -171,6 +186,10 @@ func (l *policyLoop) take(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// First: what waits no more lends its wait to nothing.
+	if err := l.withdraw(ctx, commit); err != nil {
+		return err
+	}
 	candidate, refused := l.repository.Candidate(ctx, commit, signers)
 	if refused == nil {
 		var done bool
@@ -197,6 +216,9 @@ func (l *policyLoop) apply(ctx context.Context, c git.Candidate, after string) (
 	for _, s := range c.Cosigners {
 		offer.Cosigners = append(offer.Cosigners, s.Person)
 	}
+	for _, s := range c.Authors {
+		offer.Authors = append(offer.Authors, s.Person)
+	}
 	result, err := l.service.ApplyPolicy(ctx, offer)
 	var mistakes policy.Errors
 	switch {
@@ -215,47 +237,69 @@ func (l *policyLoop) apply(ctx context.Context, c git.Candidate, after string) (
 	return true, nil
 }
 
-// settled puts the newest commit in force that has waited for long enough, and forgets
-// those that are not on the branch any more. The tip was looked at before.
-func (l *policyLoop) settled(ctx context.Context, tip string) error {
+// withdraw forgets the commits that wait and are not on the branch any more, or do not
+// come after the one in force.
+func (l *policyLoop) withdraw(ctx context.Context, inForce string) error {
 	waiting, err := l.service.Settling(ctx)
 	if err != nil {
 		return err
 	}
 	var gone []string
-	for _, c := range slices.Backward(waiting) {
-		commit, signers, err := l.inForce(ctx)
+	for _, c := range waiting {
+		may, err := l.repository.MayWait(ctx, c.Commit, inForce)
 		if err != nil {
 			return err
 		}
-		candidate, err := l.repository.CandidateAt(ctx, c.Commit, commit, signers)
-		switch reason := git.ReasonOf(err); {
-		case reason == git.OffBranch, reason == git.NotDescendant, reason == git.Unchanged:
+		if !may {
 			gone = append(gone, c.Commit)
-			continue
-		case err != nil: // its signer signs no more, or it cannot be read now: it waits on
-			l.log.WarnContext(ctx, "a policy commit that waits cannot enter into force", "commit", c.Commit, "error", err)
-			continue
-		case c.Commit == tip:
-			continue
-		}
-		if _, err := l.apply(ctx, candidate, commit); err != nil {
-			return err
 		}
 	}
 	return l.service.WithdrawPolicy(ctx, gone)
 }
 
+// settled puts the newest commit in force that has waited for long enough. The tip was
+// looked at before. One that cannot enter keeps no other one out.
+func (l *policyLoop) settled(ctx context.Context, tip string) error {
+	waiting, err := l.service.Settling(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range slices.Backward(waiting) {
+		if c.Commit == tip {
+			continue
+		}
+		commit, signers, err := l.inForce(ctx)
+		if err != nil {
+			return err
+		}
+		candidate, err := l.repository.CandidateAt(ctx, c.Commit, commit, signers)
+		done := false
+		if err == nil {
+			done, err = l.apply(ctx, candidate, commit)
+		}
+		if err != nil { // its signer signs no more, or an exception in it is over
+			l.log.WarnContext(ctx, "a policy commit that waits cannot enter into force", "commit", c.Commit, "error", err)
+		}
+		if done {
+			commit = c.Commit
+			if err := l.withdraw(ctx, commit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // inForce returns the commit in force and who may sign the next one.
 func (l *policyLoop) inForce(ctx context.Context) (commit string, signers []policy.Signer, err error) {
-	set, err := l.service.Policy(ctx)
+	set, signers, err := l.service.NextSigners(ctx)
 	if access.CodeOf(err) == access.CodeNoPolicy {
 		return "", l.first, nil
 	}
 	if err != nil {
 		return "", nil, err
 	}
-	return set.Commit(), set.Signers(), nil
+	return set.Commit(), signers, nil
 }
 
 // readFirstSigner reads lines of a person's name and an OpenSSH public key.

@@ -396,10 +396,71 @@ func TestACommitIsUndoneAtOnce(t *testing.T) {
 	}
 }
 
+// A commit that was undone lends its wait to nothing that comes after it.
+func TestWhatWasUndoneWaitsAnew(t *testing.T) {
+	f, _ := begun(t, "carol")
+	f.replace(refunds, "group:idp/support", "group:idp/everybody")
+	wider := f.commit("carol")
+	f.look()
+	f.pass(policy.DefaultSettle - time.Second)
+	f.run("git", "-c", "user.signingkey="+filepath.Join(f.home, "carol"), "revert", "--no-edit", "-S", wider)
+	undone := f.look()
+	f.replace(refunds, "group:idp/support", "group:idp/everybody")
+	f.commit("carol")
+	f.look()
+	f.pass(policy.DefaultSettle - time.Second)
+	if got := f.look(); got != undone {
+		t.Fatalf("in force is %s, which was undone", got)
+	}
+}
+
+func TestTheAuthorIsWhoeverSignedAnythingOfIt(t *testing.T) {
+	f, _ := begun(t, "alice", "carol")
+	f.replace(refunds, "approve:\n", "approve:\n  auto: {when: \"request.duration <= duration('1h')\"}\n")
+	f.commit("alice")
+	f.look()
+	f.replace("entitlements/reports/read.yaml", "max: 8h", "max: 7h")
+	tip := f.commit("carol") // somebody else's commit on top of it
+	f.look()
+	f.pass(policy.DefaultSettle)
+	if got := f.look(); got != tip {
+		t.Fatalf("in force is %s: %s", got, f.loop.said)
+	}
+	ask := access.Ask{Entitlement: "stripe/refunds", Params: map[string]string{"charge": "ch_1", "amount_max": "100"}, Reason: "the parcel was lost"}
+	if r, err := f.Request(t.Context(), f.as("alice", "support"), ask); err != nil || r.State != access.Pending {
+		t.Fatalf("the author is %s, %v", r.State, err)
+	}
+}
+
+// A commit that waits and can never enter keeps none of the others out.
+func TestOneThatCannotEnterKeepsNoOtherOut(t *testing.T) {
+	f, _ := begun(t, "alice", "carol")
+	f.replace(refunds, "group:idp/support", "group:idp/everybody")
+	first := f.commit("carol")
+	f.look()
+	f.write("alice", "carol")
+	f.replace("mayfly.yaml", "caps: {grant: 12h", "caps: {grant: 13h")
+	f.must(os.MkdirAll(filepath.Join(f.dir, "policy", "exceptions"), 0o700))
+	f.must(os.WriteFile(filepath.Join(f.dir, "policy", "exceptions", "wild.yaml"), []byte("exception: wild\nowner: team-data\nreason: the old way is used until it is gone\nuntil: "+f.clock().Add(5*time.Minute).Format(time.RFC3339)+"\nallows: wildcard\nentitlement: reports/write\n"), 0o600))
+	f.must(os.WriteFile(filepath.Join(f.dir, "policy", "entitlements", "reports", "write.yaml"), []byte("entitlement: reports/write\nowner: team-data\napp: reports\nallow: [{operations: [\"@write\"]}]\ngrant: {max: 1h}\nrequest: {who: [alice], for: [self]}\napprove: {steps: [{any: [carol], within: 1h}]}\n"), 0o600))
+	f.commit("carol")
+	f.look()
+	if v := f.status(); len(v.Settling) != 2 {
+		t.Fatalf("there waits %+v, refused is %+v", v.Settling, v.Seen.Refused)
+	}
+	f.commit("") // and the tip is refused
+	f.pass(policy.DefaultSettle)
+	if got := f.look(); got != first {
+		t.Fatalf("in force is %s, want %s: %s, %+v", got, first, f.loop.said, f.status())
+	}
+}
+
 func TestTwoSignersSignOneCommitAfterTheOther(t *testing.T) {
 	f, _ := begun(t, "alice", "carol")
 	f.replace("mayfly.yaml", "signers:\n", "signatures: 2\nsigners:\n")
 	two := f.commit("carol")
+	f.look()
+	f.pass(policy.DefaultSettle)
 	if got := f.look(); got != two {
 		t.Fatalf("in force is %s: %s", got, f.loop.said)
 	}

@@ -41,7 +41,10 @@ type Candidate struct {
 	// Cosigners signed the same files: each a commit below this one, in one line, that
 	// changes nothing. Other persons than Signer, each once.
 	Cosigners []policy.Signer
-	Signed    bool // false only with Options.Dev
+	// Authors signed anything of it: the tip, or a commit before it that is not in force.
+	// They count as signers of nothing.
+	Authors []policy.Signer
+	Signed  bool // false only with Options.Dev
 	// Proof are the objects by which somebody without the repository can check the
 	// signature and walk to the files: the commit, those between it and the one in
 	// force, and every folder on the way. The files are in Files.
@@ -186,6 +189,28 @@ func (r *Repository) CandidateAt(ctx context.Context, commit, inForce string, si
 	return r.candidate(ctx, in, commit, inForce, signers)
 }
 
+// MayWait reports whether a commit that waits may go on: it is on the branch, and comes
+// after the one in force.
+func (r *Repository) MayWait(ctx context.Context, commit, inForce string) (bool, error) {
+	in, err := r.open()
+	if err != nil {
+		return false, err
+	}
+	tip, err := r.head(in)
+	if err != nil {
+		return false, err
+	}
+	if commit == inForce {
+		return false, nil
+	}
+	for _, line := range [][2]string{{commit, tip}, {inForce, commit}} {
+		if on, err := in.isDescendant(ctx, line[0], line[1]); err != nil || !on {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 func (r *Repository) candidate(ctx context.Context, in *reader, tip, inForce string, signers []policy.Signer) (Candidate, error) {
 	if tip == inForce {
 		return Candidate{}, &Error{Reason: Unchanged, Commit: tip, Message: "it is in force already"}
@@ -201,6 +226,9 @@ func (r *Repository) candidate(ctx context.Context, in *reader, tip, inForce str
 		}
 		out.Signed = false
 	} else if out.Cosigners, err = in.cosigners(tip, inForce, out.Signer, signers); err != nil {
+		return Candidate{}, err
+	}
+	if out.Authors, err = in.authors(ctx, tip, inForce, signers); err != nil {
 		return Candidate{}, err
 	}
 	if out.Files, err = in.files(ctx, tip, r.folder); err != nil {

@@ -2,6 +2,7 @@ package git
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -77,6 +78,36 @@ func (in *reader) cosigners(tip, inForce string, first policy.Signer, signers []
 			out = append(out, s)
 		}
 		c = parent
+	}
+	return out, nil
+}
+
+// authors returns who signed the commits between the one in force and tip, tip among
+// them, each person once. Commits of others that were merged from before it may be among
+// them: that bars somebody for a day, and lets nobody through.
+func (in *reader) authors(ctx context.Context, tip, inForce string, signers []policy.Signer) ([]policy.Signer, error) {
+	var out []policy.Signer
+	persons, seen, next := map[string]bool{}, map[string]bool{tip: true, inForce: true}, []string{tip}
+	for n := 0; len(next) > 0 && n < maxLineage; n++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		name := next[0]
+		next = next[1:]
+		if s, err := in.verify(name, signers); err == nil && !persons[s.Person] {
+			persons[s.Person] = true
+			out = append(out, s)
+		}
+		c, err := in.commit(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range c.ParentHashes {
+			if !seen[p.String()] {
+				seen[p.String()] = true
+				next = append(next, p.String())
+			}
+		}
 	}
 	return out, nil
 }

@@ -8,16 +8,16 @@ import (
 )
 
 func (s policies) Enter(ctx context.Context, e access.PolicyEntry) error {
-	_, err := s.t.exec(ctx, `INSERT INTO policy_entries (digest, commit_id, signers, accounts, at, how) VALUES (?, ?, ?, ?, ?, ?)`,
-		e.Digest, e.Commit, object{orEmpty(e.Signers)}, object{orEmpty(e.Accounts)}, micros(e.At), string(e.How))
+	_, err := s.t.exec(ctx, `INSERT INTO policy_entries (digest, commit_id, signers, authors, at, how) VALUES (?, ?, ?, ?, ?, ?)`,
+		e.Digest, e.Commit, object{orEmpty(e.Signers)}, object{orEmpty(e.Authors)}, micros(e.At), string(e.How))
 	return about(err, "policy %s enters into force", e.Digest)
 }
 
 func (s policies) Entries(ctx context.Context, after time.Time) ([]access.PolicyEntry, error) {
 	read := func(r row) (e access.PolicyEntry, err error) {
-		return e, r.Scan(&e.Digest, &e.Commit, asObject(&e.Signers), asObject(&e.Accounts), asTime(&e.At), &e.How)
+		return e, r.Scan(&e.Digest, &e.Commit, asObject(&e.Signers), asObject(&e.Authors), asTime(&e.At), &e.How)
 	}
-	out, err := list(ctx, s.t, read, `SELECT digest, commit_id, signers, accounts, at, how FROM policy_entries WHERE at > ? ORDER BY seq`, micros(after))
+	out, err := list(ctx, s.t, read, `SELECT digest, commit_id, signers, authors, at, how FROM policy_entries WHERE at > ? ORDER BY seq`, micros(after))
 	return out, about(err, "list policies that entered into force")
 }
 
@@ -46,21 +46,30 @@ func (s policies) AddSettling(ctx context.Context, c access.SettlingCommit) erro
 	return about(err, "commit %s settles", c.Commit)
 }
 
+// DropSettling forgets the files too, if no policy that was in force has them.
 func (s policies) DropSettling(ctx context.Context, commit string) error {
 	_, err := s.t.exec(ctx, `DELETE FROM policy_settling WHERE commit_id = ?`, commit)
+	if err != nil {
+		return about(err, "commit %s settles no more", commit)
+	}
+	const idle = `applied = 0 AND digest NOT IN (SELECT digest FROM policy_settling UNION SELECT digest FROM policy_entries UNION SELECT digest FROM policy_dropped UNION SELECT digest FROM policy_hold)`
+	if _, err := s.t.exec(ctx, `DELETE FROM policy_files WHERE policy IN (SELECT digest FROM policies WHERE `+idle+`)`); err != nil {
+		return about(err, "commit %s settles no more", commit)
+	}
+	_, err = s.t.exec(ctx, `DELETE FROM policies WHERE `+idle)
 	return about(err, "commit %s settles no more", commit)
 }
 
 func (s policies) Hold(ctx context.Context, confirmed bool) (h access.PolicyHold, err error) {
-	err = s.t.one(ctx, `SELECT commit_id, digest, length, proposed_by, proposed_at, until_passed, confirmed_by, confirmed_at, back_commit, back_digest FROM policy_hold WHERE confirmed = ?`, []any{confirmed},
-		&h.Commit, &h.Digest, asDuration(&h.Length), asText(&h.ProposedBy), asTime(&h.ProposedAt), asDuration(&h.Until), asText(&h.ConfirmedBy), asTime(&h.ConfirmedAt), &h.BackCommit, &h.BackDigest)
+	err = s.t.one(ctx, `SELECT commit_id, digest, length, proposed_by, under, proposed_at, until_passed, confirmed_by, confirmed_at, back_commit, back_digest FROM policy_hold WHERE confirmed = ?`, []any{confirmed},
+		&h.Commit, &h.Digest, asDuration(&h.Length), asText(&h.ProposedBy), asText(&h.Under), asTime(&h.ProposedAt), asDuration(&h.Until), asText(&h.ConfirmedBy), asTime(&h.ConfirmedAt), &h.BackCommit, &h.BackDigest)
 	return h, about(err, "read the hold of policy")
 }
 
 func (s policies) SetHold(ctx context.Context, h access.PolicyHold) error {
 	_, err := s.t.exec(ctx, `INSERT OR REPLACE INTO policy_hold
-		(confirmed, commit_id, digest, length, proposed_by, proposed_at, until_passed, confirmed_by, confirmed_at, back_commit, back_digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		!h.ConfirmedBy.IsZero(), h.Commit, h.Digest, h.Length.Microseconds(), h.ProposedBy.String(), micros(h.ProposedAt), h.Until.Microseconds(), h.ConfirmedBy.String(), micros(h.ConfirmedAt), h.BackCommit, h.BackDigest)
+		(confirmed, commit_id, digest, length, proposed_by, under, proposed_at, until_passed, confirmed_by, confirmed_at, back_commit, back_digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		!h.ConfirmedBy.IsZero(), h.Commit, h.Digest, h.Length.Microseconds(), h.ProposedBy.String(), h.Under.String(), micros(h.ProposedAt), h.Until.Microseconds(), h.ConfirmedBy.String(), micros(h.ConfirmedAt), h.BackCommit, h.BackDigest)
 	return about(err, "hold policy at %s", h.Commit)
 }
 

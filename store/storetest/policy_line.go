@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
@@ -36,8 +37,8 @@ func testPolicyLine(t *testing.T, store access.Store) {
 	}); len(v) != 0 {
 		t.Errorf("what is only kept was in force: %+v", v)
 	}
-	first := access.PolicyEntry{Digest: "d1", Commit: "c1", Signers: []string{"alice", "bob"}, Accounts: []string{"user:idp:alice"}, At: at, How: access.HowCommit}
-	second := access.PolicyEntry{Digest: "d2", Commit: "c2", Signers: []string{}, Accounts: []string{}, At: at.Add(time.Hour), How: access.HowHeld}
+	first := access.PolicyEntry{Digest: "d1", Commit: "c1", Signers: []string{"alice", "bob"}, Authors: []string{"user:idp:alice"}, At: at, How: access.HowCommit}
+	second := access.PolicyEntry{Digest: "d2", Commit: "c2", Signers: []string{}, Authors: []string{}, At: at.Add(time.Hour), How: access.HowHeld}
 	third := first
 	third.At, third.How = at.Add(2*time.Hour), access.HowReleased
 	for _, e := range []access.PolicyEntry{first, second, third} {
@@ -99,7 +100,7 @@ func testPolicyHold(t *testing.T, store access.Store) {
 		return tx.Policies().Keep(ctx, access.StoredPolicy{Digest: "d1", Commit: "c1"})
 	})
 	missing(t, store, hold(false))
-	h := access.PolicyHold{Commit: "c1", Digest: "d1", Length: time.Hour, ProposedBy: who("user:idp:alice"), ProposedAt: epoch(), Until: time.Minute}
+	h := access.PolicyHold{Commit: "c1", Digest: "d1", Length: time.Hour, ProposedBy: who("user:idp:alice"), Under: grant.NewMinter().NewGrantID(epoch()), ProposedAt: epoch(), Until: time.Minute}
 	set := func(h access.PolicyHold) func(context.Context, access.Tx) error {
 		return func(ctx context.Context, tx access.Tx) error { return tx.Policies().SetHold(ctx, h) }
 	}

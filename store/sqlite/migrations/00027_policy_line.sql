@@ -7,7 +7,7 @@ CREATE TABLE policy_entries (
   digest    TEXT NOT NULL REFERENCES policies (digest),
   commit_id TEXT NOT NULL,
   signers   TEXT NOT NULL CHECK (json_valid(signers)), -- persons
-  accounts  TEXT NOT NULL CHECK (json_valid(accounts)), -- of theirs, then
+  authors   TEXT NOT NULL CHECK (json_valid(authors)), -- persons and accounts
   at        INTEGER NOT NULL,
   how       TEXT NOT NULL CHECK (how IN ('commit', 'held', 'released'))
 ) STRICT;
@@ -20,8 +20,8 @@ BEGIN SELECT RAISE(ABORT, 'what entered into force is not changed'); END;
 CREATE TRIGGER policy_entries_are_kept BEFORE DELETE ON policy_entries
 BEGIN SELECT RAISE(ABORT, 'what entered into force is not forgotten'); END;
 -- +goose StatementEnd
-INSERT INTO policy_entries (digest, commit_id, signers, accounts, at, how)
-  SELECT digest, commit_id, CASE signer WHEN '' THEN '[]' ELSE json_array(signer) END, '[]', applied, 'commit' FROM policies ORDER BY applied, digest;
+INSERT INTO policy_entries (digest, commit_id, signers, authors, at, how)
+  SELECT digest, commit_id, CASE signer WHEN '' THEN '[]' ELSE json_array(signer) END, CASE signer WHEN '' THEN '[]' ELSE json_array(signer) END, applied, 'commit' FROM policies ORDER BY applied, digest;
 
 -- Policies after which an app, a host or a secret was there no more.
 CREATE TABLE policy_dropped (digest TEXT PRIMARY KEY REFERENCES policies (digest)) STRICT, WITHOUT ROWID;
@@ -43,6 +43,7 @@ CREATE TABLE policy_hold (
   digest       TEXT NOT NULL REFERENCES policies (digest),
   length       INTEGER NOT NULL CHECK (length > 0),
   proposed_by  TEXT NOT NULL CHECK (proposed_by <> ''),
+  under        TEXT NOT NULL CHECK (under <> ''), -- grant
   proposed_at  INTEGER NOT NULL,
   until_passed INTEGER NOT NULL, -- the proposal's end, then the hold's
   confirmed_by TEXT NOT NULL,

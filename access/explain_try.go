@@ -30,6 +30,8 @@ type ExplainedTry struct {
 	Record      audit.Record
 	Denial      string // "" if it was allowed
 	Action      string
+	Observed    bool         // passed undecided: Code and Grant are what it would have been
+	Until       time.Time    // of an observed one: the app is enforced from then on; zero: no end was set
 	Code        grant.Reason // "" if it was allowed
 	Grant       string       // of an allowed one
 	App         string
@@ -79,7 +81,7 @@ type Covering struct {
 	Why     string // of a denied one
 }
 
-// explainTry explains an action or a denial.
+// explainTry explains an action, decided or observed, or a denial.
 func (s *Service) explainTry(ctx context.Context, c Caller, id string) (Explanation, error) {
 	if err := s.mayTry(ctx, c, id); err != nil {
 		return Explanation{}, err
@@ -151,7 +153,7 @@ func (s *Service) mayTry(ctx context.Context, c Caller, id string) error {
 	}
 }
 
-// tryOf reads the intent or the denial with that id, and whose it is: the zero
+// tryOf reads the intent, the denial or what passed undecided with that id, and whose it is: the zero
 // Principal if that cannot be told any more.
 func (s *Service) tryOf(ctx context.Context, tx Tx, v *viewer, id string) (*ExplainedTry, identity.Principal, error) {
 	records, err := newTracer(v, tx, id).records(ctx, id)
@@ -174,6 +176,12 @@ func (s *Service) tryOf(ctx context.Context, tx Tx, v *viewer, id string) (*Expl
 				return nil, identity.Principal{}, err
 			}
 			out.Grant, t = i.Grant, i.Try
+		case audit.TypeActionObserved:
+			var o audit.Observed
+			if err := r.Record.Into(&o); err != nil {
+				return nil, identity.Principal{}, err
+			}
+			out.Observed, out.Until, out.Code, out.Grant, t = true, o.Until.Time, grant.Reason(o.Code), o.Grant, o.Try
 		default:
 			continue
 		}

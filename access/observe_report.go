@@ -14,6 +14,7 @@ import (
 	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/policy"
+	"github.com/mayflyproxy/mayfly/scope"
 )
 
 // ObserveQuery is what a report is about.
@@ -58,49 +59,82 @@ func (s *Service) ObserveReport(ctx context.Context, c Caller, q ObserveQuery) (
 		return ObserveReport{}, fault(CodeInvalid, "", "owner: want a name of a-z, 0-9 and -")
 	}
 	var out ObserveReport
-	err := s.update(ctx, func(w *work) error {
-		var err error
-		out, err = w.observeReport(ctx, c, q)
+	var uses []ObservedUse
+	var people map[string]seenPerson
+	var set *policy.Set
+	var read []observedAbout // under a grant
+	// All of the work is a reader's: gateways wait for the one writer.
+	err := s.store.View(ctx, func(tx Tx) error {
+		v, err := s.viewer(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		if v.set == nil {
+			return fault(CodeNoPolicy, "", "no policy is in force")
+		}
+		held, err := mayReport(ctx, tx, v)
+		if err != nil {
+			return err
+		}
+		out, set, read = ObserveReport{From: v.now.Add(-q.Since).UTC().Truncate(24 * time.Hour)}, v.set, nil
+		for _, o := range set.Observations(v.now) {
+			if q.App == "" || q.App == o.App {
+				out.Apps = append(out.Apps, o)
+			}
+		}
+		if uses, err = tx.Observed().Since(ctx, q.App, out.From); err != nil {
+			return fmt.Errorf("what was observed: %w", err)
+		}
+		if people, err = observedPeople(ctx, tx, uses); err != nil || v.security {
+			return err
+		}
+		uses, read, err = v.observedByGrant(held, uses, people)
 		return err
 	})
 	if err != nil {
 		return ObserveReport{}, err
 	}
-	return out, nil
-}
-
-func (w *work) observeReport(ctx context.Context, c Caller, q ObserveQuery) (ObserveReport, error) {
-	v, err := w.viewer(ctx, w.tx, c)
-	if err != nil {
-		return ObserveReport{}, err
+	out.Rows = observedRows(uses, people)
+	if q.Owner != "" {
+		s.propose(set, &out, q.Owner, uses, people)
 	}
-	if v.set == nil {
-		return ObserveReport{}, fault(CodeNoPolicy, "", "no policy is in force")
-	}
-	out := ObserveReport{From: w.now.Add(-q.Since).UTC().Truncate(24 * time.Hour)}
-	for _, o := range v.set.Observations(w.now) {
-		if q.App == "" || q.App == o.App {
-			out.Apps = append(out.Apps, o)
-		}
-	}
-	uses, err := w.tx.Observed().Since(ctx, q.App, out.From)
-	if err != nil {
-		return ObserveReport{}, fmt.Errorf("what was observed: %w", err)
-	}
-	people, err := w.observedPeople(ctx, uses)
-	if err != nil {
-		return ObserveReport{}, err
-	}
-	if !v.security {
-		if uses, err = w.observedByGrant(ctx, v, uses, people); err != nil {
+	for some := range slices.Chunk(read, observedLeaves) {
+		if err := s.update(ctx, func(w *work) error { return w.readObserved(ctx, c, some) }); err != nil {
 			return ObserveReport{}, err
 		}
 	}
-	out.Rows = observedRows(uses, people)
-	if q.Owner != "" {
-		w.propose(v.set, &out, q.Owner, uses, people)
-	}
 	return out, nil
+}
+
+// observedLeaves is how many leaves one transaction writes: a gateway's Pong waits for no
+// more than that.
+const observedLeaves = 64
+
+// mayReport returns the live grants of traces.read of who is not of the security group,
+// before anything is read: without one the answer is no_grant.
+func mayReport(ctx context.Context, tx Tx, v *viewer) ([]grant.Grant, error) {
+	if v.security {
+		return nil, nil
+	}
+	held, err := traceGrants(ctx, tx, v.Principal)
+	if err == nil && len(held) == 0 {
+		err = noGrant(v.set, own(policy.OwnTracesRead, nil))
+	}
+	return held, err
+}
+
+// traceGrants returns the live grants of p that allow traces.read of somebody, the one
+// that ends last first.
+func traceGrants(ctx context.Context, tx Tx, p identity.Principal) ([]grant.Grant, error) {
+	var out []grant.Grant
+	err := eachLive(ctx, tx, GrantFilter{Principal: p, App: policy.OwnApp}, func(g grant.Grant) error {
+		if g.Principal == p && g.InForce(tx.Now()) == nil && slices.ContainsFunc(g.Scope.Rules, func(r scope.Rule) bool { return r.Operation == policy.OwnTracesRead }) {
+			out = append(out, g)
+		}
+		return nil
+	})
+	slices.SortStableFunc(out, func(a, b grant.Grant) int { return b.NotAfter.Compare(a.NotAfter) })
+	return out, err
 }
 
 // seenPerson is who stands behind a name of the record.
@@ -109,7 +143,7 @@ type seenPerson struct {
 	shown     string
 }
 
-func (w *work) observedPeople(ctx context.Context, uses []ObservedUse) (map[string]seenPerson, error) {
+func observedPeople(ctx context.Context, tx Tx, uses []ObservedUse) (map[string]seenPerson, error) {
 	out := map[string]seenPerson{}
 	for _, u := range uses {
 		if _, ok := out[u.Name]; ok {
@@ -119,7 +153,7 @@ func (w *work) observedPeople(ctx context.Context, uses []ObservedUse) (map[stri
 		if p, err := identity.ParsePrincipal(u.Name); err == nil {
 			one.principal = p
 		} else {
-			p, err := w.tx.Persons().ByPseudonym(ctx, u.Name)
+			p, err := tx.Persons().ByPseudonym(ctx, u.Name)
 			if err != nil && !errors.Is(err, ErrNotFound) {
 				return nil, fmt.Errorf("pseudonym: %w", err)
 			}
@@ -127,7 +161,7 @@ func (w *work) observedPeople(ctx context.Context, uses []ObservedUse) (map[stri
 		}
 		if !one.principal.IsZero() {
 			var err error
-			if one.shown, err = shown(ctx, w.tx, one.principal); err != nil {
+			if one.shown, err = shown(ctx, tx, one.principal); err != nil {
 				return nil, err
 			}
 		}
@@ -136,55 +170,73 @@ func (w *work) observedPeople(ctx context.Context, uses []ObservedUse) (map[stri
 	return out, nil
 }
 
-// observedByGrant keeps what c may read the traces of, and writes down that it did.
-func (w *work) observedByGrant(ctx context.Context, v *viewer, uses []ObservedUse, people map[string]seenPerson) ([]ObservedUse, error) {
-	type about struct{ app, name string }
-	under, refusal := map[about]grant.GrantID{}, error(nil)
+// observedAbout is whose use of an app is read under a grant.
+type observedAbout struct {
+	app, name string
+	who       string // as a grant may name them
+}
+
+// under returns which of some grants of p lets it read that; zero for none.
+func (a observedAbout) under(held []grant.Grant, p identity.Principal, now time.Time) grant.GrantID {
+	op := own(policy.OwnTracesRead, map[string]string{policy.OwnAttributeApp: a.app, policy.OwnAttributePrincipal: a.who})
+	for _, g := range held {
+		if g.Permits(p, op, now) == nil {
+			return g.ID
+		}
+	}
+	return grant.GrantID{}
+}
+
+// observedByGrant keeps what the viewer may read the traces of, and tells what that is,
+// by app and name.
+func (v *viewer) observedByGrant(held []grant.Grant, uses []ObservedUse, people map[string]seenPerson) ([]ObservedUse, []observedAbout, error) {
+	may := map[observedAbout]bool{}
 	var kept []ObservedUse
 	for _, u := range uses {
-		key := about{u.App, u.Name}
-		id, asked := under[key]
-		if !asked {
-			text := people[u.Name].principal.String()
-			if text == "" {
-				text = u.Name
-			}
-			g, err := w.acting(ctx, w.tx, v.set, v.Caller, own(policy.OwnTracesRead, map[string]string{policy.OwnAttributeApp: u.App, policy.OwnAttributePrincipal: text}))
-			if err != nil && CodeOf(err) == CodeInternal {
-				return nil, err
-			}
-			if err == nil {
-				id = g.ID
-			} else {
-				refusal = err
-			}
-			under[key] = id
+		about := observedAbout{u.App, u.Name, cmp.Or(people[u.Name].principal.String(), u.Name)}
+		if _, asked := may[about]; !asked {
+			may[about] = !about.under(held, v.Principal, v.now).IsZero()
 		}
-		if !id.IsZero() {
+		if may[about] {
 			kept = append(kept, u)
 		}
 	}
 	if len(kept) == 0 {
-		if refusal == nil {
-			refusal = fault(CodeNoGrant, "", "the report is for the security group, and under a grant of %s", policy.OwnTracesRead)
-		}
-		return nil, refusal
+		return nil, nil, noGrant(v.set, own(policy.OwnTracesRead, nil))
 	}
-	by, err := w.pseudonym(ctx, v.Principal)
+	maps.DeleteFunc(may, func(_ observedAbout, yes bool) bool { return !yes })
+	return kept, slices.SortedFunc(maps.Keys(may), func(a, b observedAbout) int {
+		return cmp.Or(cmp.Compare(a.app, b.app), cmp.Compare(a.name, b.name))
+	}), nil
+}
+
+// readObserved writes down that c reads about some, if a grant still allows it.
+func (w *work) readObserved(ctx context.Context, c Caller, some []observedAbout) error {
+	v, err := w.viewer(ctx, w.tx, c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(under), func(a, b about) int { return strings.Compare(a.app+a.name, b.app+b.name) }) {
-		if id := under[key]; !id.IsZero() {
-			_, err := w.leaf(ctx, audit.TypeAdministration, id.String(), traceRead{
-				Operation: policy.OwnTracesRead, Under: id.String(), By: by, About: "observed on " + clip(key.app), Principal: key.name,
-			}, id.String())
-			if err != nil {
-				return nil, err
-			}
+	held, err := traceGrants(ctx, w.tx, c.Principal)
+	if err != nil {
+		return err
+	}
+	by, err := w.pseudonym(ctx, c.Principal)
+	if err != nil {
+		return err
+	}
+	for _, a := range some {
+		id := a.under(held, c.Principal, w.now)
+		if id.IsZero() {
+			return noGrant(v.set, own(policy.OwnTracesRead, nil))
+		}
+		_, err := w.leaf(ctx, audit.TypeAdministration, id.String(), traceRead{
+			Operation: policy.OwnTracesRead, Under: id.String(), By: by, About: "observed on " + clip(a.app), Principal: a.name,
+		}, id.String())
+		if err != nil {
+			return err
 		}
 	}
-	return kept, nil
+	return nil
 }
 
 // observedRows sums the days up.
@@ -209,7 +261,7 @@ func observedRows(uses []ObservedUse, people map[string]seenPerson) []ObservedRo
 
 // propose adds the entitlements that would be needed, and what policy check says of them
 // beside the policy in force.
-func (w *work) propose(set *policy.Set, out *ObserveReport, owner string, uses []ObservedUse, people map[string]seenPerson) {
+func (s *Service) propose(set *policy.Set, out *ObserveReport, owner string, uses []ObservedUse, people map[string]seenPerson) {
 	var needs []policy.Need
 	for _, u := range uses {
 		who := people[u.Name]
@@ -227,7 +279,7 @@ func (w *work) propose(set *policy.Set, out *ObserveReport, owner string, uses [
 	for _, p := range proposals {
 		files[p.Path] = []byte(p.YAML)
 	}
-	_, err := w.load(files, "", false)
+	_, err := s.load(files, "", false)
 	var all policy.Errors
 	if errors.As(err, &all) {
 		for _, e := range all {

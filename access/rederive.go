@@ -51,7 +51,8 @@ func (r Rederived) because(replay, cause, where, format string, args ...any) Red
 	return r
 }
 
-// rederive makes a stored decision again: the leaf is held to the record's tree, what
+// rederive makes a stored decision again: the leaf is held to the hash that the
+// database keeps of it for the tree (to no signed checkpoint: audit verify does that), what
 // is stored to the leaf, the stored files to the digest that the leaf names, and then
 // policy is asked. What is found first is told, in that order: each of them is only
 // worth something if the ones before hold. The set is that of the decision, nil if

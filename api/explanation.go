@@ -4,7 +4,7 @@ package api
 // allowed or denied. Decisions stand in it as they were stored, each made again.
 type Explanation struct {
 	ID          string     `json:"id"`
-	State       string     `json:"state"` // of the request; of a try: allowed, denied; of a grant without a request its own
+	State       string     `json:"state"` // of the request; of a try: allowed, denied, observed (passed undecided, with what it would have been in code and sentence); of a grant without a request its own
 	Code        string     `json:"code,omitempty"`
 	Sentence    string     `json:"sentence,omitempty"`
 	Request     string     `json:"request,omitempty"`

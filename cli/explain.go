@@ -287,7 +287,7 @@ func (a *app) showTried(e api.Explanation) {
 	a.pairs([2]string{"  at", clock(t.Time) + " on " + t.Node}, [2]string{"  operation", strings.TrimSpace(t.Operation + " " + t.Resource)},
 		[2]string{"  with", strings.Join(attributes, ", ")}, [2]string{"  revision", t.Revision + ", heard " + t.Heard + " before"},
 		[2]string{"  record", t.Place + ", " + t.Action}, [2]string{"  advice", t.Advice})
-	if e.State == "denied" {
+	if e.State == "denied" || e.State == "observed" && e.Code != "" {
 		a.showNear(t)
 	}
 	if len(t.Asks) > 0 {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -51,19 +52,39 @@ func (s *script) golden(ts *testscript.TestScript, _ bool, args []string) {
 // refused ships a gateway's refusal of the refunder: VAR CODE OPERATION name=value…; a
 // name alone is an attribute of which the record keeps the HMAC.
 func (s *script) refused(ts *testscript.TestScript, _ bool, args []string) {
-	m, now := grant.NewMinter(), s.clock()
-	d := audit.Denied{Denial: m.NewDenialID(now).String(), Code: args[1], Try: audit.Try{
-		Action: m.NewActionID(now).String(), Principal: s.ca.TrustDomain().IDString() + refunder, App: "stripe", Operation: args[2], Class: "money",
+	d := audit.Denied{Denial: grant.NewMinter().NewDenialID(s.clock()).String(), Code: args[1], Try: s.try(args)}
+	s.ships(ts, audit.TypeActionDenied, d)
+	ts.Setenv(args[0], d.Denial)
+}
+
+// observed ships what passed undecided on an app in observe mode, and would have been
+// refused: arguments as of refused.
+func (s *script) observed(ts *testscript.TestScript, _ bool, args []string) {
+	o := audit.Observed{Code: args[1], Until: audit.At(s.clock().Add(24 * time.Hour)), Try: s.try(args)}
+	s.ships(ts, audit.TypeActionObserved, o)
+	ts.Setenv(args[0], o.Action)
+}
+
+// try is the refunder's, of the arguments of refused.
+func (s *script) try(args []string) audit.Try {
+	t := audit.Try{
+		Action: grant.NewMinter().NewActionID(s.clock()).String(), Principal: s.ca.TrustDomain().IDString() + refunder, App: "stripe", Operation: args[2], Class: "money",
 		Attributes: map[string]audit.Attr{}, Epoch: 1, Revision: 17, FreshnessMS: 412,
-	}}
+	}
 	for _, a := range args[3:] {
 		if name, value, ok := strings.Cut(a, "="); ok {
-			d.Attributes[name] = audit.Attr{Value: value}
+			t.Attributes[name] = audit.Attr{Value: value}
 		} else {
-			d.Attributes[a] = audit.Attr{HMAC: strings.Repeat("0", 64)}
+			t.Attributes[a] = audit.Attr{HMAC: strings.Repeat("0", 64)}
 		}
 	}
-	rec, err := audit.Encode(audit.Record{ID: m.NewRecordID(now).String(), Type: audit.TypeActionDenied, Time: now, Node: gateway + "#1", Seq: 1, Body: d})
+	return t
+}
+
+// ships hands a record of a gateway over, in a spool of its own.
+func (s *script) ships(ts *testscript.TestScript, kind audit.Type, body any) {
+	m, now := grant.NewMinter(), s.clock()
+	rec, err := audit.Encode(audit.Record{ID: m.NewRecordID(now).String(), Type: kind, Time: now, Node: gateway + "#1", Seq: 1, Body: body})
 	ts.Check(err)
 	frames, _, err := audit.AppendFrame(nil, audit.Hash{}, rec)
 	ts.Check(err)
@@ -73,5 +94,4 @@ func (s *script) refused(ts *testscript.TestScript, _ bool, args []string) {
 		Spool: seg.Spool, First: seg.First, Last: seg.Last, Frames: frames, Root: seg.Root[:], ChainHead: seg.ChainHead[:],
 	})
 	ts.Check(err)
-	ts.Setenv(args[0], d.Denial)
 }

@@ -26,6 +26,7 @@ import (
 //	join RUN, ack RUN      a sidecar starts; it acknowledges everything
 //	seen RUN, forked RUN   it keeps the newest checkpoint; one of another history
 //	refused VAR CODE OPERATION ATTRIBUTES…   it refuses the refunder, on record
+//	observed VAR CODE OPERATION ATTRIBUTES…  it would have, on an app in observe mode
 //	golden FILE            the last output is that of testdata/golden
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -50,7 +51,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"mayfly": s.mayfly, "exits": s.exits, "login": s.login, "as": s.as, "type": s.typed, "save": s.save,
-					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked, "golden": s.golden, "refused": s.refused,
+					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked, "golden": s.golden, "refused": s.refused, "observed": s.observed,
 					"seen":   func(_ *testscript.TestScript, _ bool, args []string) { s.keeps(args[0], false) },
 					"forked": func(_ *testscript.TestScript, _ bool, args []string) { s.keeps(args[0], true) },
 				},

@@ -20,6 +20,11 @@ func TestAGatewayIsInProductionUnlessItsNameSaysNot(t *testing.T) {
 		"spiffe://acme.example/STAGING/gw":            true,
 		"spiffe://staging.acme.example/gw/sidecar":    true, // the path, not the trust domain
 		"spiffe://staging/gw":                         true,
+		"spiffe://prod.acme.example/team/dev/gw":      true,
+		"spiffe://eu.production2.example/dev/gw":      true,
+		"spiffe://acme.example/prod-eu/ns/qa/gw":      true,
+		"spiffe://acme.example/qa/Production-eu/gw":   true,
+		"spiffe://acme.example/qa/nonprod/gw":         false,
 		"user:idp:staging":                            true,
 		"":                                            true,
 	} {

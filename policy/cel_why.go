@@ -192,6 +192,7 @@ type constants struct {
 	durations []time.Duration
 	integers  []int64
 	texts     []string
+	acrs      []string // those that requester.acr is to be equal to, or in
 }
 
 func (c *condition) constants(e *Entitlement) constants {
@@ -204,6 +205,9 @@ func (c *condition) constants(e *Entitlement) constants {
 		return out
 	}
 	ast.PostOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.Kind() == ast.CallKind {
+			out.acrs = append(out.acrs, comparedACRs(parsed, x.AsCall())...)
+		}
 		if x.Kind() != ast.LiteralKind {
 			return
 		}
@@ -217,5 +221,37 @@ func (c *condition) constants(e *Entitlement) constants {
 			}
 		}
 	}))
+	return out
+}
+
+// comparedACRs are the texts that a call asks requester.acr to be: by == from either
+// side, or by in of a list. Any other text of a condition is no way to log in.
+func comparedACRs(parsed *cel.Ast, call ast.CallExpr) []string {
+	args := call.Args()
+	if len(args) != 2 {
+		return nil
+	}
+	isACR := func(x ast.Expr) bool {
+		r, ok := parsed.NativeRep().ReferenceMap()[x.ID()]
+		return ok && r.Name == "requester.acr"
+	}
+	var with []ast.Expr
+	switch op := call.FunctionName(); {
+	case op == operators.Equals && isACR(args[0]):
+		with = args[1:]
+	case op == operators.Equals && isACR(args[1]):
+		with = args[:1]
+	case op == operators.In && isACR(args[0]) && args[1].Kind() == ast.ListKind:
+		with = args[1].AsList().Elements()
+	}
+	var out []string
+	for _, x := range with {
+		if x.Kind() != ast.LiteralKind {
+			continue
+		}
+		if text, ok := x.AsLiteral().(types.String); ok {
+			out = append(out, string(text))
+		}
+	}
 	return out
 }

@@ -99,7 +99,7 @@ func (c *closer) dimensions() {
 	for _, p := range e.Params {
 		c.add(c.params(e, p, k)...)
 	}
-	c.add(c.acrs(e, k)...)
+	c.add(c.acrs(k)...)
 	c.add(c.siblings(e)...)
 }
 
@@ -373,13 +373,13 @@ func (e *Entitlement) narrows(p Param, from, to scope.Value) bool {
 	return true
 }
 
-// acrs are ways to log in that the condition names.
-func (c *closer) acrs(e *Entitlement, k constants) []option {
-	if c.in.Requester.Principal.Kind() != identity.KindUser || !strings.Contains(e.Auto, "requester.acr") {
+// acrs are ways to log in that the condition asks for.
+func (c *closer) acrs(k constants) []option {
+	if c.in.Requester.Principal.Kind() != identity.KindUser {
 		return nil
 	}
 	var out []option
-	for _, text := range k.texts {
+	for _, text := range k.acrs {
 		if text == "" || text == c.in.Requester.ACR {
 			continue
 		}

@@ -221,7 +221,7 @@ func givesNothing(t *rapid.T, was, now *Set, c Comparison, in Input) int {
 		return 0
 	}
 	fail := func(format string, args ...any) {
-		t.Fatalf("%s: %+v\nchanges: %+v\n%s\n---\n%s", fmt.Sprintf(format, args...), in, c.Changes, was.Files()["entitlements/wiki/x.yaml"], now.Files()["entitlements/x.yaml"])
+		t.Fatalf("%s: %+v\nchanges: %+v\n%s\n---\n%s", fmt.Sprintf(format, args...), in, c.Changes, was.Files()["entitlements/wiki/x.yaml"], now.Files()["entitlements/wiki/x.yaml"])
 	}
 	// Asked for in so many words, and without what could not be said then.
 	in.Duration = got.Duration

@@ -43,7 +43,10 @@ func explanationOf(x access.Explanation) api.Explanation {
 	}
 	if t := x.Try; t != nil {
 		out.State, out.Code, out.Sentence = "allowed", string(t.Code), ""
-		if t.Denial != "" {
+		switch {
+		case t.Observed:
+			out.State, out.Sentence = "observed", observedSentence(t)
+		case t.Denial != "":
 			out.State, out.Sentence = "denied", t.Code.Info().Title
 		}
 		tried := triedOf(t)
@@ -51,6 +54,22 @@ func explanationOf(x access.Explanation) api.Explanation {
 	}
 	out.Next = nextOf(x)
 	return out
+}
+
+// observedSentence says that nothing was decided, and what would have been.
+func observedSentence(t *access.ExplainedTry) string {
+	out := "OBSERVED, not enforced: it passed undecided, the app was in observe mode"
+	if !t.Until.IsZero() {
+		out += " until " + stamp(t.Until)
+	}
+	switch {
+	case t.Code != "":
+		return out + "; it would have been denied: " + t.Code.Info().Title
+	case t.Grant != "":
+		return out + "; it would have been allowed, under " + t.Grant
+	default:
+		return out
+	}
 }
 
 // nextOf are the commands that lead on.
@@ -65,7 +84,7 @@ func nextOf(x access.Explanation) []string {
 		return []string{"mayfly entitlements"}
 	case x.Request != nil && x.Request.State == access.Denied:
 		return []string{"mayfly entitlements"}
-	case x.Request != nil && x.Request.State == access.Approved, x.Grant != nil:
+	case x.Request != nil && x.Request.State == access.Approved, x.Grant != nil, x.Try != nil:
 		return []string{"mayfly trace " + x.ID}
 	default:
 		return nil

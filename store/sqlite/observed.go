@@ -28,22 +28,36 @@ func (s observed) Add(ctx context.Context, uses []access.ObservedUse, forget tim
 	if _, err := s.t.exec(ctx, `DELETE FROM observed WHERE day < ?`, micros(forget)); err != nil {
 		return about(err, "forget what was observed")
 	}
+	room := -1 // for new ones; -1: not counted yet, which reads all of the table
 	for _, u := range uses {
 		was, err := list(ctx, s.t, readObserved, observedColumns+` WHERE app = ? AND name = ? AND operation = ? AND code = ? AND day = ?`, u.App, u.Name, u.Operation, u.Code, micros(u.Day))
 		if err != nil {
 			return about(err, "read what was observed")
 		}
-		if len(was) > 0 {
+		switch {
+		case len(was) > 0:
 			u = was[0].Join(u)
+		case room < 0:
+			var there int
+			if err := s.t.one(ctx, `SELECT count(*) FROM observed`, nil, &there); err != nil {
+				return about(err, "count what was observed")
+			}
+			room = max(maxObserved-there, 0)
+		}
+		if len(was) == 0 {
+			if room == 0 {
+				continue
+			}
+			room--
 		}
 		attributes, err := json.Marshal(u.Attributes)
 		if err != nil {
 			return about(err, "write what was observed")
 		}
 		_, err = s.t.exec(ctx, `INSERT INTO observed (app, name, operation, code, day, last, count, attributes)
-			SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE ?9 OR (SELECT count(*) FROM observed) < ?10
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (app, name, operation, code, day) DO UPDATE SET last = excluded.last, count = excluded.count, attributes = excluded.attributes`,
-			u.App, u.Name, u.Operation, u.Code, micros(u.Day), micros(u.Last), u.Count, string(attributes), len(was) > 0, maxObserved)
+			u.App, u.Name, u.Operation, u.Code, micros(u.Day), micros(u.Last), u.Count, string(attributes))
 		if err != nil {
 			return about(err, "note what was observed")
 		}

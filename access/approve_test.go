@@ -10,6 +10,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/policy"
 )
 
 // login makes a session, so that the account's verified e-mail is known.

@@ -238,13 +238,21 @@ func textOf(g *feed.Grant) map[string]any {
 		rules = append(rules, members("operation", r.GetOperation(), "where", where))
 	}
 	return members("request", g.GetRequest(), "principal", g.GetPrincipal(), "pseudonym", g.GetPseudonym(), "app", g.GetApp(), "entitlement", g.GetEntitlement(),
-		"class", g.GetClass(), "not_before", fmt.Sprint(g.GetNotBeforeUs()), "not_after", fmt.Sprint(g.GetNotAfterUs()), "rules", rules)
+		"class", g.GetClass(), "not_before", number(g.GetNotBeforeUs()), "not_after", number(g.GetNotAfterUs()), "rules", rules)
+}
+
+// number writes zero as nothing, as a field that is not set.
+func number(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
 }
 
 func members(pairs ...any) map[string]any {
 	out := map[string]any{}
 	for i := 0; i < len(pairs); i += 2 {
-		if list, ok := pairs[i+1].([]any); pairs[i+1] != "" && pairs[i+1] != "0" && (!ok || len(list) > 0) {
+		if list, ok := pairs[i+1].([]any); pairs[i+1] != "" && (!ok || len(list) > 0) {
 			out[pairs[i].(string)] = pairs[i+1]
 		}
 	}
@@ -252,7 +260,7 @@ func members(pairs ...any) map[string]any {
 }
 
 func TestADigestIsOfRFC8785(t *testing.T) {
-	text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "a\"\\/<&>\x00\x1f\x7f\n\u2028\u2029é😀", "plain"}))
+	text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "0", "a\"\\/<&>\x00\x1f\x7f\n\u2028\u2029é😀", "plain"}))
 	value := rapid.Custom(func(rt *rapid.T) *feed.Value {
 		return &feed.Value{Type: text.Draw(rt, "type"), Value: text.Draw(rt, "value")}
 	})

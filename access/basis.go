@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/mayflyproxy/mayfly/audit"
-	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/policy"
 )
 
@@ -113,54 +111,6 @@ func readBasis(raw []byte) (Basis, error) {
 		return Basis{}, fmt.Errorf("stored inputs: no decision")
 	}
 	return b, nil
-}
-
-// inputOf makes the question again from its stored form. The words of a
-// justification are not in it: only whether there were any counts.
-func inputOf(in policy.Inputs) (policy.Input, error) {
-	principal, err := identity.ParsePrincipal(in.Principal)
-	if err != nil {
-		return policy.Input{}, err
-	}
-	beneficiary, err := identity.ParsePrincipal(in.Beneficiary)
-	if err != nil {
-		return policy.Input{}, err
-	}
-	person, err := identity.ParsePerson(in.Person)
-	if err != nil {
-		return policy.Input{}, err
-	}
-	out := policy.Input{
-		Entitlement: in.Entitlement, Params: in.Params, Beneficiary: beneficiary,
-		Requester: policy.Requester{Principal: principal, Person: person, ACR: in.ACR},
-	}
-	if in.Justified == "yes" {
-		out.Justification = "(given)"
-	}
-	if out.Duration, err = time.ParseDuration(in.Duration); err != nil {
-		return policy.Input{}, fmt.Errorf("stored duration: %w", err)
-	}
-	for _, text := range in.Groups {
-		g, err := identity.ParseGroup(text)
-		if err != nil {
-			return policy.Input{}, err
-		}
-		out.Requester.Groups = append(out.Requester.Groups, g)
-	}
-	if in.GroupsAt != "" {
-		if out.Requester.GroupsAt, err = time.Parse(time.RFC3339Nano, in.GroupsAt); err != nil {
-			return policy.Input{}, fmt.Errorf("stored groups_at: %w", err)
-		}
-	}
-	if in.SignedAt != "" {
-		if out.Requester.SignedAt, err = time.Parse(time.RFC3339Nano, in.SignedAt); err != nil {
-			return policy.Input{}, fmt.Errorf("stored signed_at: %w", err)
-		}
-	}
-	if out.Now, err = time.Parse(time.RFC3339Nano, in.Now); err != nil {
-		return policy.Input{}, fmt.Errorf("stored now: %w", err)
-	}
-	return out, nil
 }
 
 // stepsOf turns policy's steps into a request's.

@@ -20,7 +20,7 @@ func (w *work) reconsider(ctx context.Context, set *policy.Set, r *Request) erro
 	if err != nil {
 		return err
 	}
-	in, err := inputOf(basis.Decisions[0].Inputs)
+	in, err := basis.Decisions[0].Inputs.Input()
 	if err != nil {
 		return err
 	}

@@ -161,7 +161,7 @@ func decideAgain(set *policy.Set, r Request) (again, error) {
 		return again{}, err
 	}
 	was := basis.Decisions[0]
-	in, err := inputOf(was.Inputs)
+	in, err := was.Inputs.Input()
 	if err != nil {
 		return again{}, fmt.Errorf("request %s: %w", r.ID, err)
 	}

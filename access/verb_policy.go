@@ -328,7 +328,7 @@ func stands(ctx context.Context, tx Tx, set *policy.Set, g grant.Grant) (bool, e
 	if err != nil {
 		return false, err
 	}
-	in, err := inputOf(basis.Decisions[len(basis.Decisions)-1].Inputs)
+	in, err := basis.Decisions[len(basis.Decisions)-1].Inputs.Input()
 	if err != nil {
 		return false, err
 	}

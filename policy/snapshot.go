@@ -128,7 +128,7 @@ func (s *Set) Replay(i Inputs) (Decision, error) {
 	case i.Policy != s.digest:
 		return Decision{}, fmt.Errorf("policy differs: decided under %s, this is %s", i.Policy, s.digest)
 	}
-	in, err := i.input()
+	in, err := i.Input()
 	if err != nil {
 		return Decision{}, fmt.Errorf("stored inputs: %w", err)
 	}
@@ -142,9 +142,7 @@ func (s *Set) Replay(i Inputs) (Decision, error) {
 
 // Input returns the question that was stored. The words of a justification are not in
 // it, only that there were any.
-func (i Inputs) Input() (Input, error) { return i.input() }
-
-func (i Inputs) input() (Input, error) {
+func (i Inputs) Input() (Input, error) {
 	in := Input{Entitlement: i.Entitlement, Params: i.Params, Requester: Requester{ACR: i.ACR}}
 	var err error
 	if in.Duration, err = time.ParseDuration(i.Duration); err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"math"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/metrics"
@@ -22,10 +24,10 @@ func (d *daemon) measure() {
 		}
 		return float64(d.service.Doubting())
 	})
-	d.metrics.Gauge("mayfly_policy_unreadable_seconds", "How long the policy repository cannot be read; 0 if it can.", func() float64 { return d.policySeen().unreadable.Seconds() })
-	d.metrics.Gauge("mayfly_policy_refused", "1 while the tip of the policy branch may not enter into force.", func() float64 { return oneIf(d.policySeen().refused) })
-	d.metrics.Gauge("mayfly_policy_settling", "Policy commits that wait because somebody gains by them.", func() float64 { return float64(d.policySeen().settling) })
-	d.metrics.Gauge("mayfly_policy_held", "1 while policy is held.", func() float64 { return oneIf(d.policySeen().held) })
+	d.metrics.Gauge("mayfly_policy_unreadable_seconds", "How long the policy repository cannot be read; 0 if it can.", d.ofPolicy(func(v policySeen) float64 { return v.unreadable.Seconds() }))
+	d.metrics.Gauge("mayfly_policy_refused", "1 while the tip of the policy branch may not enter into force.", d.ofPolicy(func(v policySeen) float64 { return oneIf(v.refused) }))
+	d.metrics.Gauge("mayfly_policy_settling", "Policy commits that wait because somebody gains by them.", d.ofPolicy(func(v policySeen) float64 { return float64(v.settling) }))
+	d.metrics.Gauge("mayfly_policy_held", "1 while policy is held.", d.ofPolicy(func(v policySeen) float64 { return oneIf(v.held) }))
 	d.metrics.Gauge("mayfly_observed_apps", "Apps in observe mode: nobody is denied there.", d.observed)
 	d.metrics.Traces(func() metrics.Exports {
 		s := d.traces.Stats()
@@ -33,8 +35,7 @@ func (d *daemon) measure() {
 	})
 }
 
-// policySeen is what is measured of policy. The zero value is that all is well, or that
-// nothing is known.
+// policySeen is what is measured of policy.
 type policySeen struct {
 	unreadable time.Duration
 	refused    bool
@@ -42,21 +43,32 @@ type policySeen struct {
 	held       bool
 }
 
-func (d *daemon) policySeen() policySeen {
+// ofPolicy measures something of policy: what nobody knows is no number, and not 0.
+func (d *daemon) ofPolicy(what func(policySeen) float64) func() float64 {
+	return func() float64 {
+		v, err := d.policySeen()
+		if err != nil {
+			return math.NaN()
+		}
+		return what(v)
+	}
+}
+
+func (d *daemon) policySeen() (policySeen, error) {
 	if d.service == nil {
-		return policySeen{}
+		return policySeen{}, errors.New("mayflyd starts")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	v, err := d.service.PolicyAlarms(ctx)
 	if err != nil {
-		return policySeen{}
+		return policySeen{}, err
 	}
 	out := policySeen{refused: v.Seen.Refused.Reason != "", settling: len(v.Settling), held: v.Hold != nil}
 	if !v.Seen.Failed.IsZero() {
 		out.unreadable = v.Now.Sub(v.Seen.Failed)
 	}
-	return out
+	return out, nil
 }
 
 func oneIf(is bool) float64 {

@@ -29,6 +29,7 @@ type policyLoop struct {
 	log        *slog.Logger
 
 	said   string // what was wrong last, so that it is said once
+	stuck  string // the commit that waits and cannot enter, as was said last
 	told   string // the commit that applied was called for last
 	proven bool   // the commit in force has its proof, or it was said that it has none
 }
@@ -277,14 +278,12 @@ func (l *policyLoop) settled(ctx context.Context, tip string) error {
 		if err == nil {
 			done, err = l.apply(ctx, candidate, commit)
 		}
-		if err != nil { // its signer signs no more, or an exception in it is over
+		switch {
+		case done: // those that are older are behind it
+			return l.withdraw(ctx, c.Commit)
+		case err != nil && l.stuck != c.Commit: // its signer signs no more, or an exception in it is over
+			l.stuck = c.Commit
 			l.log.WarnContext(ctx, "a policy commit that waits cannot enter into force", "commit", c.Commit, "error", err)
-		}
-		if done {
-			commit = c.Commit
-			if err := l.withdraw(ctx, commit); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ CREATE TABLE policy_entries (
   at        INTEGER NOT NULL,
   how       TEXT NOT NULL CHECK (how IN ('commit', 'held', 'released'))
 ) STRICT;
-CREATE INDEX policy_entries_by_digest ON policy_entries (digest);
+CREATE INDEX policy_entries_by_time ON policy_entries (at); -- those of a day, at each request
 -- +goose StatementBegin
 CREATE TRIGGER policy_entries_stay BEFORE UPDATE ON policy_entries
 BEGIN SELECT RAISE(ABORT, 'what entered into force is not changed'); END;

@@ -42,6 +42,21 @@ func (w *work) endRest(ctx context.Context, set *policy.Set, g grant.Grant, t au
 	return w.tx.Bundles().Begun(ctx, g.Request) // nothing is to be undone any more
 }
 
+// endedWith lists the other grants of g's bundle: what ended one ended all.
+func endedWith(ctx context.Context, tx Tx, g grant.Grant) ([]grant.GrantID, error) {
+	if g.Request.IsZero() {
+		return nil, nil
+	}
+	all, err := tx.Grants().OfRequest(ctx, g.Request)
+	var out []grant.GrantID
+	for _, other := range all {
+		if other.ID != g.ID {
+			out = append(out, other.ID)
+		}
+	}
+	return out, err
+}
+
 func live(g grant.Grant, now time.Time) bool {
 	state := g.StateAt(now)
 	return state != grant.EndedState && state != grant.RevokedState

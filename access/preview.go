@@ -106,8 +106,8 @@ func Durations(e *policy.Entitlement) []time.Duration {
 
 // Choice is an entitlement or a bundle as a caller sees it.
 type Choice struct {
-	*policy.Entitlement          // of a bundle its terms, see policy.Set.Terms
-	Members             []string // of a bundle, its entitlements
+	*policy.Entitlement                       // of a bundle its terms, see policy.Set.Terms
+	Members             []*policy.Entitlement // of a bundle
 	// Barred is the code why the caller may not ask for it whatever else they say:
 	// one of those that policy.Bars knows. Empty: they may ask.
 	Barred string
@@ -132,8 +132,14 @@ func (s *Service) Choices(ctx context.Context, c Caller) ([]Choice, error) {
 			out = append(out, Choice{Entitlement: e, Barred: barred(set, in, e.Name)})
 		}
 		for _, b := range set.Bundles() {
-			terms, _ := set.Terms(b.Name)
-			out = append(out, Choice{Entitlement: terms, Members: b.Entitlements, Barred: barred(set, in, b.Name)})
+			one := Choice{Barred: barred(set, in, b.Name)}
+			one.Entitlement, _ = set.Terms(b.Name)
+			for _, name := range b.Entitlements {
+				if e, ok := set.Entitlement(name); ok {
+					one.Members = append(one.Members, e)
+				}
+			}
+			out = append(out, one)
 		}
 		return nil
 	})

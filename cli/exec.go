@@ -134,7 +134,7 @@ func (a *app) exec(ctx context.Context, in execution, command []string) error {
 	if made.State != "approved" {
 		return a.refusedRun(made)
 	}
-	return a.runUnder(ctx, link, made.Grant, in.gateway, path, command)
+	return a.runUnder(ctx, link, made, in.gateway, path, command)
 }
 
 func (in execution) check() error {

@@ -13,12 +13,10 @@ import (
 
 const caseFile = "bundles/refund-case.yaml"
 
-// bundleWorld has a bundle of a refund and the reports, and an instance that fronts both.
+// bundleWorld has an instance that fronts both apps of the example's bundle.
 func bundleWorld(t *testing.T) (*world, feed.Instance) {
 	t.Helper()
 	w := newWorld(t)
-	w.files[caseFile] = []byte("bundle: refund-case\nowner: team-payments\nentitlements: [stripe/refunds, reports/read]\n")
-	w.apply("")
 	return w, w.join("1")
 }
 

@@ -80,7 +80,7 @@ func (o shownOffer) render(a *app, w io.Writer) {
 		renderOperations(w, o.Operations)
 	}
 	for _, m := range o.Members {
-		renderMember(w, m)
+		renderMember(w, m, o.Limits.IdleAfter)
 	}
 	for _, f := range o.Findings {
 		line("finding", f)
@@ -90,8 +90,9 @@ func (o shownOffer) render(a *app, w io.Writer) {
 	line("sha256", o.digest)
 }
 
-// renderMember writes what a bundle offers of one entitlement, whole.
-func renderMember(w io.Writer, m access.OfferMember) {
+// renderMember writes what a bundle offers of one entitlement, whole; idle is the
+// bundle's, which was told.
+func renderMember(w io.Writer, m access.OfferMember, idle string) {
 	fmt.Fprintf(w, "may do by %s on %s (%s)\n", plain(m.Entitlement), plain(m.App), plain(m.Limits.Class))
 	for _, fact := range [][2]string{
 		{"parameters", paramText(m.Params)}, {"left open", strings.Join(m.Limits.Any, ", ")}, {"catalogue", m.Catalogue},
@@ -100,8 +101,8 @@ func renderMember(w io.Writer, m access.OfferMember) {
 			fmt.Fprintf(w, "  %-10s %s\n", fact[0], plain(fact[1]))
 		}
 	}
-	if m.Limits.IdleAfter != "" {
-		fmt.Fprintf(w, "  %-10s ends after %s without use of any of the bundle\n", "unused", plain(durationText(m.Limits.IdleAfter)))
+	if m.Limits.IdleAfter != idle {
+		fmt.Fprintf(w, "  %-10s %s\n", "unused", plain("it ends after "+durationText(m.Limits.IdleAfter)+" without use"))
 	}
 	renderOperations(w, m.Operations)
 }

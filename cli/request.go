@@ -31,7 +31,7 @@ func (a *app) requestCommand() *cobra.Command {
 	var in asking
 	cmd := &cobra.Command{
 		Use: "request [ENTITLEMENT]", Short: "Ask for access",
-		Long: `Ask for an entitlement, with its parameters, for a time. The answer is a grant, a
+		Long: `Ask for an entitlement or a bundle, with its parameters, for a time. The answer is a grant, a
 request that waits for people, or a refusal with its reason.
 
 After a refused call, --from-denial takes the id in the refusal and asks for the

@@ -166,6 +166,7 @@ func TestAnAppIsNotReplacedInTwoSteps(t *testing.T) {
 	gone := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"})
 	delete(gone, web)
 	delete(gone, reports)
+	delete(gone, bundleFile)
 	without := load(gone)
 	if Compare(was, without).Widens() {
 		t.Fatal("removing an app widens")
@@ -178,6 +179,7 @@ func TestAnAppIsNotReplacedInTwoSteps(t *testing.T) {
 		files := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"}, change{"apps/notes.yaml", "", app})
 		delete(files, reports)
 		delete(files, web)
+		delete(files, bundleFile)
 		if name == "the same name" {
 			files[web] = files["apps/notes.yaml"]
 			delete(files, "apps/notes.yaml")

@@ -98,7 +98,7 @@ func (d *deciding) together() []Trial {
 	if !ok {
 		return nil
 	}
-	params := Trial{Check: CheckParams, Verdict: Passed, Texts: []string{"each parameter is one of " + strings.Join(b.Entitlements, ", ")}, File: b.File, Line: b.Line}
+	params := Trial{Check: CheckParams, Verdict: Passed, Texts: []string{"each parameter belongs to one of " + strings.Join(b.Entitlements, ", ")}, File: b.File, Line: b.Line}
 	if r := d.set.paramOfNobody(b, d.in.Params); r != nil {
 		params.Verdict, params.Code, params.Texts = Failed, r.Code, []string{r.Sentence}
 	}

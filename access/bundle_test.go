@@ -13,10 +13,12 @@ import (
 
 const caseFile = "bundles/refund-case.yaml"
 
-// bundleWorld has an instance that fronts both apps of the example's bundle.
+// bundleWorld has the example's bundle, and an instance that fronts both its apps.
 func bundleWorld(t *testing.T) (*world, feed.Instance) {
 	t.Helper()
 	w := newWorld(t)
+	w.files[caseFile] = []byte("bundle: refund-case\nowner: team-payments\nentitlements: [stripe/refunds, reports/read]\n")
+	w.apply("")
 	return w, w.join("1")
 }
 
@@ -310,8 +312,10 @@ func TestABundleThatAGatewayRefusesIsUndone(t *testing.T) {
 func TestABundleThatChangedIsNotGranted(t *testing.T) {
 	for name, change := range map[string]func(w *world){
 		"another entitlement": func(w *world) { w.apply(caseFile, "reports/read", "mayfly/operate") },
-		"another rule":        func(w *world) { w.apply("entitlements/reports/read.yaml", "max: 8h, default: 30m", "max: 20m, default: 20m", "'30m'", "'10m'") },
-		"gone":                func(w *world) { delete(w.files, caseFile); w.apply("") },
+		"another rule": func(w *world) {
+			w.apply("entitlements/reports/read.yaml", "max: 8h, default: 30m", "max: 20m, default: 20m", "'30m'", "'10m'")
+		},
+		"gone": func(w *world) { delete(w.files, caseFile); w.apply("") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := bundleWorld(t)

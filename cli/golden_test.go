@@ -25,6 +25,7 @@ func changing() [][2]string {
 		{`(req|grt|act|den|apr|ofr|spl|rec)_[0-9A-Z]{26}`, "${1}_00000000000000000000000000"},
 		{`\b[0-9a-f]{64}\b`, strings.Repeat("0", 64)},
 		{`20\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z`, "2026-01-05T09:00:00Z"},
+		{`\b20\d\d-\d\d-\d\d\b`, "2026-01-05"},
 		{`leaf \d+`, "leaf 0"}, {`\(told [0-9.a-zµ]+ before\)`, "(told 1s before)"}, {`cel-go/v[0-9.]+`, "cel-go/v0"},
 		{`"age": "[^"]+"`, `"age": "1s"`}, {`"leaf": "\d+"`, `"leaf": "0"`}, {`\\"(now|groups_at)\\":\\"[^"]*\\"`, `\"$1\":\"2026-01-05T09:00:00Z\"`},
 	}

@@ -166,7 +166,10 @@ func (s *Server) logPolicy(w http.ResponseWriter, r *http.Request, c caller) err
 	out := api.PolicyLog{Entitlement: l.Entitlement, Path: l.Path, Versions: []api.PolicyVersion{}, Lines: []api.PolicyLine{}}
 	for _, v := range l.Versions {
 		one := api.PolicyVersion{
-			Commit: v.Commit, Digest: v.Digest, Signer: v.Signer, At: stamp(v.At), There: v.There, Added: v.Added, Removed: v.Removed, Requests: v.Requests,
+			Commit: v.Commit, Digest: v.Digest, Signers: v.Signers, At: stamp(v.At), How: string(v.How), There: v.There, Added: v.Added, Removed: v.Removed, Requests: v.Requests,
+		}
+		if len(v.Signers) > 0 {
+			one.Signer = v.Signers[0]
 		}
 		for _, id := range v.Newest {
 			one.Newest = append(one.Newest, id.String())

@@ -74,6 +74,18 @@ type PolicyPlan struct {
 	Diff    PolicyDiff   `json:"diff"`
 	Ends    []PolicyEnd  `json:"ends"`    // live grants that it would end
 	Pending []PolicyFlip `json:"pending"` // requests under way that it would decide otherwise
+	// Warnings are what is doubtful about the policy that is asked about, by file and line.
+	Warnings []PolicyWarning `json:"warnings"`
+}
+
+// PolicyWarning is something that an author may not have meant. It keeps nothing from
+// entering into force.
+type PolicyWarning struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"` // from 1
+	Column  int    `json:"column"`
+	Code    string `json:"code"` // stable
+	Message string `json:"message"`
 }
 
 // PolicyEnd is a live grant that would end.

@@ -58,6 +58,11 @@ func (s *script) refused(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], d.Denial)
 }
 
+// did ships what a gateway let pass under a grant: GRANT OPERATION name=value….
+func (s *script) did(ts *testscript.TestScript, _ bool, args []string) {
+	s.ships(ts, audit.TypeActionIntent, audit.Intent{Grant: args[0], Try: s.try(append([]string{"", ""}, args[1:]...))})
+}
+
 // observed ships what passed undecided on an app in observe mode, and would have been
 // refused: arguments as of refused.
 func (s *script) observed(ts *testscript.TestScript, _ bool, args []string) {

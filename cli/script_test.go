@@ -28,6 +28,7 @@ import (
 //	join RUN, ack RUN      a sidecar starts; it acknowledges everything
 //	seen RUN, forked RUN   it keeps the newest checkpoint; one of another history
 //	refused VAR CODE OPERATION ATTRIBUTES…   it refuses the refunder, on record
+//	did GRANT OPERATION ATTRIBUTES…  the refunder did something under a grant, on record
 //	observed VAR CODE OPERATION ATTRIBUTES…  it would have, on an app in observe mode
 //	enter DIR COMMIT WHO…  the files of DIR enter into force as a commit that WHO signed
 //	golden FILE            the last output is that of testdata/golden
@@ -54,7 +55,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"mayfly": s.mayfly, "exits": s.exits, "login": s.login, "as": s.as, "type": s.typed, "save": s.save,
-					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked, "golden": s.golden, "refused": s.refused, "observed": s.observed,
+					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked, "golden": s.golden, "refused": s.refused, "did": s.did, "observed": s.observed,
 					"enter":  s.entered,
 					"seen":   func(_ *testscript.TestScript, _ bool, args []string) { s.keeps(args[0], false) },
 					"forked": func(_ *testscript.TestScript, _ bool, args []string) { s.keeps(args[0], true) },

@@ -69,7 +69,7 @@ func planView(p access.Plan) api.PolicyPlan {
 			First: p.First, Widens: p.Widens(), Changes: []api.PolicyChange{}, Reach: []api.PolicyReach{},
 			Overlaps: []api.PolicyOverlap{}, Unreached: []api.PolicyUnreached{},
 		},
-		Ends: []api.PolicyEnd{}, Pending: []api.PolicyFlip{},
+		Ends: []api.PolicyEnd{}, Pending: []api.PolicyFlip{}, Warnings: []api.PolicyWarning{},
 	}
 	for _, c := range p.Changes {
 		out.Diff.Changes = append(out.Diff.Changes, api.PolicyChange(c))
@@ -90,6 +90,9 @@ func planView(p access.Plan) api.PolicyPlan {
 	}
 	for _, f := range p.Pending {
 		out.Pending = append(out.Pending, flipView(f))
+	}
+	for _, one := range p.Warnings {
+		out.Warnings = append(out.Warnings, api.PolicyWarning{File: one.File, Line: one.Line, Column: one.Column, Code: string(one.Code), Message: one.Message})
 	}
 	return out
 }

@@ -13,21 +13,25 @@ import (
 // maxPlanTime is the longest that a plan or a replay may take.
 const maxPlanTime = 10 * time.Minute
 
+// maxPlanBody is the longest that the body of one may take: whoever sends it slowly holds
+// a place meanwhile.
+const maxPlanBody = 2 * time.Minute
+
 // maxPlans is how many policies that somebody asks about are looked at at a time: each
 // is in memory.
 const maxPlans = 2
 
-// policyFiles reads a policy that somebody asks about, if they may: it is large.
-func (s *Server) policyFiles(w http.ResponseWriter, r *http.Request, c caller) (api.PolicyFiles, map[string][]byte, error) {
+// policyFiles reads a policy that somebody asks about. Its place is taken before: a body
+// is large, and is in memory whole.
+func policyFiles(w http.ResponseWriter, r *http.Request) (api.PolicyFiles, map[string][]byte, error) {
 	var in api.PolicyFiles
-	if err := s.service.MayPlan(r.Context(), c.Caller); err != nil {
-		return in, nil, err
-	}
 	// The body is larger than others, and so may take longer.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxPlanTime))
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(maxPlanBody))
 	if err := readJSONOf(w, r, &in, api.MaxPolicy, "24 MiB"); err != nil {
 		return in, nil, err
 	}
+	_ = conn.SetReadDeadline(time.Now().Add(maxPlanTime)) // once it is over the request is given up
 	files := make(map[string][]byte, len(in.Files))
 	for name, text := range in.Files {
 		files[name] = []byte(text)
@@ -35,8 +39,11 @@ func (s *Server) policyFiles(w http.ResponseWriter, r *http.Request, c caller) (
 	return in, files, nil
 }
 
-// planning keeps all but a few waiting outside.
-func (s *Server) planning() (done func(), err error) {
+// planning keeps who may not plan outside, and all but a few of those who may.
+func (s *Server) planning(r *http.Request, c caller) (done func(), err error) {
+	if err := s.service.MayPlan(r.Context(), c.Caller); err != nil {
+		return nil, err
+	}
 	select {
 	case s.plans <- struct{}{}:
 		return func() { <-s.plans }, nil
@@ -46,15 +53,15 @@ func (s *Server) planning() (done func(), err error) {
 }
 
 func (s *Server) planPolicy(w http.ResponseWriter, r *http.Request, c caller) error {
-	_, files, err := s.policyFiles(w, r, c)
-	if err != nil {
-		return err
-	}
-	done, err := s.planning()
+	done, err := s.planning(r, c)
 	if err != nil {
 		return err
 	}
 	defer done()
+	_, files, err := policyFiles(w, r)
+	if err != nil {
+		return err
+	}
 	p, err := s.service.PlanPolicy(r.Context(), c.Caller, files)
 	if err != nil {
 		return err
@@ -111,15 +118,15 @@ func flipView(f access.Flip) api.PolicyFlip {
 // replayPolicy answers line by line while it decides again. What goes wrong after the
 // first line is the last one: the status has been sent.
 func (s *Server) replayPolicy(w http.ResponseWriter, r *http.Request, c caller) error {
-	in, files, err := s.policyFiles(w, r, c)
-	if err != nil {
-		return err
-	}
-	done, err := s.planning()
+	done, err := s.planning(r, c)
 	if err != nil {
 		return err
 	}
 	defer done()
+	in, files, err := policyFiles(w, r)
+	if err != nil {
+		return err
+	}
 	since, err := time.Parse(time.RFC3339Nano, in.Since)
 	if err != nil {
 		return badJSON("since must be a time")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/policy"
 )
 
@@ -120,6 +121,17 @@ func TestApprove(t *testing.T) {
 	}{
 		{"as shown", func(w *world) access.Caller { return w.as(bob) }, nil, ""},
 		{"outside the group", func(w *world) access.Caller { return w.as(erin) }, nil, access.CodeNotEligible},
+		{"in the group of that name at another provider", func(w *world) access.Caller {
+			c := w.as(erin)
+			for _, name := range []string{"group:other/payments-leads", "group:other/idp/payments-leads"} {
+				g, err := identity.ParseGroup(name)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				c.Groups = append(c.Groups, g)
+			}
+			return c
+		}, nil, access.CodeNotEligible},
 		{"security is no approver", func(w *world) access.Caller { return w.as(dave) }, nil, access.CodeNotEligible},
 		{"a workload", func(w *world) access.Caller { return w.in("spiffe://acme.example/x", "payments-leads") }, nil, access.CodeNotAPerson},
 		{"nobody", func(w *world) access.Caller { return access.Caller{} }, nil, access.CodeNotAPerson},

@@ -22,6 +22,7 @@ type Plan struct {
 	Ends                 []grant.Grant
 	Pending              []Flip            // requests under way that it decides otherwise, newest first
 	Shown                map[string]string // principals by name
+	Warnings             []policy.Warning  // what is doubtful about the policy that is asked about
 }
 
 // Flip is a request that another policy decides otherwise than it was decided.
@@ -117,7 +118,7 @@ func (s *Service) PlanPolicy(ctx context.Context, c Caller, files map[string][]b
 			return err
 		}
 		out.Before, out.BeforeDigest = before.Commit(), before.Digest()
-		out.Outlook = policy.Look(before, set)
+		out.Outlook, out.Warnings = policy.Look(before, set), set.Warnings(tx.Now())
 		widens, err := s.widens(ctx, tx, before, set)
 		if err != nil {
 			return err

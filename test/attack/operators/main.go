@@ -1,7 +1,8 @@
 // Command operators turns each comparison and each boolean operator of what decides
 // into another one, in a copy that the compiler is shown in place of the file, and runs
 // the tests of the package: one must fail. An operator that no test misses is a
-// survivor, and fails this, unless equivalent.txt says why it makes no difference.
+// survivor, and fails this, unless equivalent.txt says why it makes no difference. Only
+// a test counts: nothing is vetted, and a build has the time that it takes.
 //
 //	go run ./test/attack/operators          all
 //	go run ./test/attack/operators FILE…    those whose place contains one of the words
@@ -10,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,31 +21,31 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// target is a file that decides, and the tests that must miss its operators.
+// target is a file that decides. The tests of its package must miss its operators.
 type target struct {
 	file  string
 	funcs []string // none: all
-	tests []string // packages
-	run   string   // which of their tests; the whole packages run before anything is a survivor
+	run   string   // which tests come first; all of them run before anything is a survivor
 }
 
 func targets() []target {
 	return []target{
-		{file: "grant/grant.go", funcs: []string{"Permits", "InForce"}, tests: []string{"./grant"}},
-		{file: "policy/decide.go", tests: []string{"./policy"}},
-		{file: "policy/approve.go", tests: []string{"./policy"}},
-		{file: "access/verb_approve.go", tests: []string{"./access"}, run: "Approv|P6_|Deny|Decid|Lock|Verb|Explain|Read"},
-		{file: "access/people.go", tests: []string{"./access"}, run: "Approv|P6_|Own|Accounts|Lock|Read"},
-		{file: "access/reconsider.go", tests: []string{"./access"}, run: "Approv|Activat|Policy|Exception|Lock"},
+		{file: "grant/grant.go", funcs: []string{"Permits", "InForce"}},
+		{file: "policy/decide.go"},
+		{file: "policy/approve.go"},
+		{file: "access/verb_approve.go", run: "Approv|P6_|Deny|Decid|Lock|Verb|Explain|Read"},
+		{file: "access/people.go", run: "Approv|P6_|Own|Accounts|Lock|Read"},
+		{file: "access/reconsider.go", run: "Approv|Activat|Policy|Exception|Lock"},
 	}
 }
 
 // testLimit is how long the tests of one mutant may take: one that goes round for ever
-// is noticed too.
-const testLimit = 4 * time.Minute
+// is noticed too, and told apart from one that a test has found.
+const testLimit = 10 * time.Minute
 
 func main() {
 	list := flag.Bool("list", false, "only say where the operators are")
@@ -88,6 +90,15 @@ func run(ctx context.Context, list bool, words []string) error {
 	return try(ctx, all, excused)
 }
 
+// verdict is what became of a mutant.
+type verdict int
+
+const (
+	killed verdict = iota // a test failed
+	late                  // the tests did not end in time
+	lives                 // every test passes
+)
+
 // try runs the mutants, two at a time, and fails if one survives without an excuse.
 func try(ctx context.Context, all []mutant, excused map[string]string) error {
 	dir, err := os.MkdirTemp("", "operators")
@@ -95,48 +106,48 @@ func try(ctx context.Context, all []mutant, excused map[string]string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	survivors := make([]bool, len(all))
-	var mu sync.Mutex
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var survivors atomic.Int64
 	var wg sync.WaitGroup
-	next := make(chan int)
+	next := make(chan mutant)
 	for worker := range 2 {
 		own := filepath.Join(dir, fmt.Sprint(worker))
 		wg.Go(func() {
-			for i := range next {
-				lives := all[i].survives(ctx, own)
-				reason, known := excused[all[i].name()]
-				survivors[i] = lives && !known
-				mu.Lock()
-				switch {
-				case survivors[i]:
-					fmt.Println("SURVIVES  ", all[i].name())
-				case lives:
-					fmt.Println("equivalent", all[i].name(), "#", reason)
-				case known:
-					fmt.Println("killed    ", all[i].name(), "# although equivalent.txt has it: take it out")
-				default:
-					fmt.Println("killed    ", all[i].name())
+			for m := range next {
+				v, err := m.judge(ctx, own)
+				if err != nil {
+					stop(fmt.Errorf("%s: %w", m.name(), err))
+					continue
 				}
-				mu.Unlock()
+				reason, known := excused[m.name()]
+				switch {
+				case v == lives && known:
+					fmt.Println("equivalent", m.name(), "#", reason)
+				case v == lives:
+					survivors.Add(1)
+					fmt.Println("SURVIVES  ", m.name())
+				case known:
+					fmt.Println("killed    ", m.name(), "# although equivalent.txt has it: take it out")
+				case v == late:
+					fmt.Println("killed    ", m.name(), "# by time: its tests went on for", testLimit)
+				default:
+					fmt.Println("killed    ", m.name())
+				}
 			}
 		})
 	}
-	for i := range all {
+	for _, m := range all {
 		if ctx.Err() == nil {
-			next <- i
+			next <- m
 		}
 	}
 	close(next)
 	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	n := 0
-	for _, s := range survivors {
-		if s {
-			n++
-		}
-	}
+	n := survivors.Load()
 	fmt.Printf("%d operators, %d survivors\n", len(all), n)
 	if n > 0 {
 		return fmt.Errorf("%d operators make no difference to any test", n)
@@ -144,27 +155,45 @@ func try(ctx context.Context, all []mutant, excused map[string]string) error {
 	return nil
 }
 
-// survives reports whether every test passes with the operator turned.
-func (m mutant) survives(ctx context.Context, dir string) bool {
+// judge builds the tests with the operator turned, and runs them.
+func (m mutant) judge(ctx context.Context, dir string) (verdict, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return true
+		return 0, err
 	}
 	overlay, err := m.overlay(dir)
 	if err != nil {
-		return true
+		return 0, err
 	}
-	if m.run != "" && !passes(ctx, overlay, m.tests, m.run) {
-		return false
+	binary := filepath.Join(dir, "tests")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o="+binary, "./"+filepath.Dir(m.file))
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("%w: %s", err, out)
 	}
-	return passes(ctx, overlay, m.tests, "")
+	if m.run != "" {
+		if v, err := m.test(ctx, binary, m.run); err != nil || v != lives {
+			return v, err
+		}
+	}
+	return m.test(ctx, binary, "")
 }
 
-func passes(ctx context.Context, overlay string, tests []string, which string) bool {
-	ctx, cancel := context.WithTimeout(ctx, testLimit+time.Minute)
+// test runs those tests of the binary whose names match, in the folder of their package.
+func (m mutant) test(ctx context.Context, binary, which string) (verdict, error) {
+	limited, cancel := context.WithTimeout(ctx, testLimit)
 	defer cancel()
-	args := []string{"test", "-count=1", "-failfast", "-timeout=" + testLimit.String(), "-overlay=" + overlay}
-	if which != "" {
-		args = append(args, "-run="+which)
+	cmd := exec.CommandContext(limited, binary, "-test.failfast", "-test.run="+which)
+	cmd.Dir = filepath.Dir(m.file)
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case limited.Err() != nil:
+		return late, nil
+	case err == nil:
+		return lives, nil
+	case errors.As(err, new(*exec.ExitError)):
+		return killed, nil
+	default:
+		return 0, err
 	}
-	return exec.CommandContext(ctx, "go", append(args, tests...)...).Run() == nil
 }

@@ -361,6 +361,15 @@ func TestATraceOfABundleHasAllOfIt(t *testing.T) {
 	if len(tr.Joint) != 0 || tr.Grant.ID != q.Joint[1].ID {
 		t.Errorf("the trace of one grant is of %+v", tr.Joint)
 	}
+	// Whoever may read the traces of one app reads the grant on it, not all of the bundle.
+	w.ask(w.as(dave), access.Ask{Entitlement: "mayfly/investigate", Params: map[string]string{"app": "stripe"}, Reason: "a refund at night"}, access.Approved)
+	must(w.Trace(t.Context(), w.as(dave), q.Joint[1].ID.String()))
+	if _, err := w.Trace(t.Context(), w.as(dave), q.Joint[0].ID.String()); err == nil {
+		t.Error("the grant on another app is read")
+	}
+	if tr, err := w.Trace(t.Context(), w.as(dave), q.ID.String()); err == nil && (tr.Grant != nil || len(tr.Joint) > 0) {
+		t.Errorf("all of the bundle is read: %+v", tr.Joint)
+	}
 }
 
 func TestAPlanTellsThatABundleEnds(t *testing.T) {

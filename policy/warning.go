@@ -20,6 +20,7 @@ const (
 	WarnCapitals WarningCode = "capitals"      // two groups whose names differ by capitals only
 	WarnEnding   WarningCode = "ending"        // an exception that is over soon
 	WarnUntested WarningCode = "untested"      // an entitlement without an inline test
+	WarnAlways   WarningCode = "always_true"   // a condition that a cap makes always true
 )
 
 // warnBefore is how long before its end an exception is warned of.
@@ -62,6 +63,9 @@ func (s *Set) Warnings(now time.Time) []Warning {
 		}
 		if op, class := s.overlooked(e); op != "" {
 			say(WarnStricter, e.File, cmp.Or(e.lines.sensitivity, e.Line), "sensitivity: %s, and %s is %s: the stricter counts", e.Sensitivity, op, class)
+		}
+		if e.capped != "" {
+			say(WarnAlways, e.File, e.lines.auto, "%s", e.capped)
 		}
 		if e.IdleAfter >= e.Max && e.Max > 0 {
 			say(WarnStricter, e.File, e.lines.max, "grant.idle_after: %s never ends a grant before grant.max, which is %s", durationText(e.IdleAfter), durationText(e.Max))

@@ -94,7 +94,7 @@ func TestWarnings(t *testing.T) {
 		{"a cap that leaves the condition a choice", []change{{reports, "max: 8h", "max: 31m"}}, ""},
 		{"an exception that is over soon", []change{{reports, "[http.get, http.head]", "[\"http.*\"]"}, {reports, "sensitivity: read", "sensitivity: write"}, exceptionTo("2027-01-31", "2031-01-31")}, "exceptions/wide-reports.yaml:5:1: the exception wide-reports is over at 2031-01-31T00:00:00Z, and what it excuses is denied then"},
 		{"an exception that is over later", []change{{reports, "[http.get, http.head]", "[\"http.*\"]"}, {reports, "sensitivity: read", "sensitivity: write"}, exceptionTo("2027-01-31", "2031-03-01")}, ""},
-		{"an exception that is over", []change{{reports, "[http.get, http.head]", "[\"http.*\"]"}, {reports, "sensitivity: read", "sensitivity: write"}, exceptionTo("", "")}, ""},
+		{"an exception that is over", []change{{reports, "[http.get, http.head]", "[\"http.*\"]"}, {reports, "sensitivity: read", "sensitivity: write"}, exceptionTo("", "")}, "exceptions/wide-reports.yaml:5:1: the exception wide-reports was over at 2027-01-31T00:00:00Z, and what it excused is denied: give it a new end with a reason, or remove both; a commit that brings it does not enter into force"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := Load(edited(t, c.edits...), options(t))

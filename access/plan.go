@@ -78,10 +78,10 @@ func (s *Service) mayPlan(ctx context.Context, tx Tx, set *policy.Set, c Caller)
 // asked loads the policy that somebody asks about, and writes down that they did.
 func (s *Service) asked(ctx context.Context, c Caller, files map[string][]byte, since string) (*policy.Set, error) {
 	var now time.Time
-	err := s.update(ctx, func(w *work) error {
+	var inForce *policy.Set
+	err := s.update(ctx, func(w *work) (err error) {
 		now = w.now
-		inForce, err := w.inForce(ctx, w.tx)
-		if err != nil {
+		if inForce, err = w.inForce(ctx, w.tx); err != nil {
 			return err
 		}
 		body := planned{Operation: policy.OwnPolicyPlan, Digest: policy.Digest(files), Since: since}
@@ -95,7 +95,7 @@ func (s *Service) asked(ctx context.Context, c Caller, files map[string][]byte, 
 	}
 	set, err := s.load(files, "", false)
 	if err == nil {
-		err = set.CheckAt(now)
+		err = set.CheckAt(now, inForce)
 	}
 	if err != nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")

@@ -97,7 +97,7 @@ func types() map[string]any {
 		"LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},
 		"GrantPage": api.Page[api.Grant]{}, "EntitlementPage": api.Page[api.Entitlement]{},
 		"NodeVerdict": api.NodeVerdict{}, "Lock": api.Lock{}, "LockVerdict": api.LockVerdict{}, "LockPage": api.Page[api.Lock]{},
-		"PolicyStatus": api.PolicyStatus{}, "SettlingCommit": api.SettlingCommit{}, "PolicyHold": api.PolicyHold{}, "HoldVerdict": api.HoldVerdict{}, "RefusedCommit": api.RefusedCommit{},
+		"PolicyStatus": api.PolicyStatus{}, "SettlingCommit": api.SettlingCommit{}, "PolicyHold": api.PolicyHold{}, "HoldVerdict": api.HoldVerdict{}, "RefusedCommit": api.RefusedCommit{}, "OverException": api.OverException{},
 		"Key": api.Key{}, "KeyPage": api.Page[api.Key]{}, "KeyRotation": api.KeyRotation{}, "KeyRemoval": api.KeyRemoval{},
 	}
 }

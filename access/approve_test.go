@@ -207,6 +207,26 @@ func TestApprovalStepsAndDistinctPersons(t *testing.T) {
 	}
 }
 
+// Two who said yes at the first step are not the two whom the second one wants.
+func TestApprovalsCountForTheirOwnStepOnly(t *testing.T) {
+	w := newWorld(t)
+	w.apply(refundsFile, "    - {any: [group:idp/payments-leads], count: 1, within: 20m}",
+		"    - {any: [group:idp/payments-leads], count: 2, within: 20m}\n    - {any: [group:idp/security], count: 2, within: 1h}")
+	r := w.ask(w.as(refunder), refund(), access.Pending)
+	for _, c := range []struct {
+		who, group string
+		want       access.RequestState
+	}{
+		{bob, "payments-leads", access.Pending}, {carol, "payments-leads", access.Pending}, // the first step has its two
+		{dave, "security", access.Pending}, {erin, "security", access.Approved},
+	} {
+		got, err := w.Approve(t.Context(), w.in(c.who, c.group), r.ID, r.OfferDigest, "")
+		if err != nil || got.State != c.want {
+			t.Fatalf("after %s of %s: %s, %v", c.who, c.group, got.State, err)
+		}
+	}
+}
+
 func TestApprovalUnderAPolicyThatChanged(t *testing.T) {
 	const file = "entitlements/stripe/refunds.yaml"
 	for _, c := range []struct {

@@ -76,6 +76,13 @@ func TestP6_NobodyApprovesTheirOwnAccess(t *testing.T) {
 		{"an account that policy lists in place of all the person's others since", alice, twin, nil, func(w *world) {
 			w.apply("mayfly.yaml", `"user:idp:alice", "user:idp:alice-admin"`, `"user:idp:twin"`)
 		}, access.CodeSelfApproval},
+		{"an e-mail that both accounts have only since the request", alice, twin, nil, func(w *world) {
+			w.login(alice, "alice@acme.example")
+			w.login(twin, "alice@acme.example")
+		}, access.CodeSelfApproval},
+		{"an account that policy lists since, under another name of the person", alice, twin, nil, func(w *world) {
+			w.apply("mayfly.yaml", "person: alice", "person: alicia", `"user:idp:alice-admin"`, `"user:idp:twin"`)
+		}, access.CodeSelfApproval},
 		{"two accounts without an e-mail", alice, bob, func(w *world) {
 			w.login(alice, "")
 			w.login(bob, "")

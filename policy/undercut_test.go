@@ -62,6 +62,11 @@ func TestUndercutIsOnlyWhatSurelyIs(t *testing.T) {
 		{"elsewhere", "app: stripe", "app: stripe\nenvironments: [staging]", nil, false},
 		{"elsewhere, and the other one too", "app: stripe", "app: stripe\nenvironments: [staging]", []change{{refunds, "app: stripe", "app: stripe\nenvironments: [staging]"}}, true},
 		{"everywhere", "app: stripe", "app: stripe\nenvironments: [staging, prod]", []change{{refunds, "app: stripe", "app: stripe\nenvironments: [staging]"}}, true},
+		{"to one account of a person whom the other one names", "group:idp/support", `"user:idp:alice-admin"`, []change{{refunds, "group:idp/support", "alice"}}, true},
+		{"to a person of whom the other one names an account", "group:idp/support", "alice", []change{{refunds, "group:idp/support", `"user:idp:alice-admin"`}}, true},
+		{"to another account of the same person", "group:idp/support", `"user:idp:alice"`, []change{{refunds, "group:idp/support", `"user:idp:alice-admin"`}}, true},
+		{"to another person's account", "group:idp/support", `"user:idp:bob"`, []change{{refunds, "group:idp/support", "alice"}}, false},
+		{"to an account that is nobody's yet", "group:idp/support", `"user:idp:dan"`, []change{{refunds, "group:idp/support", `"user:idp:erin"`}}, false},
 		{"what is excused", "", "", []change{{"exceptions/quick.yaml", "", quickExcused}}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

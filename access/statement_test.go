@@ -129,9 +129,6 @@ func verbs() map[string]func(t *testing.T) (*world, call) {
 		return func(t *testing.T) (*world, call) { w := peopleWorld(t); return w, make(w) }
 	}
 	return map[string]func(t *testing.T) (*world, call){
-		"Request": plain(func(w *world) call {
-			return returns(func(ctx context.Context) (access.Request, error) { return w.Request(ctx, w.as(alice), refund()) })
-		}),
 		"Request, repeated": plain(func(w *world) call {
 			a := refund()
 			a.IdempotencyKey = "once"
@@ -170,11 +167,6 @@ func verbs() map[string]func(t *testing.T) (*world, call) {
 			return returns(func(ctx context.Context) (access.Revocation, error) {
 				return w.Revoke(ctx, w.as(dave), r.Grant, "over")
 			})
-		}),
-		"Finish": plain(func(w *world) call {
-			r := w.granted()
-			w.join("1")
-			return returns(func(ctx context.Context) (access.Revocation, error) { return w.Finish(ctx, w.as(refunder), r.Grant) })
 		}),
 		"Lock": plain(func(w *world) call {
 			w.loggedIn(access.SessionAPI, alice)
@@ -231,10 +223,6 @@ func verbs() map[string]func(t *testing.T) (*world, call) {
 				return err
 			}
 		}),
-		"EndSession": plain(func(w *world) call {
-			_, s := w.loggedIn(access.SessionAPI, carol)
-			return func(ctx context.Context) error { return w.EndSession(ctx, s.ID) }
-		}),
 		"EndSessions": plain(func(w *world) call {
 			w.loggedIn(access.SessionAPI, carol)
 			w.loggedIn(access.SessionConsole, carol)
@@ -264,9 +252,6 @@ func verbs() map[string]func(t *testing.T) (*world, call) {
 				return w.Source().EndSession(ctx, w.instance("1"), &feed.EndSessionRequest{App: "reports", Hash: secret('a')})
 			})
 		}),
-		"PutCode": plain(func(w *world) call {
-			return func(ctx context.Context) error { return w.PutCode(ctx, aCode, []byte("of carol")) }
-		}),
 		"RedeemCode": plain(func(w *world) call {
 			w.keepCode("of carol")
 			return func(ctx context.Context) error {
@@ -292,12 +277,6 @@ func verbs() map[string]func(t *testing.T) (*world, call) {
 			w.keep()
 			w.pass(time.Hour)
 			return w.KeepTokenKeys
-		}),
-		"IssueToken": withTokens(func(w *world) call {
-			w.has(client, "shop", "", time.Hour)
-			a := w.svidAsk(client, "shop")
-			a.Actor = principal(w.t, "spiffe://acme.example/ns/a/sa/agent")
-			return returns(func(ctx context.Context) (access.IssuedToken, error) { return w.IssueToken(ctx, a) })
 		}),
 		"IssueToken, of a session": withTokens(func(w *world) call {
 			_, s := w.loggedIn(access.SessionAPI, carol)

@@ -3,6 +3,8 @@ package access_test
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,11 +49,13 @@ func TestExceptionEndsWhatItExcuses(t *testing.T) {
 	}
 }
 
-// A commit with an exception that is over is refused, and the one in force stays.
+// A commit that brings an exception which is over is refused, and the one in force stays.
 func TestExceptionThatIsOverKeepsACommitOut(t *testing.T) {
 	w := newWorld(t)
 	w.excuse()
 	w.pass(time.Hour)
+	w.files = maps.Clone(w.files)
+	w.files["exceptions/refunds-wide.yaml"] = []byte(strings.Replace(string(w.files["exceptions/refunds-wide.yaml"]), "is tried", "is still tried", 1))
 	_, err := w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: w.files, Commit: strings.Repeat("2", 40), After: w.commit})
 	var all policy.Errors
 	if !errors.As(err, &all) || len(all) != 1 || all[0].Code != policy.CodeException || all[0].File != "exceptions/refunds-wide.yaml" {
@@ -64,6 +68,44 @@ func TestExceptionThatIsOverKeepsACommitOut(t *testing.T) {
 	delete(w.files, "exceptions/refunds-wide.yaml")
 	w.apply("entitlements/stripe/refunds.yaml", "[\"refunds.*\"]", "[refunds.create]")
 	w.ask(w.as(refunder), refund(), access.Pending)
+}
+
+// An exception that is over is its owner's to mend: commits of others enter into force
+// beside it, what it excused stays denied, and everybody is told.
+func TestExceptionThatIsOverKeepsNobodyElseOut(t *testing.T) {
+	w := newWorld(t)
+	w.excuse()
+	w.pass(time.Hour - time.Second)
+	notices := func() string {
+		t.Helper()
+		v, err := w.PolicyStatus(t.Context(), w.as(alice))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Contains(strings.Join(v.Notices(), " "), "refunds-wide of team-payments since"); said != (len(v.Over) == 1) {
+			t.Errorf("%v are over, and %q is told", v.Over, v.Notices())
+		}
+		return strings.Join(v.Notices(), "\n")
+	}
+	if got := notices(); got != "" {
+		t.Errorf("before its end: %s", got)
+	}
+	w.pass(time.Second)
+	if got := notices(); !strings.Contains(got, "what they excused is denied") {
+		t.Errorf("after its end nobody is told: %q", got)
+	}
+	w.files = maps.Clone(w.files)
+	w.apply("entitlements/reports/read.yaml", "max: 8h", "max: 7h")
+	if set, err := w.Policy(t.Context()); err != nil || set.Commit() != w.commit {
+		t.Errorf("in force is %s, %v", set.Commit(), err)
+	}
+	if r := w.ask(w.as(refunder), refund(), access.Denied); r.Code != policy.DenyExceptionOver {
+		t.Errorf("what it excused: %s", r.Code)
+	}
+	p, err := w.PlanPolicy(t.Context(), w.in(dave, "security"), w.files)
+	if err != nil || !slices.ContainsFunc(p.Warnings, func(one policy.Warning) bool { return one.Code == policy.WarnOver }) {
+		t.Errorf("a plan warns of %v, %v", p.Warnings, err)
+	}
 }
 
 // A policy that entered into force under a Mayfly which asked for no exception goes

@@ -22,6 +22,7 @@ type Plan struct {
 	Ends                 []grant.Grant
 	Pending              []Flip            // requests under way that it decides otherwise, newest first
 	Shown                map[string]string // principals by name
+	Warnings             []policy.Warning  // what is doubtful about the policy that is asked about
 }
 
 // Flip is a request that another policy decides otherwise than it was decided.
@@ -77,10 +78,10 @@ func (s *Service) mayPlan(ctx context.Context, tx Tx, set *policy.Set, c Caller)
 // asked loads the policy that somebody asks about, and writes down that they did.
 func (s *Service) asked(ctx context.Context, c Caller, files map[string][]byte, since string) (*policy.Set, error) {
 	var now time.Time
-	err := s.update(ctx, func(w *work) error {
+	var inForce *policy.Set
+	err := s.update(ctx, func(w *work) (err error) {
 		now = w.now
-		inForce, err := w.inForce(ctx, w.tx)
-		if err != nil {
+		if inForce, err = w.inForce(ctx, w.tx); err != nil {
 			return err
 		}
 		body := planned{Operation: policy.OwnPolicyPlan, Digest: policy.Digest(files), Since: since}
@@ -94,7 +95,7 @@ func (s *Service) asked(ctx context.Context, c Caller, files map[string][]byte, 
 	}
 	set, err := s.load(files, "", false)
 	if err == nil {
-		err = set.CheckAt(now)
+		err = set.CheckAt(now, inForce)
 	}
 	if err != nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")
@@ -117,7 +118,7 @@ func (s *Service) PlanPolicy(ctx context.Context, c Caller, files map[string][]b
 			return err
 		}
 		out.Before, out.BeforeDigest = before.Commit(), before.Digest()
-		out.Outlook = policy.Look(before, set)
+		out.Outlook, out.Warnings = policy.Look(before, set), set.Warnings(tx.Now())
 		widens, err := s.widens(ctx, tx, before, set)
 		if err != nil {
 			return err

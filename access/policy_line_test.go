@@ -467,7 +467,7 @@ func TestTheWishForAHoldIsForgotten(t *testing.T) {
 		t.Fatalf("a second person came too late: %+v, %v", out, err)
 	}
 	l.pass(time.Minute)
-	if out, err = l.Hold(t.Context(), l.as(bob), l.commit, 2*time.Hour); err != nil || !out.ConfirmedBy.IsZero() {
+	if out, err = l.Hold(t.Context(), l.as(carol), l.commit, 2*time.Hour); err != nil || !out.ConfirmedBy.IsZero() {
 		t.Fatalf("another time was confirmed: %+v, %v", out, err)
 	}
 	l.pass(15 * time.Minute)
@@ -528,6 +528,27 @@ func TestHowPolicyStandsIsTold(t *testing.T) {
 	}
 }
 
+// However many commits wait, it is one sentence: it stands above every page and every
+// answer, and says the next one and when, to the second.
+func TestCommitsThatWaitAreOneSentence(t *testing.T) {
+	l := newLine(t, nil)
+	first := l.edited(refundsFile, "max: 50000}", "max: 50001}")
+	l.offer(first)
+	due := l.clock().Add(policy.DefaultSettle).Format(time.RFC3339)
+	one := "Policy commit " + first.Commit[:12] + " waits until " + due + ", because somebody gains by it."
+	if n, err := l.PolicyNotices(t.Context()); err != nil || len(n) != 1 || n[0] != one {
+		t.Errorf("told is %q, %v", n, err)
+	}
+	l.pass(time.Minute + time.Microsecond)
+	for i := range 3 {
+		l.offer(l.edited(refundsFile, fmt.Sprintf("max: %d}", 50001+i), fmt.Sprintf("max: %d}", 50002+i)))
+	}
+	all := "4 policy commits wait, the next one (" + first.Commit[:12] + ") until " + due + ", because somebody gains by them."
+	if n, err := l.PolicyNotices(t.Context()); err != nil || len(n) != 1 || n[0] != all {
+		t.Errorf("told is %q, %v", n, err)
+	}
+}
+
 func TestACorrectionThatBringsAnAppBackWaitsForItself(t *testing.T) {
 	l := newLine(t, nil)
 	l.files = maps.Clone(l.files)
@@ -573,8 +594,48 @@ func TestP4_AHoldThatSomebodyMayNotAskForAnyMoreIsNotConfirmed(t *testing.T) {
 	if _, err := l.Finish(t.Context(), l.as(bob), r.Grant); err != nil {
 		t.Fatal(err)
 	}
-	_, err := l.Hold(t.Context(), l.as(carol), l.commit, time.Hour)
-	wantCode(t, err, access.CodeNoGrant)
+	out, err := l.Hold(t.Context(), l.as(carol), l.commit, time.Hour) // hers, that another person is to confirm
+	if err != nil || !out.ConfirmedBy.IsZero() || out.ProposedBy.String() != carol {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// What one person asks for is there for the second to confirm, whatever others ask for
+// meanwhile. Whoever asked may ask for something else in its place.
+func TestAWishForAHoldIsNotPutAwayBySomebodyElse(t *testing.T) {
+	l := newLine(t, holders)
+	l.mayHold(alice, aliceAdmin, carol)
+	bobs := l.ask(l.as(bob), access.Ask{Entitlement: "mayfly/hold"}, access.Approved)
+	wish := func(who string, length time.Duration) (access.HoldResult, error) {
+		return l.Hold(t.Context(), l.as(who), l.commit, length)
+	}
+	proposes := func(who string, length time.Duration) {
+		t.Helper()
+		if out, err := wish(who, length); err != nil || !out.ConfirmedBy.IsZero() || out.ProposedBy.String() != who || out.Length != length {
+			t.Fatalf("%s, %s: %+v, %v", who, length, out, err)
+		}
+	}
+	proposes(alice, 2*time.Hour)
+	proposes(aliceAdmin, time.Hour) // she meant another time
+	_, err := wish(bob, 24*time.Hour)
+	wantCode(t, err, access.CodeTooSoon)
+	for _, want := range []string{aliceAdmin + " asked for a hold at " + l.commit[:12] + " for 1h0m0s", "confirm it", "after 2026-01-07T09:15:00.000000Z"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+	if v, err := l.PolicyStatus(t.Context(), l.as(erin)); err != nil || v.Proposed == nil || v.Proposed.Length != time.Hour {
+		t.Errorf("proposed is %+v, %v", v.Proposed, err)
+	}
+	l.pass(15 * time.Minute)
+	proposes(bob, 24*time.Hour)
+	if _, err := l.Finish(t.Context(), l.as(bob), bobs.Grant); err != nil {
+		t.Fatal(err)
+	}
+	proposes(alice, time.Hour) // nobody can confirm his any more
+	if out, err := wish(carol, time.Hour); err != nil || out.ConfirmedBy.String() != carol {
+		t.Errorf("the second person: %+v, %v", out, err)
+	}
 }
 
 func TestTooManyCommitsDoNotWait(t *testing.T) {

@@ -21,17 +21,19 @@ type PolicyLog struct {
 	Lines       []PolicyLine    // of the newest version that has the file
 }
 
-// PolicyVersion is one text of the file, or its absence, from the first policy that had
-// it so.
+// PolicyVersion is one text of the file, or its absence, from the entry into force that
+// brought it to the next one that brought another. A text that comes back is a version of
+// its own.
 type PolicyVersion struct {
 	Commit   string
-	Digest   string // of the policy
-	Signer   string // person, "" unsigned (development)
+	Digest   string   // of the policy
+	Signers  []string // persons; empty: unsigned (development)
 	At       time.Time
+	How      PolicyHow
 	There    bool // otherwise the file was removed
 	Added    int  // lines
 	Removed  int
-	Requests int               // decided last by a policy with this text
+	Requests int               // made under a policy with this text
 	Newest   []grant.RequestID // of them, at most five
 }
 
@@ -80,7 +82,7 @@ func (l *PolicyLog) read(ctx context.Context, tx Tx) error {
 		return fmt.Errorf("policies: %w", err)
 	}
 	var last []byte
-	for _, f := range files {
+	for i, f := range files {
 		if !slices.ContainsFunc(l.Versions, func(v PolicyVersion) bool { return v.There }) && f.Body == nil {
 			continue // it was not there yet
 		}
@@ -89,7 +91,8 @@ func (l *PolicyLog) read(ctx context.Context, tx Tx) error {
 			last = f.Body
 		}
 		v := &l.Versions[len(l.Versions)-1]
-		n, newest, err := tx.Requests().UnderPolicy(ctx, l.Entitlement, f.Digest, newestUnder)
+		from, before := termOf(files, i)
+		n, newest, err := tx.Requests().UnderPolicy(ctx, l.Entitlement, f.Digest, from, before, newestUnder)
 		if err != nil {
 			return err
 		}
@@ -103,9 +106,22 @@ func (l *PolicyLog) read(ctx context.Context, tx Tx) error {
 	return nil
 }
 
+// termOf says which requests under the policy of files[i] are of that entry of it: those
+// since it, or since ever if it is the first of that policy, and before the next one.
+func termOf(files []FileVersion, i int) (from, before time.Time) {
+	same := func(f FileVersion) bool { return f.Digest == files[i].Digest }
+	if slices.ContainsFunc(files[:i], same) {
+		from = files[i].At
+	}
+	if next := slices.IndexFunc(files[i+1:], same); next >= 0 {
+		before = files[i+1+next].At
+	}
+	return from, before
+}
+
 // add appends a version, and takes over the lines that it leaves as they were.
 func (l *PolicyLog) add(f FileVersion) {
-	v := PolicyVersion{Commit: f.Commit, Digest: f.Digest, Signer: f.Signer, At: f.Applied, There: f.Body != nil}
+	v := PolicyVersion{Commit: f.Commit, Digest: f.Digest, Signers: f.Signers, At: f.At, How: f.How, There: f.Body != nil}
 	if v.There {
 		before := len(l.Lines)
 		kept := 0

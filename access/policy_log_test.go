@@ -1,11 +1,15 @@
 package access_test
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mayflyproxy/mayfly/access"
+	"github.com/mayflyproxy/mayfly/grant"
 )
 
 // TestALogTellsWhoWroteWhichLine has a file changed, left alone, changed back in part and
@@ -46,7 +50,7 @@ func TestALogTellsWhoWroteWhichLine(t *testing.T) {
 	}
 	for i, want := range []struct{ added, removed, requests int }{{l.Versions[0].Added, 0, 1}, {2, 2, 2}, {2, 1, 0}} {
 		v := l.Versions[i]
-		if v.Added != want.added || v.Removed != want.removed || v.Requests != want.requests || !v.There || v.Signer != "sam" || v.Commit == "" {
+		if v.Added != want.added || v.Removed != want.removed || v.Requests != want.requests || !v.There || !slices.Equal(v.Signers, []string{"sam"}) || v.Commit == "" {
 			t.Errorf("version %d is %+v, want %+v", i, v, want)
 		}
 	}
@@ -68,4 +72,60 @@ func TestALogTellsWhoWroteWhichLine(t *testing.T) {
 	wantCode(t, err, access.CodeNoGrant)
 	_, err = w.LogPolicy(t.Context(), w.in(dave, "security"), "never/was")
 	wantCode(t, err, access.CodeNotFound)
+}
+
+// TestALogShowsWhatCameBackAsItsOwnEntry has a change taken back by the same files under a
+// commit of others, and asks what each time decided.
+func TestALogShowsWhatCameBackAsItsOwnEntry(t *testing.T) {
+	w := newWorld(t)
+	ask := func() grant.RequestID { return w.ask(w.as(refunder), refund(), access.Pending).ID }
+	enter := func(commit string, signers ...string) {
+		t.Helper()
+		w.pass(time.Hour)
+		_, err := w.ApplyPolicy(t.Context(), access.PolicyCommit{Files: w.files, Commit: commit, Signer: signers[0], Cosigners: signers[1:], After: w.commit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.commit = commit
+	}
+	edit := func(old, now string) {
+		w.files = maps.Clone(w.files)
+		w.files[refundsFile] = []byte(strings.Replace(string(w.files[refundsFile]), old, now, 1))
+	}
+	before := ask()
+	edit("max: 50000}", "max: 40000}")
+	enter("change", "sam")
+	under := ask()
+	edit("max: 40000}", "max: 50000}")
+	enter("revert", "rita", "sam")
+	after := ask()
+	l, err := w.LogPolicy(t.Context(), w.in(dave, "security"), "stripe/refunds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(l.Versions) != 3 {
+		t.Fatalf("%d versions: %+v", len(l.Versions), l.Versions)
+	}
+	for i, want := range []struct {
+		commit, signers string
+		at              time.Time
+		request         grant.RequestID
+	}{
+		{firstCommit, "[sam]", epoch, before},
+		{"change", "[sam]", epoch.Add(time.Hour), under},
+		{"revert", "[rita sam]", epoch.Add(2 * time.Hour), after},
+	} {
+		v := l.Versions[i]
+		if v.Commit != want.commit || fmt.Sprint(v.Signers) != want.signers || !v.At.Equal(want.at) || v.How != access.HowCommit {
+			t.Errorf("version %d is %+v, want %+v", i, v, want)
+		}
+		if v.Requests != 1 || !slices.Equal(v.Newest, []grant.RequestID{want.request}) {
+			t.Errorf("version %d decided %d: %v, want %v", i, v.Requests, v.Newest, want.request)
+		}
+	}
+	for _, line := range l.Lines {
+		if want := strings.Contains(line.Text, "max: 50000}"); want != (line.Version == 2) {
+			t.Errorf("%q is from version %d", line.Text, line.Version)
+		}
+	}
 }

@@ -83,12 +83,14 @@ type RefusedCommit struct {
 	At     time.Time `json:"at,omitzero"`
 }
 
-// FileVersion is how one file stood in a policy that was in force.
+// FileVersion is how one file stood in a policy when that entered into force. A policy
+// that entered twice has two of them.
 type FileVersion struct {
 	Digest  string // of the policy
 	Commit  string
-	Signer  string
-	Applied time.Time
+	Signers []string // persons; empty: unsigned (development)
+	At      time.Time
+	How     PolicyHow
 	Body    []byte // nil: it had no such file
 }
 
@@ -98,15 +100,13 @@ type PolicyStore interface {
 	// Head returns the digest in force without the files, for a cache.
 	Head(ctx context.Context) (digest, commit string, err error)
 	ByDigest(ctx context.Context, digest string) (StoredPolicy, error)
-	// Keep stores the files of p, if they are not there, without putting it in force:
-	// Versions has it only once it was applied.
+	// Keep stores the files of p, if they are not there, without putting it in force.
 	Keep(ctx context.Context, p StoredPolicy) error
-	// Apply stores p (again, if it is there) and puts it in force. Entries has it then.
-	// Versions lists how a file stood in every policy that was ever in force, oldest first.
+	// Versions lists how a file stood at every entry of a policy into force, oldest first.
 	Versions(ctx context.Context, path string) ([]FileVersion, error)
 	// Apply stores p (again, if it is there) and puts it in force.
 	Apply(ctx context.Context, p StoredPolicy) error
-	// Enter notes an entry into force.
+	// Enter notes an entry into force: Entries and Versions have it then.
 	Enter(ctx context.Context, e PolicyEntry) error
 	// Entries lists those after an instant, oldest first.
 	Entries(ctx context.Context, after time.Time) ([]PolicyEntry, error)

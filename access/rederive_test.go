@@ -230,3 +230,47 @@ func TestTheCausesAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestP8_ADecisionIsToldAYearLater: by then the one who asked has left, the group that
+// approved has another name, and the entitlement is no more.
+func TestP8_ADecisionIsToldAYearLater(t *testing.T) {
+	w := newWorld(t)
+	byRule, byPeople := w.ask(w.as(carol), reports(), access.Approved), w.granted()
+	w.pass(365 * 24 * time.Hour)
+	delete(w.files, "entitlements/reports/read.yaml")
+	for name, text := range w.files {
+		w.files[name] = bytes.ReplaceAll(text, []byte("carol"), []byte("erin"))
+	}
+	w.apply(refundsFile, "group:idp/payments-leads", "group:idp/finance")
+	w.login(carol, "carol@other.example")
+	for _, c := range []struct {
+		id                   grant.RequestID
+		owner, groups, steps string
+		rule                 string
+	}{
+		{byRule.ID, "team-data", "group:idp/engineers group:idp/payments-leads", "", "true"},
+		{byPeople.ID, "team-payments", "", "group:idp/payments-leads by " + bob, ""},
+	} {
+		x, err := w.Explain(t.Context(), w.as(dave), c.id.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := x.Decisions[0]
+		var steps []string
+		for _, s := range d.Steps {
+			for _, said := range s.Said {
+				steps = append(steps, strings.Join(s.Any, " ")+" by "+said.Approver.String())
+			}
+		}
+		if d.Replay != access.ReplaySame || d.Trail == nil || x.Owner != c.owner || d.Trail.Owner != c.owner || d.Inputs.Commit != firstCommit {
+			t.Errorf("%s: %s %s %s, of %s", c.id, d.Replay, d.Cause, d.Detail, x.Owner)
+			continue
+		}
+		if got := strings.Join(d.Inputs.Groups, " "); got != c.groups || strings.Join(steps, ", ") != c.steps {
+			t.Errorf("%s: groups %q, approved %q", c.id, got, steps)
+		}
+		if d.Trail.Condition != nil && d.Trail.Condition.Value != c.rule || d.Trail.Condition == nil && c.rule != "" {
+			t.Errorf("%s: the rule was %+v", c.id, d.Trail.Condition)
+		}
+	}
+}

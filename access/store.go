@@ -109,9 +109,10 @@ type RequestStore interface {
 	Update(ctx context.Context, r Request) error
 	List(ctx context.Context, f RequestFilter) ([]Request, error)
 	CountPending(ctx context.Context, requester identity.Principal) (int, error)
-	// UnderPolicy counts the requests for an entitlement that the policy of a digest
-	// decided last, and lists the newest of them.
-	UnderPolicy(ctx context.Context, entitlement, digest string, limit int) (n int, newest []grant.RequestID, err error)
+	// UnderPolicy counts the requests for an entitlement that were made under the policy
+	// of a digest, from one instant on and before another, and lists the newest of them. A
+	// zero time is no bound.
+	UnderPolicy(ctx context.Context, entitlement, digest string, from, before time.Time, limit int) (n int, newest []grant.RequestID, err error)
 	// Overdue lists pending requests whose DecideBy is at or before now.
 	Overdue(ctx context.Context, now time.Time, limit int) ([]Request, error)
 }

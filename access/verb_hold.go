@@ -40,7 +40,8 @@ type holdLeaf struct {
 
 // Hold keeps policy at a commit that was in force before, or is, for a time: what one
 // person asks for, another must ask for too, in the same words and within 15 minutes.
-// Both act under a grant of policy.hold. While it lasts only commits enter into force
+// Both act under a grant of policy.hold. Whoever asked for one may ask for another in its
+// place; others may not, while it can be confirmed. While it lasts only commits enter into force
 // by which nobody gains. It ends by itself: what was in force before is then again,
 // unless such a commit came meanwhile.
 func (s *Service) Hold(ctx context.Context, c Caller, commit string, length time.Duration) (HoldResult, error) {
@@ -71,16 +72,18 @@ func (s *Service) Hold(ctx context.Context, c Caller, commit string, length time
 		if leaf.By, err = w.pseudonym(ctx, c.Principal); err != nil {
 			return err
 		}
-		proposed, is, err := w.hold(ctx, false)
+		proposed, stands, err := w.standing(ctx)
 		if err != nil {
 			return err
 		}
-		if is && proposed.Commit == to.Commit && proposed.Length == length && w.tx.Passed() < proposed.Until {
-			if g, err := w.tx.Grants().Get(ctx, proposed.Under); err != nil || g.InForce(w.now) != nil {
-				return fault(CodeNoGrant, "mayfly policy hold "+to.Commit+" --for "+length.String(), "whoever asked for this hold may not any more: ask for it anew, and have another person confirm it")
-			}
+		if stands && proposed.Commit == to.Commit && proposed.Length == length {
 			out, err = w.confirmHold(ctx, set, c, proposed, to, leaf)
 			return err
+		}
+		if stands {
+			if err := w.ownWish(ctx, set, c, proposed); err != nil {
+				return err
+			}
 		}
 		out, err = w.proposeHold(ctx, c, under.ID, to, length, leaf)
 		return err
@@ -105,6 +108,38 @@ func (w *work) hold(ctx context.Context, confirmed bool) (h PolicyHold, is bool,
 	default:
 		return h, true, nil
 	}
+}
+
+// standing returns the wish for a hold that can be confirmed: its time is not over, and
+// whoever has it may hold policy still.
+func (w *work) standing(ctx context.Context) (h PolicyHold, stands bool, err error) {
+	h, is, err := w.hold(ctx, false)
+	if err != nil || !is || w.tx.Passed() >= h.Until {
+		return PolicyHold{}, false, err
+	}
+	if g, err := w.tx.Grants().Get(ctx, h.Under); err != nil || g.InForce(w.now) != nil {
+		return PolicyHold{}, false, nil
+	}
+	return h, true, nil
+}
+
+// ownWish refuses to put another wish in the place of one that somebody else has: the
+// second person would confirm what is no longer there.
+func (w *work) ownWish(ctx context.Context, set *policy.Set, c Caller, h PolicyHold) error {
+	first, err := accountsOf(ctx, w.tx, set, h.ProposedBy)
+	if err != nil {
+		return err
+	}
+	second, err := accountsOf(ctx, w.tx, set, c.Principal)
+	if err != nil || meets(set, first, second) {
+		return err
+	}
+	who, err := shown(ctx, w.tx, h.ProposedBy)
+	if err != nil {
+		return err
+	}
+	return fault(CodeTooSoon, "mayfly policy hold "+h.Commit+" --for "+h.Length.String(),
+		"%s asked for a hold at %s for %s: confirm it with the same commit and time, or ask for another one after %s", who, short(h.Commit), h.Length, audit.Stamp(w.now.Add(h.Until-w.tx.Passed())))
 }
 
 // entryOf finds the last entry into force of a commit, by the beginning of its name.

@@ -69,7 +69,7 @@ type policyApplied struct {
 // app that was there before, it waits for the time that the policy in force says, and
 // for the end of a hold. Call it again then. What enters into force is stored by
 // digest, told to the instances, and ends every live grant that it removes or narrows;
-// it never widens one. Files that do not load, or hold an exception that is over, are a
+// it never widens one. Files that do not load, or bring an exception that is over, are a
 // policy.Errors, too few signatures a RefusedPolicy, and the policy in force stays.
 func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult, error) {
 	set, err := s.load(c.Files, c.Commit, false)
@@ -87,7 +87,7 @@ func (s *Service) ApplyPolicy(ctx context.Context, c PolicyCommit) (PolicyResult
 			out.Same = true
 			return nil
 		}
-		if err := set.CheckAt(w.now); err != nil {
+		if err := set.CheckAt(w.now, before); err != nil {
 			return fmt.Errorf("policy %s: %w", clip(c.Commit), err)
 		}
 		if have := commitOf(before); have != c.After {

@@ -74,6 +74,18 @@ type PolicyPlan struct {
 	Diff    PolicyDiff   `json:"diff"`
 	Ends    []PolicyEnd  `json:"ends"`    // live grants that it would end
 	Pending []PolicyFlip `json:"pending"` // requests under way that it would decide otherwise
+	// Warnings are what is doubtful about the policy that is asked about, by file and line.
+	Warnings []PolicyWarning `json:"warnings"`
+}
+
+// PolicyWarning is something that an author may not have meant. It keeps nothing from
+// entering into force.
+type PolicyWarning struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"` // from 1
+	Column  int    `json:"column"`
+	Code    string `json:"code"` // stable
+	Message string `json:"message"`
 }
 
 // PolicyEnd is a live grant that would end.
@@ -129,16 +141,19 @@ type PolicyLog struct {
 	Lines       []PolicyLine    `json:"lines"`    // of the file as it is
 }
 
-// PolicyVersion is one text of the file, from the first policy in force that had it so.
+// PolicyVersion is one text of the file, from the entry into force that brought it. A text
+// that comes back is a version of its own.
 type PolicyVersion struct {
 	Commit   string   `json:"commit"`
-	Digest   string   `json:"digest"` // of the policy
-	Signer   string   `json:"signer,omitempty"`
+	Digest   string   `json:"digest"`            // of the policy
+	Signer   string   `json:"signer,omitempty"`  // the first of signers
+	Signers  []string `json:"signers,omitempty"` // persons; none: unsigned (development)
 	At       string   `json:"at"`
+	How      string   `json:"how"`   // commit, held or released
 	There    bool     `json:"there"` // otherwise the file was removed
 	Added    int      `json:"added"`
 	Removed  int      `json:"removed"`
-	Requests int      `json:"requests"` // that it decided last
+	Requests int      `json:"requests"` // made while it was in force
 	Newest   []string `json:"newest,omitempty"`
 }
 

@@ -320,7 +320,17 @@ type PolicyStatus struct {
 	Tip        string           `json:"tip,omitempty"`              // of the branch, when it was read last
 	ReadAt     string           `json:"read_at,omitempty"`          // when that was, to a minute
 	Unreadable string           `json:"unreadable_since,omitempty"` // since when the repository cannot be read
-	Notices    []string         `json:"notices,omitempty"`          // the same in sentences
+	// Over are the exceptions of the policy in force that are over: what they excused is denied.
+	Over    []OverException `json:"over,omitempty"`
+	Notices []string        `json:"notices,omitempty"` // the same in sentences
+}
+
+// OverException is an exception of the policy in force that is over.
+type OverException struct {
+	Exception string `json:"exception"`
+	Owner     string `json:"owner"`
+	For       string `json:"for"` // entitlement or app
+	Until     string `json:"until"`
 }
 
 // SettlingCommit is a commit that waits, because somebody gains by it.

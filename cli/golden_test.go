@@ -25,6 +25,7 @@ func changing() [][2]string {
 		{`(req|grt|act|den|apr|ofr|spl|rec)_[0-9A-Z]{26}`, "${1}_00000000000000000000000000"},
 		{`\b[0-9a-f]{64}\b`, strings.Repeat("0", 64)},
 		{`20\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z`, "2026-01-05T09:00:00Z"},
+		{`\b20\d\d-\d\d-\d\d\b`, "2026-01-05"},
 		{`leaf \d+`, "leaf 0"}, {`\(told [0-9.a-zµ]+ before\)`, "(told 1s before)"}, {`cel-go/v[0-9.]+`, "cel-go/v0"},
 		{`"age": "[^"]+"`, `"age": "1s"`}, {`"leaf": "\d+"`, `"leaf": "0"`}, {`\\"(now|groups_at)\\":\\"[^"]*\\"`, `\"$1\":\"2026-01-05T09:00:00Z\"`},
 	}
@@ -55,6 +56,11 @@ func (s *script) refused(ts *testscript.TestScript, _ bool, args []string) {
 	d := audit.Denied{Denial: grant.NewMinter().NewDenialID(s.clock()).String(), Code: args[1], Try: s.try(args)}
 	s.ships(ts, audit.TypeActionDenied, d)
 	ts.Setenv(args[0], d.Denial)
+}
+
+// did ships what a gateway let pass under a grant: GRANT OPERATION name=value….
+func (s *script) did(ts *testscript.TestScript, _ bool, args []string) {
+	s.ships(ts, audit.TypeActionIntent, audit.Intent{Grant: args[0], Try: s.try(append([]string{"", ""}, args[1:]...))})
 }
 
 // observed ships what passed undecided on an app in observe mode, and would have been

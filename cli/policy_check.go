@@ -52,12 +52,13 @@ type policyResult struct {
 }
 
 // checkPolicy says what is wrong with a policy, and what is doubtful. What would keep
-// it from entering into force today is wrong.
+// it from entering into force today, whatever is in force, is wrong: an exception that is
+// over does not if it was in force before, which only the server knows.
 func (a *app) checkPolicy(dir string) error {
 	now := a.c.Now()
 	set, err := a.loadPolicy(dir)
 	if err == nil {
-		err = set.CheckAt(now)
+		err = set.CheckAt(now, set)
 	}
 	wrong, err := mistakesOf(err)
 	if err != nil {

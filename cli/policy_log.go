@@ -14,9 +14,9 @@ func (a *app) policyLogCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "log ENTITLEMENT", Short: "Who changed which line of an entitlement when, who signed, and what it decided",
 		Long: `Shows how the file of an entitlement came to be what it is, newest first: when each text
-of it entered into force, by which commit, who signed that, and how many requests it
-decided, with the newest. Then the file as it is, each line with the commit that it is
-from.
+of it entered into force, by which commit, who signed that, and how many requests were made
+under it, with the newest. A text that came back, by a revert or a hold, stands once for each
+time. Then the file as it is, each line with the commit that it is from.
 
 It is read from the policies that were in force, which the server keeps: what the
 repository forgot since is here.
@@ -45,7 +45,7 @@ func (a *app) logPolicy(ctx context.Context, entitlement string) error {
 	a.say("%s", l.Path)
 	for i, line := range l.Lines {
 		v := l.Versions[line.Version]
-		a.say("%s %s %-12s %4d  %s", shortCommit(v.Commit), dayOf(v.At), orUnsigned(v.Signer), i+1, line.Text)
+		a.say("%s %s %-12s %4d  %s", shortCommit(v.Commit), dayOf(v.At), orUnsigned(v.Signers), i+1, line.Text)
 	}
 	return nil
 }
@@ -55,7 +55,13 @@ func (a *app) showVersion(v api.PolicyVersion) {
 	if !v.There {
 		what = "removed"
 	}
-	a.say("%s  %s  signed by %s  %s", clock(v.At), orDash(v.Commit), orUnsigned(v.Signer), what)
+	switch v.How {
+	case "held":
+		what += "  held"
+	case "released":
+		what += "  a hold ended"
+	}
+	a.say("%s  %s  signed by %s  %s", clock(v.At), orDash(v.Commit), orUnsigned(v.Signers), what)
 	if v.Requests > 0 {
 		a.say("    decided %s%s", count(v.Requests, "request"), inBrackets("newest: "+strings.Join(v.Newest, " ")))
 	}
@@ -65,9 +71,9 @@ func shortCommit(commit string) string { return fmt.Sprintf("%-10.10s", orDash(c
 
 func dayOf(stamp string) string { return stamp[:min(len("2006-01-02"), len(stamp))] }
 
-func orUnsigned(person string) string {
-	if person == "" {
+func orUnsigned(persons []string) string {
+	if len(persons) == 0 {
 		return "nobody"
 	}
-	return person
+	return strings.Join(persons, ", ")
 }

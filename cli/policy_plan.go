@@ -20,7 +20,7 @@ func (a *app) policyPlanCommand() *cobra.Command {
 		Long: `Asks the server what the policy in a folder would do if it took the place of the one in
 force: who gains and loses what, which live grants would end, which requests that wait
 would be decided otherwise, and whether such a commit would have to wait before it
-enters into force. Nothing is done, and that it was asked is on the record.
+enters into force; and what is doubtful about it, as mayfly policy check does. Nothing is done, and that it was asked is on the record.
 
 It is for the security group, and for whoever has access to policy.plan of the app mayfly.
 
@@ -70,6 +70,9 @@ func (a *app) planPolicy(ctx context.Context, dir string, failWaits bool) error 
 }
 
 func (a *app) showPlan(p api.PolicyPlan) {
+	for _, w := range p.Warnings {
+		a.say("warning: %s:%d:%d: %s", w.File, w.Line, w.Column, w.Message)
+	}
 	a.showDiff(p.Diff)
 	if len(p.Ends) > 0 {
 		a.say("live grants that would end")

@@ -16,7 +16,7 @@ func (a *app) policyStatusCommand() *cobra.Command {
 		Use: "status", Short: "How policy stands: what is in force, what waits, what is refused, and holds",
 		Long: `Says which commit is in force and who signed it; which commits wait because somebody
 gains by them, until when, and what is gained; whether the tip of the branch is
-refused, and why; whether policy is held; and when the repository was read last.`,
+refused, and why; whether policy is held; which exceptions are over; and when the repository was read last.`,
 		Example: "  mayfly policy status\n  mayfly policy status -o json", Args: cobra.NoArgs,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			client, err := a.connect(cmd.Context())
@@ -65,6 +65,9 @@ func (a *app) showPolicyStatus(v api.PolicyStatus) {
 	}
 	if no := v.Refused; no != nil {
 		say("refused", "%s since %s (%s): %s", no.Commit, clock(no.At), no.Reason, no.Words)
+	}
+	for _, x := range v.Over {
+		say("over", "exception %s of %s since %s: what it excused for %s is denied", x.Exception, x.Owner, clock(x.Until), x.For)
 	}
 	switch {
 	case v.Unreadable != "":

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/mayflyproxy/mayfly/access"
 )
 
 // TestScripts runs testdata/*.txt, each in a world of its own. Beside testscript's
@@ -26,7 +28,9 @@ import (
 //	join RUN, ack RUN      a sidecar starts; it acknowledges everything
 //	seen RUN, forked RUN   it keeps the newest checkpoint; one of another history
 //	refused VAR CODE OPERATION ATTRIBUTES…   it refuses the refunder, on record
+//	did GRANT OPERATION ATTRIBUTES…  the refunder did something under a grant, on record
 //	observed VAR CODE OPERATION ATTRIBUTES…  it would have, on an app in observe mode
+//	enter DIR COMMIT WHO…  the files of DIR enter into force as a commit that WHO signed
 //	golden FILE            the last output is that of testdata/golden
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -51,7 +55,8 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"mayfly": s.mayfly, "exits": s.exits, "login": s.login, "as": s.as, "type": s.typed, "save": s.save,
-					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked, "golden": s.golden, "refused": s.refused, "observed": s.observed,
+					"pass": s.passed, "join": s.joined, "keep": s.kept, "ack": s.acked, "golden": s.golden, "refused": s.refused, "did": s.did, "observed": s.observed,
+					"enter":  s.entered,
 					"seen":   func(_ *testscript.TestScript, _ bool, args []string) { s.keeps(args[0], false) },
 					"forked": func(_ *testscript.TestScript, _ bool, args []string) { s.keeps(args[0], true) },
 				},
@@ -147,6 +152,25 @@ func (s *script) passed(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	s.pass(d)
+}
+
+func (s *script) entered(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	before, _, err := s.NextSigners(ctx)
+	ts.Check(err)
+	c := access.PolicyCommit{
+		Files: filesOf(s.t, ts.MkAbs(args[0])), Commit: strings.Repeat(args[1], 40/len(args[1])), Signer: args[2], Cosigners: args[3:], After: before.Commit(),
+	}
+	out, err := s.ApplyPolicy(ctx, c)
+	ts.Check(err)
+	if out.Waits != nil { // it has been seen: its time goes on from here
+		s.pass(before.Settle())
+		out, err = s.ApplyPolicy(ctx, c)
+		ts.Check(err)
+	}
+	if out.Waits != nil {
+		ts.Fatalf("commit %s still waits", args[1])
+	}
 }
 
 func (s *script) joined(_ *testscript.TestScript, _ bool, args []string) { s.join(args[0]) }

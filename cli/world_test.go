@@ -310,7 +310,12 @@ func pool(certs []*x509.Certificate) *x509.CertPool {
 
 func examples(t testing.TB) map[string][]byte {
 	t.Helper()
-	root, files := os.DirFS("../examples/policy"), map[string][]byte{}
+	return filesOf(t, "../examples/policy")
+}
+
+func filesOf(t testing.TB, dir string) map[string][]byte {
+	t.Helper()
+	root, files := os.DirFS(dir), map[string][]byte{}
 	check(t, fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

@@ -111,7 +111,7 @@ func newWorld(t testing.TB, change ...func(*access.Config)) *world {
 }
 
 // apply puts the policy of the examples in force, reports open to people, after
-// replacements.
+// replacements; what is named like a file is one more.
 func (w *world) apply(digit string, replace map[string]string) {
 	w.t.Helper()
 	files := map[string][]byte{}
@@ -131,6 +131,11 @@ func (w *world) apply(digit string, replace map[string]string) {
 		files[name] = []byte(text + "\n")
 		return err
 	}))
+	for name, text := range replace {
+		if strings.HasSuffix(name, ".yaml") {
+			files[name] = []byte(text)
+		}
+	}
 	after := ""
 	if digit != "1" {
 		after = strings.Repeat("1", 40)

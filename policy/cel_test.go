@@ -137,6 +137,8 @@ func TestApprovers(t *testing.T) {
 		{"by group", Approver{Principal: bob, Person: s.PersonOf(bob), Groups: groups(t, "idp/data-leads"), GroupsAt: now}, ""},
 		{"by a group of an hour ago", Approver{Principal: bob, Person: s.PersonOf(bob), Groups: groups(t, "idp/data-leads"), GroupsAt: now.Add(-time.Hour)}, DenyLoginAgain},
 		{"by another group", Approver{Principal: bob, Person: s.PersonOf(bob), Groups: groups(t, "idp/leads"), GroupsAt: now}, DenyNotEligible},
+		{"by the group of that name at another provider", Approver{Principal: bob, Person: s.PersonOf(bob), Groups: groups(t, "other/data-leads", "other/idp/data-leads", "idp/idp/data-leads"), GroupsAt: now}, DenyNotEligible},
+		{"by a group within it", Approver{Principal: bob, Person: s.PersonOf(bob), Groups: groups(t, "idp/data-leads/trainees"), GroupsAt: now}, DenyNotEligible},
 		{"an account called carol", Approver{Principal: principal(t, "user:other:carol"), Person: s.PersonOf(principal(t, "user:other:carol")), GroupsAt: now}, DenyNotEligible},
 		{"a workload", Approver{Principal: principal(t, "spiffe://acme.example/x"), Person: s.PersonOf(carol), Groups: groups(t, "idp/data-leads"), GroupsAt: now}, DenyNotEligible},
 		{"nobody", Approver{Groups: groups(t, "idp/data-leads"), GroupsAt: now}, DenyNotEligible},

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 
+	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 	"github.com/mayflyproxy/mayfly/scope"
 )
@@ -20,7 +22,9 @@ import (
 const maxCases = 256
 
 // checkCondition refuses a condition of e that nothing can make true, that nothing can
-// make false, or that asks for what nobody provides. It is certain of what it refuses
+// make false, or that asks for what nobody provides. One that a cap alone makes always
+// true is let pass with a warning: whoever lowers the cap narrows, and did not touch the
+// condition. It is certain of what it refuses
 // and lets pass what it cannot tell: each way to be true is a list of comparisons of
 // one variable with constants, and the values that each variable can have here are
 // known in part.
@@ -32,11 +36,14 @@ func (l *loader) checkCondition(e *Entitlement, a *cel.Ast, n *node) {
 	if l.checkMentions(e, j, n) || j.ast.Expr().Kind() == celast.LiteralKind && j.ast.Expr().AsLiteral() == types.True {
 		return
 	}
+	free := judge{ast: j.ast, domains: uncapped(j.domains), unsure: j.unsure}
 	switch {
 	case j.never():
 		l.fail(n, CodeCondition, "when: it can never be true%s: leave auto out, or say what is meant", j.because())
+	case free.always():
+		l.fail(n, CodeCondition, "when: it is always true%s: say \"true\" if every request is to be granted at once", free.because())
 	case j.always():
-		l.fail(n, CodeCondition, "when: it is always true%s: say \"true\" if every request is to be granted at once", j.because())
+		e.capped = "when: with the caps of now it is always true" + j.because() + ", and every request is granted at once: say \"true\" if that is meant, or compare with less"
 	}
 }
 
@@ -402,6 +409,21 @@ func (l *loader) domainsOf(e *Entitlement) map[string]domain {
 		for suffix, d := range p.domains() {
 			out[paramVariables+p.Name+suffix] = d
 		}
+	}
+	return out
+}
+
+// uncapped is what each variable could be if every cap were as high as it can be.
+func uncapped(domains map[string]domain) map[string]domain {
+	out := maps.Clone(domains)
+	for name, d := range out {
+		switch {
+		case d.duration:
+			d.high = int64(grant.MaxTerm)
+		case d.number:
+			d.high = math.MaxInt64
+		}
+		out[name] = d
 	}
 	return out
 }

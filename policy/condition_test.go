@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,10 +50,10 @@ type fataler interface {
 // false alarm would keep good policy out.
 func TestConditionsAreJudgedSoundly(t *testing.T) {
 	o, files := options(t), exampleFiles(t)
-	judgedNever, judgedAlways, let := 0, 0, 0
+	judgedNever, judgedAlways, capped, let := 0, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		when := drawCondition(t, 3)
-		_, err := loadJudged(t, when, false, o, files)
+		fresh, err := loadJudged(t, when, false, o, files)
 		var all Errors
 		if err != nil && (!errors.As(err, &all) || len(all) != 1 || all[0].Code != CodeCondition) {
 			t.Fatalf("%s: %v", when, err)
@@ -63,6 +64,9 @@ func TestConditionsAreJudgedSoundly(t *testing.T) {
 		}
 		never, always := false, false
 		switch {
+		case err == nil && slices.ContainsFunc(fresh.Warnings(time.Time{}), func(w Warning) bool { return w.Code == WarnAlways }):
+			always = true
+			capped++
 		case err == nil:
 			let++
 		case strings.Contains(err.Error(), "never be true"):
@@ -83,9 +87,9 @@ func TestConditionsAreJudgedSoundly(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d never, %d always, %d let pass", judgedNever, judgedAlways, let)
-	if judgedNever == 0 || judgedAlways == 0 || let == 0 {
-		t.Errorf("%d never, %d always, %d let pass: one of them was not looked at", judgedNever, judgedAlways, let)
+	t.Logf("%d never, %d always, %d by a cap, %d let pass", judgedNever, judgedAlways, capped, let)
+	if judgedNever == 0 || judgedAlways == 0 || capped == 0 || let == 0 {
+		t.Errorf("%d never, %d always, %d by a cap, %d let pass: one of them was not looked at", judgedNever, judgedAlways, capped, let)
 	}
 }
 

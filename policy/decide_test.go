@@ -72,6 +72,7 @@ func TestDecide(t *testing.T) {
 		}, Denied, DenyNotEligible, ""},
 		{"by nobody", func(in *Input) { in.Requester.Principal, in.Beneficiary = identity.Principal{}, identity.Principal{} }, Denied, DenyNotEligible, "nobody"},
 		{"in another group", func(in *Input) { in.Requester.Groups = groups(t, "idp/all") }, Denied, DenyNotEligible, ""},
+		{"in the group of that name at another provider", func(in *Input) { in.Requester.Groups = groups(t, "other/support", "other/idp/support") }, Denied, DenyNotEligible, ""},
 		{"groups just not too old", func(in *Input) { in.Requester.GroupsAt = noon().Add(-MaxGroupAge) }, NeedsApproval, "", ""},
 		{"groups too old", func(in *Input) { in.Requester.GroupsAt = noon().Add(-MaxGroupAge - time.Microsecond) }, Denied, DenyLoginAgain, "15m"},
 		{"groups of never", func(in *Input) { in.Requester.GroupsAt = time.Time{} }, Denied, DenyLoginAgain, ""},
@@ -128,6 +129,17 @@ func TestDecide(t *testing.T) {
 				t.Errorf("%s with steps %v", d.Outcome, d.Steps)
 			}
 		})
+	}
+}
+
+// A step that does not say how many approve it needs one person, not none.
+func TestAStepWithoutACountNeedsOne(t *testing.T) {
+	s, err := Load(edited(t, change{refunds, "count: 1, ", ""}), options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := s.Decide(ask(t)); d.Outcome != NeedsApproval || len(d.Steps) != 1 || d.Steps[0].Count != 1 {
+		t.Errorf("%s: %+v", d.Outcome, d.Steps)
 	}
 }
 

@@ -35,6 +35,7 @@ type Entitlement struct {
 
 	lines    lines
 	auto     *condition
+	capped   string   // what is doubtful about auto; "" nothing
 	expanded []rule   // of Allow, sorted by operation
 	bound    []string // parameters that some constraint uses
 }

@@ -54,6 +54,9 @@ type Exception struct {
 // Over reports whether x excuses nothing any more at now.
 func (x Exception) Over(now time.Time) bool { return !now.Before(x.Until) }
 
+// For names the entitlement or the app that x is for.
+func (x Exception) For() string { return x.about().name }
+
 // Exceptions returns all exceptions, sorted by name, also those that are over.
 func (s *Set) Exceptions() []Exception {
 	out := make([]Exception, 0, len(s.exceptions))
@@ -87,12 +90,21 @@ func (s *Set) Lapsed(entitlement string, now time.Time) *Refusal {
 	return nil
 }
 
-// CheckAt says what keeps s from entering into force at now, though it loads: an
-// exception that is over, or that observes an app for too long. Its error is an Errors. What is in force already stays in
-// force; only what its exceptions excused is denied from their end on.
-func (s *Set) CheckAt(now time.Time) error {
+// same reports whether y excuses the same as x, with the same end, owner and reason.
+func (x Exception) same(y Exception) bool {
+	return x.about() == y.about() && x.Until.Equal(y.Until) && x.Owner == y.Owner && x.Reason == y.Reason
+}
+
+// CheckAt says what keeps s from entering into force at now after before (nil: there is
+// none), though it loads: an exception that is over, or that observes an app for too
+// long. Its error is an Errors. An exception that before has just so keeps nothing out:
+// what it excused is denied from its end on anyway, and the rest of s is others' work.
+func (s *Set) CheckAt(now time.Time, before *Set) error {
 	var errs Errors
 	for _, x := range s.Overdue(now) {
+		if before != nil && x.same(before.exceptions[x.Name]) {
+			continue
+		}
 		errs = append(errs, &Error{File: x.File, Line: x.untilLine, Column: x.untilColumn, Code: CodeException,
 			Message: "until: the exception " + x.Name + " was over at " + x.Until.Format(time.RFC3339) + ", and what it excused is denied: give it a new end with a reason, or remove both"})
 	}

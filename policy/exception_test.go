@@ -85,10 +85,10 @@ func TestExceptionIsOverAtItsEnd(t *testing.T) {
 // A commit whose exceptions are over does not enter into force.
 func TestExceptionThatIsOverKeepsACommitOut(t *testing.T) {
 	s := excusedPolicy(t)
-	if err := s.CheckAt(end().Add(-time.Second)); err != nil || len(s.Overdue(end().Add(-time.Second))) != 0 {
+	if err := s.CheckAt(end().Add(-time.Second), nil); err != nil || len(s.Overdue(end().Add(-time.Second))) != 0 {
 		t.Errorf("a second before its end: %v", err)
 	}
-	err := s.CheckAt(end())
+	err := s.CheckAt(end(), nil)
 	var all Errors
 	if !errors.As(err, &all) || len(all) != 1 || all[0].Code != CodeException {
 		t.Fatalf("at its end: %v", err)
@@ -96,6 +96,23 @@ func TestExceptionThatIsOverKeepsACommitOut(t *testing.T) {
 	want := "exceptions/wide-reports.yaml:5:8: until: the exception wide-reports was over at 2031-01-31T00:00:00Z, and what it excused is denied: give it a new end with a reason, or remove both"
 	if err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if err := s.CheckAt(end(), s); err != nil {
+		t.Errorf("after a policy that has just that exception: %v", err)
+	}
+	for field, change := range map[string]func(*Exception){
+		"end": func(x *Exception) { x.Until = x.Until.Add(-time.Second) }, "owner": func(x *Exception) { x.Owner = "team-web" },
+		"reason": func(x *Exception) { x.Reason = "another" }, "excuse": func(x *Exception) { x.Allows = ExcuseUndercut },
+		"name": func(x *Exception) { x.Name = "narrow-reports" },
+	} {
+		was := Set{exceptions: map[string]Exception{}}
+		for _, x := range s.Exceptions() {
+			change(&x)
+			was.exceptions[x.Name] = x
+		}
+		if err := s.CheckAt(end(), &was); err == nil {
+			t.Errorf("after a policy whose exception has another %s it enters into force", field)
+		}
 	}
 	if over := s.Overdue(end()); len(over) != 1 || over[0].Name != "wide-reports" {
 		t.Errorf("over are %+v", over)

@@ -80,16 +80,16 @@ func TestAnExceptionToObserveIsShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all Errors
-	if err := s.CheckAt(watchedUntil().Add(-MaxObserve - time.Second)); !errors.As(err, &all) || all[0].Code != CodeCap || all[0].File != "exceptions/observe-reports.yaml" || all[0].Line != 5 || !strings.Contains(all[0].Message, "30 days") {
+	if err := s.CheckAt(watchedUntil().Add(-MaxObserve-time.Second), nil); !errors.As(err, &all) || all[0].Code != CodeCap || all[0].File != "exceptions/observe-reports.yaml" || all[0].Line != 5 || !strings.Contains(all[0].Message, "30 days") {
 		t.Errorf("31 days: %v", err)
 	}
-	if err := s.CheckAt(watchedUntil().Add(-MaxObserve)); err != nil {
+	if err := s.CheckAt(watchedUntil().Add(-MaxObserve), nil); err != nil {
 		t.Errorf("30 days: %v", err)
 	}
 	if s, err = Load(edited(t, change{reports, "[http.get, http.head]", "[\"http.*\"]"}, exceptionTo("", "")), options(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CheckAt(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)); err != nil {
+	if err := s.CheckAt(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), nil); err != nil {
 		t.Errorf("another kind of exception, for longer: %v", err)
 	}
 }

@@ -89,9 +89,12 @@ func TestWarnings(t *testing.T) {
 		{"idle longer than it lasts", []change{{refunds, "idle_after: 15m", "idle_after: 2h"}}, "entitlements/stripe/refunds.yaml:12:1: grant.idle_after: 2h never ends a grant before grant.max, which is 2h"},
 		{"a group in two spellings", []change{{refunds, "group:idp/payments-leads", "group:idp/Support"}}, "entitlements/stripe/refunds.yaml:19:1: group:idp/Support and group:idp/support differ by capitals only"},
 		{"without tests", []change{{reports, reports1(t), ""}}, "entitlements/reports/read.yaml:2:1: reports/read has no tests: nothing says what it is for, and mayfly policy test proves nothing of it"},
+		{"a cap lowered to what the condition compares with", []change{{reports, "max: 8h", "max: 30m"}, {reports, reports1(t), "tests: [{as: bob, groups: [idp/engineers], ask: {}, expect: granted}]\n"}}, "entitlements/reports/read.yaml:16:1: when: with the caps of now it is always true (request.duration is from 1s to 30m), and every request is granted at once: say \"true\" if that is meant, or compare with less"},
+		{"an amount capped below what the condition compares with", []change{{refunds, "  steps:", "  auto: {when: \"request.params.amount_max <= 60000\"}\n  steps:"}}, "entitlements/stripe/refunds.yaml:18:1: when: with the caps of now it is always true (request.params.amount_max is from 1 to 50000), and every request is granted at once: say \"true\" if that is meant, or compare with less"},
+		{"a cap that leaves the condition a choice", []change{{reports, "max: 8h", "max: 31m"}}, ""},
 		{"an exception that is over soon", []change{{reports, "[http.get, http.head]", "[\"http.*\"]"}, {reports, "sensitivity: read", "sensitivity: write"}, exceptionTo("2027-01-31", "2031-01-31")}, "exceptions/wide-reports.yaml:5:1: the exception wide-reports is over at 2031-01-31T00:00:00Z, and what it excuses is denied then"},
 		{"an exception that is over later", []change{{reports, "[http.get, http.head]", "[\"http.*\"]"}, {reports, "sensitivity: read", "sensitivity: write"}, exceptionTo("2027-01-31", "2031-03-01")}, ""},
-		{"an exception that is over", []change{{reports, "[http.get, http.head]", "[\"http.*\"]"}, {reports, "sensitivity: read", "sensitivity: write"}, exceptionTo("", "")}, ""},
+		{"an exception that is over", []change{{reports, "[http.get, http.head]", "[\"http.*\"]"}, {reports, "sensitivity: read", "sensitivity: write"}, exceptionTo("", "")}, "exceptions/wide-reports.yaml:5:1: the exception wide-reports was over at 2027-01-31T00:00:00Z, and what it excused is denied: give it a new end with a reason, or remove both; a commit that brings it does not enter into force"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := Load(edited(t, c.edits...), options(t))

@@ -22,7 +22,7 @@ func (l *loader) checkUndercuts() {
 		asks[e] = e.approvalKey()
 		for _, op := range e.Operations() {
 			for _, who := range e.Who {
-				key := both{e.App, op, who.String()}
+				key := both{e.App, op, l.asker(who)}
 				if byRule[key] == nil {
 					byRule[key] = map[string][]*Entitlement{}
 				}
@@ -46,7 +46,7 @@ func (l *loader) checkUndercuts() {
 			continue
 		}
 		for _, who := range strong.Who {
-			rules := byRule[both{strong.App, ops[0], who.String()}]
+			rules := byRule[both{strong.App, ops[0], l.asker(who)}]
 			for _, asked := range keys(rules) {
 				if !asksMore(strong, rules[asked][0]) {
 					continue
@@ -300,6 +300,15 @@ func (l *loader) checkSelfApproval(e *Entitlement, n *node) {
 			l.fail(n, CodeNobody, "steps: %s, and nobody approves their own request: no request of %s could ever be approved", step.Words(), e.Who[0])
 		}
 	}
+}
+
+// asker is the same for two subjects behind which is surely the same: a group, a
+// workload, or a human, by name or by any account.
+func (l *loader) asker(s Subject) string {
+	if s.IsGroup() || s.kind() == identity.KindWorkload {
+		return s.String()
+	}
+	return "person " + l.personOf(s).String()
 }
 
 func (l *loader) personOf(s Subject) identity.Person {

@@ -22,6 +22,14 @@ approve: {auto: {when: "true"}}
 
 const quickFile = "entitlements/stripe/quick.yaml"
 
+const quickExcused = `exception: quick
+owner: team-web
+allows: undercut
+entitlement: stripe/quick
+until: 2031-01-01
+reason: The desk is short of people.
+`
+
 // What gives less, to others, or for no less is no undercut: a false alarm would have
 // people excuse what is well.
 func TestUndercutIsOnlyWhatSurelyIs(t *testing.T) {
@@ -54,7 +62,12 @@ func TestUndercutIsOnlyWhatSurelyIs(t *testing.T) {
 		{"elsewhere", "app: stripe", "app: stripe\nenvironments: [staging]", nil, false},
 		{"elsewhere, and the other one too", "app: stripe", "app: stripe\nenvironments: [staging]", []change{{refunds, "app: stripe", "app: stripe\nenvironments: [staging]"}}, true},
 		{"everywhere", "app: stripe", "app: stripe\nenvironments: [staging, prod]", []change{{refunds, "app: stripe", "app: stripe\nenvironments: [staging]"}}, true},
-		{"what is excused", "", "", []change{{"exceptions/quick.yaml", "", "exception: quick\nowner: team-web\nallows: undercut\nentitlement: stripe/quick\nuntil: 2030-01-01\nreason: The desk is short of people.\n"}}, false},
+		{"to one account of a person whom the other one names", "group:idp/support", `"user:idp:alice-admin"`, []change{{refunds, "group:idp/support", "alice"}}, true},
+		{"to a person of whom the other one names an account", "group:idp/support", "alice", []change{{refunds, "group:idp/support", `"user:idp:alice-admin"`}}, true},
+		{"to another account of the same person", "group:idp/support", `"user:idp:alice"`, []change{{refunds, "group:idp/support", `"user:idp:alice-admin"`}}, true},
+		{"to another person's account", "group:idp/support", `"user:idp:bob"`, []change{{refunds, "group:idp/support", "alice"}}, false},
+		{"to an account that is nobody's yet", "group:idp/support", `"user:idp:dan"`, []change{{refunds, "group:idp/support", `"user:idp:erin"`}}, false},
+		{"what is excused", "", "", []change{{"exceptions/quick.yaml", "", quickExcused}}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := quick

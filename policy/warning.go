@@ -19,7 +19,9 @@ const (
 	WarnStricter WarningCode = "stricter"      // of two values the stricter counts, and the other says nothing
 	WarnCapitals WarningCode = "capitals"      // two groups whose names differ by capitals only
 	WarnEnding   WarningCode = "ending"        // an exception that is over soon
+	WarnOver     WarningCode = "over"          // an exception that is over
 	WarnUntested WarningCode = "untested"      // an entitlement without an inline test
+	WarnAlways   WarningCode = "always_true"   // a condition that a cap makes always true
 )
 
 // warnBefore is how long before its end an exception is warned of.
@@ -63,11 +65,17 @@ func (s *Set) Warnings(now time.Time) []Warning {
 		if op, class := s.overlooked(e); op != "" {
 			say(WarnStricter, e.File, cmp.Or(e.lines.sensitivity, e.Line), "sensitivity: %s, and %s is %s: the stricter counts", e.Sensitivity, op, class)
 		}
+		if e.capped != "" {
+			say(WarnAlways, e.File, e.lines.auto, "%s", e.capped)
+		}
 		if e.IdleAfter >= e.Max && e.Max > 0 {
 			say(WarnStricter, e.File, e.lines.max, "grant.idle_after: %s never ends a grant before grant.max, which is %s", durationText(e.IdleAfter), durationText(e.Max))
 		}
 	}
 	for _, x := range s.Exceptions() {
+		if !now.IsZero() && x.Over(now) {
+			say(WarnOver, x.File, x.untilLine, "the exception %s was over at %s, and what it excused is denied: give it a new end with a reason, or remove both; a commit that brings it does not enter into force", x.Name, x.Until.Format(time.RFC3339))
+		}
 		if left := x.Until.Sub(now); !now.IsZero() && left > 0 && left <= warnBefore {
 			say(WarnEnding, x.File, x.untilLine, "the exception %s is over at %s, and what it excuses is denied then", x.Name, x.Until.Format(time.RFC3339))
 		}

@@ -47,6 +47,39 @@ func TestTheGrantThatEndsLastIsChosenThenTheSmallestID(t *testing.T) {
 	}
 }
 
+// What one grant allows of a charge and another of an amount is not added up: each of the
+// holder's grants of one entitlement covers what it was asked for with, and no more.
+func TestGrantsOfOneHolderAreNotAddedUp(t *testing.T) {
+	m, ids := newMemory(t), newIDs()
+	first, second := ids.next(), ids.next()
+	with := func(id grant.GrantID, charge, amount string) *feed.Resource {
+		r := refunds(id, refunder, time.Hour)
+		where := r.GetGrant().GetRules()[0].GetWhere()
+		where[0].GetValues()[0].Value, where[1].GetValues()[0].Value = charge, amount
+		return r
+	}
+	m.swap(stripeApp(), with(first, "ch_1", "500"), with(second, "ch_2", "100"))
+	m.pong(m.machine.plane())
+	for _, c := range []struct {
+		op    scope.Operation
+		under grant.GrantID // zero: none
+	}{
+		{refund("ch_1", 500), first}, {refund("ch_2", 100), second},
+		{refund("ch_2", 101), grant.GrantID{}}, {refund("ch_2", 500), grant.GrantID{}}, {refund("ch_1", 501), grant.GrantID{}}, {refund("ch_3", 1), grant.GrantID{}},
+	} {
+		for _, presented := range []grant.GrantID{{}, first, second} {
+			under := c.under
+			if !presented.IsZero() && presented != under {
+				under = grant.GrantID{} // the token's grant or none
+			}
+			g, err := m.Find(principal(t, refunder), c.op, m.Now(), presented)
+			if g.ID != under || under.IsZero() && grant.ReasonOf(err) != grant.ConstraintUnmet {
+				t.Errorf("%v with a token of %q: under %q (%v), want %q", c.op.Attributes, presented, g.ID, err, under)
+			}
+		}
+	}
+}
+
 // Of grants that are over, the one is told that the caller had until just now, not
 // the one that would have lasted longest.
 func TestTheEndThatWasJustNowIsTold(t *testing.T) {

@@ -88,7 +88,7 @@ func types() map[string]any {
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
 		"Bundle": api.Bundle{}, "ObservedApp": api.ObservedApp{}, "ObserveReport": api.ObserveReport{}, "ObservedRow": api.ObservedRow{}, "PolicyFile": api.PolicyFile{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
 		"PolicyFiles": api.PolicyFiles{}, "PolicyChange": api.PolicyChange{}, "PolicyReach": api.PolicyReach{}, "PolicyOverlap": api.PolicyOverlap{},
-		"PolicyUnreached": api.PolicyUnreached{}, "PolicyDiff": api.PolicyDiff{}, "PolicyPlan": api.PolicyPlan{}, "PolicyEnd": api.PolicyEnd{},
+		"PolicyUnreached": api.PolicyUnreached{}, "PolicyDiff": api.PolicyDiff{}, "PolicyPlan": api.PolicyPlan{}, "PolicyWarning": api.PolicyWarning{}, "PolicyEnd": api.PolicyEnd{},
 		"PolicyFlip": api.PolicyFlip{}, "PolicyReplay": api.PolicyReplay{}, "PolicyReplaySum": api.PolicyReplaySum{},
 		"PolicyLog": api.PolicyLog{}, "PolicyVersion": api.PolicyVersion{}, "PolicyLine": api.PolicyLine{},
 		"Explanation": api.Explanation{}, "Decision": api.Decision{}, "Rule": api.Rule{}, "Fact": api.Fact{}, "Check": api.Check{}, "Condition": api.Condition{},
@@ -97,7 +97,7 @@ func types() map[string]any {
 		"LogoutError": api.LogoutError{}, "RequestPage": api.Page[api.Request]{},
 		"GrantPage": api.Page[api.Grant]{}, "EntitlementPage": api.Page[api.Entitlement]{},
 		"NodeVerdict": api.NodeVerdict{}, "Lock": api.Lock{}, "LockVerdict": api.LockVerdict{}, "LockPage": api.Page[api.Lock]{},
-		"PolicyStatus": api.PolicyStatus{}, "SettlingCommit": api.SettlingCommit{}, "PolicyHold": api.PolicyHold{}, "HoldVerdict": api.HoldVerdict{}, "RefusedCommit": api.RefusedCommit{},
+		"PolicyStatus": api.PolicyStatus{}, "SettlingCommit": api.SettlingCommit{}, "PolicyHold": api.PolicyHold{}, "HoldVerdict": api.HoldVerdict{}, "RefusedCommit": api.RefusedCommit{}, "OverException": api.OverException{},
 		"Key": api.Key{}, "KeyPage": api.Page[api.Key]{}, "KeyRotation": api.KeyRotation{}, "KeyRemoval": api.KeyRemoval{},
 	}
 }

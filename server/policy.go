@@ -30,6 +30,9 @@ func policyStatusOf(v access.PolicyStatus) api.PolicyStatus {
 			Commit: c.Commit, Digest: c.Digest, Signers: orEmpty(c.Signers), Seen: stamp(c.Seen), Due: stamp(c.DueAt), Gains: orEmpty(c.Gains),
 		})
 	}
+	for _, x := range v.Over {
+		out.Over = append(out.Over, api.OverException{Exception: x.Name, Owner: x.Owner, For: x.For(), Until: stamp(x.Until)})
+	}
 	if no := v.Seen.Refused; no.Reason != "" {
 		out.Refused = &api.RefusedCommit{Commit: no.Commit, Reason: no.Reason, Words: no.Words, At: stamp(no.At)}
 	}

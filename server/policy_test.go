@@ -1,8 +1,11 @@
 package server_test
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/mayflyproxy/mayfly/api"
@@ -34,5 +37,51 @@ func TestHowPolicyStandsIsInTheAnswers(t *testing.T) {
 		if got := strings.Join(notices, "\n"); !strings.Contains(got, "cannot be read since") || !strings.Contains(got, "222222222222 is refused (unsigned)") {
 			t.Errorf("%s says %q", what, got)
 		}
+	}
+}
+
+// slowBody is a body of which nothing comes until it may.
+type slowBody struct {
+	asked func()
+	may   <-chan struct{}
+	rest  io.Reader
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	b.asked()
+	<-b.may
+	return b.rest.Read(p)
+}
+
+// A policy that somebody asks about is large. While as many bodies come in as are looked
+// at at a time, no other one is read.
+func TestNoBodyOfAPlanIsReadBeforeItsPlaceIsTaken(t *testing.T) {
+	w := newWorld(t)
+	dave, text := w.session("dave", "security"), planBody(t, w)
+	send := func(path string, body io.Reader) *httptest.ResponseRecorder {
+		return w.do(ask{method: "POST", path: "/api/v1/policy/" + path, session: dave, body: text, stream: body})
+	}
+	asked, may := make(chan struct{}), make(chan struct{})
+	var slow sync.WaitGroup
+	for _, path := range []string{"plan", "replay"} {
+		body := &slowBody{asked: sync.OnceFunc(func() { asked <- struct{}{} }), may: may, rest: strings.NewReader(text)}
+		slow.Go(func() {
+			if res := send(path, body); res.Code != http.StatusOK {
+				t.Errorf("%s is answered %d: %s", path, res.Code, res.Body)
+			}
+		})
+		<-asked
+	}
+	for _, path := range []string{"plan", "replay"} {
+		unread := strings.NewReader(text)
+		want(t, "one "+path+" too many", send(path, unread), http.StatusServiceUnavailable, "busy")
+		if unread.Len() != len(text) {
+			t.Errorf("%d bytes of a %s that has no place were read", len(text)-unread.Len(), path)
+		}
+	}
+	close(may)
+	slow.Wait()
+	if res := send("plan", strings.NewReader(text)); res.Code != http.StatusOK {
+		t.Errorf("with places again it is answered %d: %s", res.Code, res.Body)
 	}
 }

@@ -13,21 +13,25 @@ import (
 // maxPlanTime is the longest that a plan or a replay may take.
 const maxPlanTime = 10 * time.Minute
 
+// maxPlanBody is the longest that the body of one may take: whoever sends it slowly holds
+// a place meanwhile.
+const maxPlanBody = 2 * time.Minute
+
 // maxPlans is how many policies that somebody asks about are looked at at a time: each
 // is in memory.
 const maxPlans = 2
 
-// policyFiles reads a policy that somebody asks about, if they may: it is large.
-func (s *Server) policyFiles(w http.ResponseWriter, r *http.Request, c caller) (api.PolicyFiles, map[string][]byte, error) {
+// policyFiles reads a policy that somebody asks about. Its place is taken before: a body
+// is large, and is in memory whole.
+func policyFiles(w http.ResponseWriter, r *http.Request) (api.PolicyFiles, map[string][]byte, error) {
 	var in api.PolicyFiles
-	if err := s.service.MayPlan(r.Context(), c.Caller); err != nil {
-		return in, nil, err
-	}
 	// The body is larger than others, and so may take longer.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxPlanTime))
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(maxPlanBody))
 	if err := readJSONOf(w, r, &in, api.MaxPolicy, "24 MiB"); err != nil {
 		return in, nil, err
 	}
+	_ = conn.SetReadDeadline(time.Now().Add(maxPlanTime)) // once it is over the request is given up
 	files := make(map[string][]byte, len(in.Files))
 	for name, text := range in.Files {
 		files[name] = []byte(text)
@@ -35,8 +39,11 @@ func (s *Server) policyFiles(w http.ResponseWriter, r *http.Request, c caller) (
 	return in, files, nil
 }
 
-// planning keeps all but a few waiting outside.
-func (s *Server) planning() (done func(), err error) {
+// planning keeps who may not plan outside, and all but a few of those who may.
+func (s *Server) planning(r *http.Request, c caller) (done func(), err error) {
+	if err := s.service.MayPlan(r.Context(), c.Caller); err != nil {
+		return nil, err
+	}
 	select {
 	case s.plans <- struct{}{}:
 		return func() { <-s.plans }, nil
@@ -46,15 +53,15 @@ func (s *Server) planning() (done func(), err error) {
 }
 
 func (s *Server) planPolicy(w http.ResponseWriter, r *http.Request, c caller) error {
-	_, files, err := s.policyFiles(w, r, c)
-	if err != nil {
-		return err
-	}
-	done, err := s.planning()
+	done, err := s.planning(r, c)
 	if err != nil {
 		return err
 	}
 	defer done()
+	_, files, err := policyFiles(w, r)
+	if err != nil {
+		return err
+	}
 	p, err := s.service.PlanPolicy(r.Context(), c.Caller, files)
 	if err != nil {
 		return err
@@ -69,7 +76,7 @@ func planView(p access.Plan) api.PolicyPlan {
 			First: p.First, Widens: p.Widens(), Changes: []api.PolicyChange{}, Reach: []api.PolicyReach{},
 			Overlaps: []api.PolicyOverlap{}, Unreached: []api.PolicyUnreached{},
 		},
-		Ends: []api.PolicyEnd{}, Pending: []api.PolicyFlip{},
+		Ends: []api.PolicyEnd{}, Pending: []api.PolicyFlip{}, Warnings: []api.PolicyWarning{},
 	}
 	for _, c := range p.Changes {
 		out.Diff.Changes = append(out.Diff.Changes, api.PolicyChange(c))
@@ -91,6 +98,9 @@ func planView(p access.Plan) api.PolicyPlan {
 	for _, f := range p.Pending {
 		out.Pending = append(out.Pending, flipView(f))
 	}
+	for _, one := range p.Warnings {
+		out.Warnings = append(out.Warnings, api.PolicyWarning{File: one.File, Line: one.Line, Column: one.Column, Code: string(one.Code), Message: one.Message})
+	}
 	return out
 }
 
@@ -108,15 +118,15 @@ func flipView(f access.Flip) api.PolicyFlip {
 // replayPolicy answers line by line while it decides again. What goes wrong after the
 // first line is the last one: the status has been sent.
 func (s *Server) replayPolicy(w http.ResponseWriter, r *http.Request, c caller) error {
-	in, files, err := s.policyFiles(w, r, c)
-	if err != nil {
-		return err
-	}
-	done, err := s.planning()
+	done, err := s.planning(r, c)
 	if err != nil {
 		return err
 	}
 	defer done()
+	in, files, err := policyFiles(w, r)
+	if err != nil {
+		return err
+	}
 	since, err := time.Parse(time.RFC3339Nano, in.Since)
 	if err != nil {
 		return badJSON("since must be a time")
@@ -166,7 +176,10 @@ func (s *Server) logPolicy(w http.ResponseWriter, r *http.Request, c caller) err
 	out := api.PolicyLog{Entitlement: l.Entitlement, Path: l.Path, Versions: []api.PolicyVersion{}, Lines: []api.PolicyLine{}}
 	for _, v := range l.Versions {
 		one := api.PolicyVersion{
-			Commit: v.Commit, Digest: v.Digest, Signer: v.Signer, At: stamp(v.At), There: v.There, Added: v.Added, Removed: v.Removed, Requests: v.Requests,
+			Commit: v.Commit, Digest: v.Digest, Signers: v.Signers, At: stamp(v.At), How: string(v.How), There: v.There, Added: v.Added, Removed: v.Removed, Requests: v.Requests,
+		}
+		if len(v.Signers) > 0 {
+			one.Signer = v.Signers[0]
 		}
 		for _, id := range v.Newest {
 			one.Newest = append(one.Newest, id.String())

@@ -201,6 +201,7 @@ func (w *world) session(name string, groups ...string) string {
 // ask is one request of a test; zero fields are those of a good one.
 type ask struct {
 	method, path, body string
+	stream             io.Reader // from which the body comes instead
 	header             http.Header
 	session            string
 	cert               *tls.Certificate // at the workloads door
@@ -213,6 +214,9 @@ func (w *world) do(a ask) *httptest.ResponseRecorder {
 	var body io.Reader = http.NoBody
 	if a.body != "" {
 		body = strings.NewReader(a.body)
+	}
+	if a.stream != nil {
+		body = a.stream
 	}
 	r := httptest.NewRequestWithContext(w.t.Context(), a.method, a.path, body)
 	r.RemoteAddr = "192.0.2.1:1000"

@@ -80,13 +80,13 @@ func (s policies) Apply(ctx context.Context, p access.StoredPolicy) error {
 func (s policies) Versions(ctx context.Context, path string) ([]access.FileVersion, error) {
 	read := func(r row) (v access.FileVersion, err error) {
 		var there bool
-		err = r.Scan(&v.Digest, &v.Commit, &v.Signer, asTime(&v.Applied), &there, &v.Body)
+		err = r.Scan(&v.Digest, &v.Commit, asObject(&v.Signers), asTime(&v.At), &v.How, &there, &v.Body)
 		if v.Body = blob(v.Body); !there {
 			v.Body = nil
 		}
 		return v, err
 	}
-	out, err := list(ctx, s.t, read, `SELECT p.digest, p.commit_id, p.signer, p.applied, f.body IS NOT NULL, coalesce(f.body, x'')
-		FROM policies p LEFT JOIN policy_files f ON f.policy = p.digest AND f.path = ? WHERE p.applied > 0 ORDER BY p.applied, p.digest`, path)
+	out, err := list(ctx, s.t, read, `SELECT e.digest, e.commit_id, e.signers, e.at, e.how, f.body IS NOT NULL, coalesce(f.body, x'')
+		FROM policy_entries e LEFT JOIN policy_files f ON f.policy = e.digest AND f.path = ? ORDER BY e.seq`, path)
 	return out, about(err, "versions of %s", path)
 }

@@ -87,12 +87,18 @@ func (s requests) Overdue(ctx context.Context, now time.Time, limit int) ([]acce
 	return out, about(err, "list overdue requests")
 }
 
-func (s requests) UnderPolicy(ctx context.Context, entitlement, digest string, limit int) (n int, newest []grant.RequestID, err error) {
-	const of = ` FROM requests WHERE entitlement = ? AND policy_digest = ?`
-	if err := s.t.one(ctx, `SELECT count(*)`+of, []any{entitlement, digest}, &n); err != nil {
+func (s requests) UnderPolicy(ctx context.Context, entitlement, digest string, from, before time.Time, limit int) (n int, newest []grant.RequestID, err error) {
+	of, args := ` FROM requests WHERE entitlement = ? AND policy_digest = ?`, []any{entitlement, digest}
+	if !from.IsZero() { // without a bound the index has it all
+		of, args = of+` AND created_at >= ?`, append(args, micros(from))
+	}
+	if !before.IsZero() {
+		of, args = of+` AND created_at < ?`, append(args, micros(before))
+	}
+	if err := s.t.one(ctx, `SELECT count(*)`+of, args, &n); err != nil {
 		return 0, nil, about(err, "count requests for %s", entitlement)
 	}
 	read := func(r row) (id grant.RequestID, err error) { return id, r.Scan(asText(&id)) }
-	newest, err = list(ctx, s.t, read, `SELECT id`+of+` ORDER BY id DESC LIMIT ?`, entitlement, digest, limitOf(limit))
+	newest, err = list(ctx, s.t, read, `SELECT id`+of+` ORDER BY id DESC LIMIT ?`, append(args, limitOf(limit))...)
 	return n, newest, about(err, "list requests for %s", entitlement)
 }

@@ -14,7 +14,11 @@ func testPolicyLine(t *testing.T, store access.Store) {
 	at := epoch()
 	keep := func(digest string) {
 		update(t, store, func(ctx context.Context, tx access.Tx) error {
-			return tx.Policies().Keep(ctx, access.StoredPolicy{Digest: digest, Commit: "c-" + digest, Files: map[string][]byte{"mayfly.yaml": []byte(digest)}})
+			files := map[string][]byte{"mayfly.yaml": []byte(digest)}
+			if digest == "d2" {
+				files = map[string][]byte{"mayfly.yaml": {}, "other": nil}
+			}
+			return tx.Policies().Keep(ctx, access.StoredPolicy{Digest: digest, Commit: "c-" + digest, Files: files})
 		})
 	}
 	entries := func(after time.Time) []access.PolicyEntry {
@@ -32,9 +36,10 @@ func testPolicyLine(t *testing.T, store access.Store) {
 	if _, _, err := head(t, store); err == nil {
 		t.Error("what is only kept is in force")
 	}
-	if v := get(t, store, func(ctx context.Context, tx access.Tx) ([]access.FileVersion, error) {
+	versions := func(ctx context.Context, tx access.Tx) ([]access.FileVersion, error) {
 		return tx.Policies().Versions(ctx, "mayfly.yaml")
-	}); len(v) != 0 {
+	}
+	if v := get(t, store, versions); len(v) != 0 {
 		t.Errorf("what is only kept was in force: %+v", v)
 	}
 	first := access.PolicyEntry{Digest: "d1", Commit: "c1", Signers: []string{"alice", "bob"}, Authors: []string{"user:idp:alice"}, At: at, How: access.HowCommit}
@@ -45,6 +50,16 @@ func testPolicyLine(t *testing.T, store access.Store) {
 		update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Policies().Enter(ctx, e) })
 	}
 	same(t, "entries", entries(time.Time{}), []access.PolicyEntry{first, second, third})
+	same(t, "versions", get(t, store, versions), []access.FileVersion{
+		{Digest: "d1", Commit: "c1", Signers: first.Signers, At: first.At, How: first.How, Body: []byte("d1")},
+		{Digest: "d2", Commit: "c2", Signers: second.Signers, At: second.At, How: second.How, Body: []byte{}},
+		{Digest: "d1", Commit: "c1", Signers: third.Signers, At: third.At, How: third.How, Body: []byte("d1")},
+	})
+	if v := get(t, store, func(ctx context.Context, tx access.Tx) ([]access.FileVersion, error) {
+		return tx.Policies().Versions(ctx, "other")
+	}); len(v) != 3 || v[0].Body != nil || v[1].Body == nil || v[2].Body != nil {
+		t.Errorf("a file that only the second had: %+v", v)
+	}
 	same(t, "entries after the first", entries(at), []access.PolicyEntry{second, third})
 	refused(t, store, nil, func(ctx context.Context, tx access.Tx) error {
 		return tx.Policies().Enter(ctx, access.PolicyEntry{Digest: "nothing", At: at, How: access.HowCommit})

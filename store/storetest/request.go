@@ -38,9 +38,6 @@ func testPolicies(t *testing.T, store access.Store) {
 	rewritten.Manifest = []byte("m2") // what decisions were made from stays as it was
 	apply(rewritten)
 	same(t, "back in force", get(t, store, current), again)
-	same(t, "versions", get(t, store, func(ctx context.Context, tx access.Tx) ([]access.FileVersion, error) {
-		return tx.Policies().Versions(ctx, "empty")
-	}), []access.FileVersion{{Digest: "d2", Commit: "c2", Applied: second.Applied}, {Digest: "d1", Commit: "c3", Signer: "alice", Applied: again.Applied, Body: []byte{}}})
 	view(t, store, func(ctx context.Context, tx access.Tx) error {
 		digest, commit, err := tx.Policies().Head(ctx)
 		if digest != "d1" || commit != "c3" {

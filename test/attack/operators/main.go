@@ -1,7 +1,9 @@
 // Command operators turns each comparison and each boolean operator of what decides
-// into another one, in a copy that the compiler is shown in place of the file, and runs
-// the tests of the package: one must fail. An operator that no test misses is a
-// survivor, and fails this, unless equivalent.txt says why it makes no difference.
+// into another one and runs the tests of the package: one must fail. An operator that no
+// test misses is a survivor, and fails this, unless equivalent.txt says why it makes no
+// difference. All operators of a package are built into one binary of its tests, which
+// the compiler is shown in place of the files, and turned one at a time. Only a test
+// counts: nothing is vetted, and a build has the time that it takes.
 //
 //	go run ./test/attack/operators          all
 //	go run ./test/attack/operators FILE…    those whose place contains one of the words
@@ -10,6 +12,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,31 +23,39 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// target is a file that decides, and the tests that must miss its operators.
+// target is a file that decides. The tests of its package must miss its operators.
 type target struct {
 	file  string
 	funcs []string // none: all
-	tests []string // packages
-	run   string   // which of their tests; the whole packages run before anything is a survivor
+	run   string   // which tests come first; all of them run before anything is a survivor
 }
+
+// dir is the folder of the package.
+func (t target) dir() string { return filepath.Dir(t.file) }
 
 func targets() []target {
 	return []target{
-		{file: "grant/grant.go", funcs: []string{"Permits", "InForce"}, tests: []string{"./grant"}},
-		{file: "policy/decide.go", tests: []string{"./policy"}},
-		{file: "policy/approve.go", tests: []string{"./policy"}},
-		{file: "access/verb_approve.go", tests: []string{"./access"}, run: "Approv|P6_|Deny|Decid|Lock|Verb|Explain|Read"},
-		{file: "access/people.go", tests: []string{"./access"}, run: "Approv|P6_|Own|Accounts|Lock|Read"},
-		{file: "access/reconsider.go", tests: []string{"./access"}, run: "Approv|Activat|Policy|Exception|Lock"},
+		{file: "grant/grant.go", funcs: []string{"Permits", "InForce"}},
+		{file: "policy/decide.go"},
+		{file: "policy/approve.go"},
+		{file: "access/verb_approve.go", run: "Approv|P6_|Deny|Decid|Lock|Verb|Explain|Read"},
+		{file: "access/people.go", run: "Approv|P6_|Own|Accounts|Lock|Read"},
+		{file: "access/reconsider.go", run: "Approv|Activat|Policy|Exception|Lock"},
 	}
 }
 
-// testLimit is how long the tests of one mutant may take: one that goes round for ever
-// is noticed too.
-const testLimit = 4 * time.Minute
+// built is a binary of the tests of a package, with all its operators.
+type built struct {
+	dir    string // of the package
+	binary string
+	// limit is how long its tests may take: one that goes round for ever is noticed too,
+	// and told apart from one that a test has found.
+	limit time.Duration
+}
 
 func main() {
 	list := flag.Bool("list", false, "only say where the operators are")
@@ -62,12 +74,14 @@ func run(ctx context.Context, list bool, words []string) error {
 		return err
 	}
 	var all []mutant
+	packages := map[string][]*source{}
 	for _, t := range targets() {
-		found, err := mutantsOf(t)
+		found, err := readSource(t, len(all))
 		if err != nil {
 			return err
 		}
-		all = append(all, found...)
+		all = append(all, found.all...)
+		packages[t.dir()] = append(packages[t.dir()], found)
 	}
 	for name := range excused {
 		if !slices.ContainsFunc(all, func(m mutant) bool { return m.name() == name }) {
@@ -85,58 +99,75 @@ func run(ctx context.Context, list bool, words []string) error {
 		}
 		return nil
 	}
-	return try(ctx, all, excused)
+	return try(ctx, packages, all, excused)
 }
 
+// verdict is what became of a mutant.
+type verdict int
+
+const (
+	killed verdict = iota // a test failed
+	late                  // the tests did not end in time
+	lives                 // every test passes
+)
+
 // try runs the mutants, two at a time, and fails if one survives without an excuse.
-func try(ctx context.Context, all []mutant, excused map[string]string) error {
+func try(ctx context.Context, packages map[string][]*source, all []mutant, excused map[string]string) error {
 	dir, err := os.MkdirTemp("", "operators")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	survivors := make([]bool, len(all))
-	var mu sync.Mutex
+	binaries := map[string]built{}
+	for pkg, files := range packages {
+		if !slices.ContainsFunc(all, func(m mutant) bool { return m.dir() == pkg }) {
+			continue
+		}
+		if binaries[pkg], err = build(ctx, filepath.Join(dir, pkg), pkg, files); err != nil {
+			return fmt.Errorf("%s: %w", pkg, err)
+		}
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var survivors atomic.Int64
 	var wg sync.WaitGroup
-	next := make(chan int)
-	for worker := range 2 {
-		own := filepath.Join(dir, fmt.Sprint(worker))
+	next := make(chan mutant)
+	for range 2 {
 		wg.Go(func() {
-			for i := range next {
-				lives := all[i].survives(ctx, own)
-				reason, known := excused[all[i].name()]
-				survivors[i] = lives && !known
-				mu.Lock()
-				switch {
-				case survivors[i]:
-					fmt.Println("SURVIVES  ", all[i].name())
-				case lives:
-					fmt.Println("equivalent", all[i].name(), "#", reason)
-				case known:
-					fmt.Println("killed    ", all[i].name(), "# although equivalent.txt has it: take it out")
-				default:
-					fmt.Println("killed    ", all[i].name())
+			for m := range next {
+				v, err := m.judge(ctx, binaries[m.dir()])
+				if err != nil {
+					stop(fmt.Errorf("%s: %w", m.name(), err))
+					continue
 				}
-				mu.Unlock()
+				reason, known := excused[m.name()]
+				switch {
+				case v == lives && known:
+					fmt.Println("equivalent", m.name(), "#", reason)
+				case v == lives:
+					survivors.Add(1)
+					fmt.Println("SURVIVES  ", m.name())
+				case known:
+					fmt.Println("killed    ", m.name(), "# although equivalent.txt has it: take it out")
+				case v == late:
+					fmt.Println("killed    ", m.name(), "# by time: its tests went on for", binaries[m.dir()].limit)
+				default:
+					fmt.Println("killed    ", m.name())
+				}
 			}
 		})
 	}
-	for i := range all {
+	for _, m := range all {
 		if ctx.Err() == nil {
-			next <- i
+			next <- m
 		}
 	}
 	close(next)
 	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	n := 0
-	for _, s := range survivors {
-		if s {
-			n++
-		}
-	}
+	n := survivors.Load()
 	fmt.Printf("%d operators, %d survivors\n", len(all), n)
 	if n > 0 {
 		return fmt.Errorf("%d operators make no difference to any test", n)
@@ -144,27 +175,84 @@ func try(ctx context.Context, all []mutant, excused map[string]string) error {
 	return nil
 }
 
-// survives reports whether every test passes with the operator turned.
-func (m mutant) survives(ctx context.Context, dir string) bool {
+// build makes the tests of a package with all its operators, and runs them as they are:
+// tests that fail anyway would kill everything.
+func build(ctx context.Context, dir, pkg string, files []*source) (built, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return true
+		return built{}, err
 	}
-	overlay, err := m.overlay(dir)
+	switches := "package " + files[0].tree.Name.Name + "\n\nimport \"os\"\n\n"
+	replace := map[string]string{}
+	write := func(name, text string) error {
+		whole, err := filepath.Abs(filepath.Join(pkg, name))
+		if err != nil {
+			return err
+		}
+		replace[whole] = filepath.Join(dir, name)
+		return os.WriteFile(replace[whole], []byte(text), 0o600)
+	}
+	for _, s := range files {
+		for _, m := range s.all {
+			switches += fmt.Sprintf("var %s = os.Getenv(%q) == \"%d\"\n", m.on(), switchName, m.id)
+		}
+		if err := write(filepath.Base(s.file), s.mutated()); err != nil {
+			return built{}, err
+		}
+	}
+	if err := write("operators_turned.go", switches); err != nil {
+		return built{}, err
+	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
-		return true
+		return built{}, err
 	}
-	if m.run != "" && !passes(ctx, overlay, m.tests, m.run) {
-		return false
+	overlay, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "tests")
+	if err := os.WriteFile(overlay, list, 0o600); err != nil {
+		return built{}, err
 	}
-	return passes(ctx, overlay, m.tests, "")
+	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o="+binary, "./"+pkg).CombinedOutput(); err != nil {
+		return built{}, fmt.Errorf("%w: %s", err, out)
+	}
+	b := built{dir: pkg, binary: binary, limit: time.Hour}
+	began := time.Now()
+	if v, err := b.test(ctx, -1, ""); err != nil || v != lives {
+		return built{}, errors.Join(err, errors.New("its tests do not pass as it is"))
+	}
+	b.limit = time.Minute + 4*time.Since(began).Round(time.Second)
+	return b, nil
 }
 
-func passes(ctx context.Context, overlay string, tests []string, which string) bool {
-	ctx, cancel := context.WithTimeout(ctx, testLimit+time.Minute)
-	defer cancel()
-	args := []string{"test", "-count=1", "-failfast", "-timeout=" + testLimit.String(), "-overlay=" + overlay}
-	if which != "" {
-		args = append(args, "-run="+which)
+// judge runs the tests with the operator turned.
+func (m mutant) judge(ctx context.Context, b built) (verdict, error) {
+	if m.run != "" {
+		if v, err := b.test(ctx, m.id, m.run); err != nil || v != lives {
+			return v, err
+		}
 	}
-	return exec.CommandContext(ctx, "go", append(args, tests...)...).Run() == nil
+	return b.test(ctx, m.id, "")
+}
+
+// switchName is the variable of the environment that says which operator is turned.
+const switchName = "MAYFLY_OPERATOR"
+
+// test runs those tests whose names match, in the folder of their package, with one
+// operator turned.
+func (b built) test(ctx context.Context, id int, which string) (verdict, error) {
+	limited, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	cmd := exec.CommandContext(limited, b.binary, "-test.failfast", "-test.run="+which)
+	cmd.Dir, cmd.Env = b.dir, append(os.Environ(), fmt.Sprintf("%s=%d", switchName, id))
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case limited.Err() != nil:
+		return late, nil
+	case err == nil:
+		return lives, nil
+	case errors.As(err, new(*exec.ExitError)):
+		return killed, nil
+	default:
+		return 0, err
+	}
 }

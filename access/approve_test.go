@@ -76,6 +76,13 @@ func TestP6_NobodyApprovesTheirOwnAccess(t *testing.T) {
 		{"an account that policy lists in place of all the person's others since", alice, twin, nil, func(w *world) {
 			w.apply("mayfly.yaml", `"user:idp:alice", "user:idp:alice-admin"`, `"user:idp:twin"`)
 		}, access.CodeSelfApproval},
+		{"an e-mail that both accounts have only since the request", alice, twin, nil, func(w *world) {
+			w.login(alice, "alice@acme.example")
+			w.login(twin, "alice@acme.example")
+		}, access.CodeSelfApproval},
+		{"an account that policy lists since, under another name of the person", alice, twin, nil, func(w *world) {
+			w.apply("mayfly.yaml", "person: alice", "person: alicia", `"user:idp:alice-admin"`, `"user:idp:twin"`)
+		}, access.CodeSelfApproval},
 		{"two accounts without an e-mail", alice, bob, func(w *world) {
 			w.login(alice, "")
 			w.login(bob, "")
@@ -204,6 +211,26 @@ func TestApprovalStepsAndDistinctPersons(t *testing.T) {
 	v, err := w.ShowRequest(ctx, w.as(refunder), r.ID)
 	if err != nil || len(v.Approvals) != 3 || v.Approvals[2].Step != 1 {
 		t.Fatalf("approvals %+v, %v", v.Approvals, err)
+	}
+}
+
+// Two who said yes at the first step are not the two whom the second one wants.
+func TestApprovalsCountForTheirOwnStepOnly(t *testing.T) {
+	w := newWorld(t)
+	w.apply(refundsFile, "    - {any: [group:idp/payments-leads], count: 1, within: 20m}",
+		"    - {any: [group:idp/payments-leads], count: 2, within: 20m}\n    - {any: [group:idp/security], count: 2, within: 1h}")
+	r := w.ask(w.as(refunder), refund(), access.Pending)
+	for _, c := range []struct {
+		who, group string
+		want       access.RequestState
+	}{
+		{bob, "payments-leads", access.Pending}, {carol, "payments-leads", access.Pending}, // the first step has its two
+		{dave, "security", access.Pending}, {erin, "security", access.Approved},
+	} {
+		got, err := w.Approve(t.Context(), w.in(c.who, c.group), r.ID, r.OfferDigest, "")
+		if err != nil || got.State != c.want {
+			t.Fatalf("after %s of %s: %s, %v", c.who, c.group, got.State, err)
+		}
 	}
 }
 

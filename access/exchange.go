@@ -107,6 +107,9 @@ func (w *work) issue(ctx context.Context, a TokenAsk) (IssuedToken, error) {
 		return IssuedToken{}, fault(CodeInvalidDetails, "", "a token has room for %d operations: ask for those that are needed by authorization details", maxTokenRules)
 	}
 	text, err := w.signToken(ctx, w.tx, c)
+	if errors.Is(err, tokens.ErrTooLong) {
+		return IssuedToken{}, fault(CodeInvalidDetails, "", "the token would be too long: ask for those operations that are needed by authorization details")
+	}
 	if err != nil {
 		return IssuedToken{}, fmt.Errorf("sign a token: %w", err)
 	}

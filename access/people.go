@@ -106,6 +106,8 @@ func ownAccess(ctx context.Context, tx Tx, set *policy.Set, r Request, approver 
 			return true, nil
 		}
 	}
+	// A second look: the accounts of one human lead to each other, so whoever is found here
+	// was found above.
 	for _, p := range []identity.Principal{r.Requester, r.Beneficiary} {
 		own, err := accountsOf(ctx, tx, set, p)
 		if err != nil {

@@ -534,6 +534,27 @@ func TestHowPolicyStandsIsTold(t *testing.T) {
 	}
 }
 
+// However many commits wait, it is one sentence: it stands above every page and every
+// answer, and says the next one and when, to the second.
+func TestCommitsThatWaitAreOneSentence(t *testing.T) {
+	l := newLine(t, nil)
+	first := l.edited(refundsFile, "max: 50000}", "max: 50001}")
+	l.offer(first)
+	due := l.clock().Add(policy.DefaultSettle).Format(time.RFC3339)
+	one := "Policy commit " + first.Commit[:12] + " waits until " + due + ", because somebody gains by it."
+	if n, err := l.PolicyNotices(t.Context()); err != nil || len(n) != 1 || n[0] != one {
+		t.Errorf("told is %q, %v", n, err)
+	}
+	l.pass(time.Minute + time.Microsecond)
+	for i := range 3 {
+		l.offer(l.edited(refundsFile, fmt.Sprintf("max: %d}", 50001+i), fmt.Sprintf("max: %d}", 50002+i)))
+	}
+	all := "4 policy commits wait, the next one (" + first.Commit[:12] + ") until " + due + ", because somebody gains by them."
+	if n, err := l.PolicyNotices(t.Context()); err != nil || len(n) != 1 || n[0] != all {
+		t.Errorf("told is %q, %v", n, err)
+	}
+}
+
 func TestACorrectionThatBringsAnAppBackWaitsForItself(t *testing.T) {
 	l := newLine(t, nil)
 	l.files = maps.Clone(l.files)

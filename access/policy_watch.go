@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -229,25 +230,31 @@ func (s *Service) PolicyNotices(ctx context.Context) ([]string, error) {
 func (v PolicyStatus) Notices() []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	in := short(v.InForce.Commit)
+	in := "commit " + short(v.InForce.Commit) + " stays in force"
+	if v.InForce.Commit == "" {
+		in = "no policy is in force"
+	}
 	if !v.Seen.Failed.IsZero() {
-		say("The policy repository cannot be read since %s: %s decides, as it was then.", audit.Stamp(v.Seen.Failed), in)
+		say("The policy repository cannot be read since %s: %s, and nothing newer is known.", second(v.Seen.Failed), in)
 	}
 	if no := v.Seen.Refused; no.Reason != "" {
-		say("Policy commit %s is refused (%s): %s stays in force.", short(no.Commit), no.Reason, in)
+		say("Policy commit %s is refused (%s): %s.", short(no.Commit), no.Reason, in)
 	}
 	if v.Hold != nil {
-		say("Policy is held at %s until %s: only commits by which nobody gains enter into force.", short(v.Hold.Commit), audit.Stamp(v.Hold.UntilAt))
+		say("Policy is held at %s until %s: only commits by which nobody gains enter into force.", short(v.Hold.Commit), second(v.Hold.UntilAt))
 	}
-	for _, c := range v.Settling {
-		if v.Hold == nil {
-			say("Policy commit %s waits until %s, because somebody gains by it.", short(c.Commit), audit.Stamp(c.DueAt))
+	if n := len(v.Settling); n > 0 && v.Hold == nil {
+		next := slices.MinFunc(v.Settling, func(a, b Settling) int { return a.DueAt.Compare(b.DueAt) })
+		if n == 1 {
+			say("Policy commit %s waits until %s, because somebody gains by it.", short(next.Commit), second(next.DueAt))
+		} else {
+			say("%d policy commits wait, the next one (%s) until %s, because somebody gains by them.", n, short(next.Commit), second(next.DueAt))
 		}
 	}
 	if len(v.Over) > 0 {
 		var names []string
 		for _, x := range v.Over[:min(len(v.Over), maxOver)] {
-			names = append(names, fmt.Sprintf("%s of %s since %s", clip(x.Name), clip(x.Owner), audit.Stamp(x.Until)))
+			names = append(names, fmt.Sprintf("%s of %s since %s", clip(x.Name), clip(x.Owner), second(x.Until)))
 		}
 		if more := len(v.Over) - len(names); more > 0 {
 			names = append(names, fmt.Sprintf("and %d more", more))
@@ -256,6 +263,9 @@ func (v PolicyStatus) Notices() []string {
 	}
 	return out
 }
+
+// second is an instant as people read it.
+func second(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // maxOver bounds how many exceptions a notice names.
 const maxOver = 5

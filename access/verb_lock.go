@@ -217,8 +217,11 @@ func (s *Service) Unlock(ctx context.Context, c Caller, target string) (Locked, 
 // not locked and what is are told alike.
 func (w *work) locksOf(ctx context.Context, set *policy.Set, c Caller, target string) ([]Lock, error) {
 	names, whose := []string{target}, target
-	if name, accounts, err := w.whom(ctx, set, target); err == nil {
+	switch name, accounts, err := w.whom(ctx, set, target); {
+	case err == nil:
 		names, whose = append(textsOf(accounts), name, target), name
+	case CodeOf(err) != CodeInvalid: // which locks are meant is not known
+		return nil, err
 	}
 	held, err := w.tx.Locks().Holding(ctx, names)
 	if err != nil {

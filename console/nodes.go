@@ -66,7 +66,7 @@ func (c *Console) nodes(w http.ResponseWriter, r *http.Request, v *visit) error 
 	for _, b := range n.Bundles {
 		one := bundleView{Domain: b.TrustDomain, Holder: b.Holder, Authorities: b.Authorities, Problem: b.Problem}
 		if !b.Fetched.IsZero() {
-			one.Fetched = precise(b.Fetched)
+			one.Fetched = seen(b.Fetched, n.Now)
 		}
 		view.Bundles = append(view.Bundles, one)
 	}

@@ -1,6 +1,9 @@
 package console
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // observedView is what stands above every page while an app is in observe mode: its name
 // and end for who is logged in, and for others that there is one. Unknown: it could not be
@@ -17,7 +20,7 @@ type observedApp struct {
 
 // observed is what a page says. That nobody is denied somewhere is no secret from people
 // who work here, and an invitation to others.
-func (c *Console) observed(r *http.Request, v *visit) observedView {
+func (c *Console) observed(r *http.Request, v *visit, now time.Time) observedView {
 	list, err := c.service.Observations(r.Context())
 	if err != nil {
 		if r.Context().Err() == nil {
@@ -32,7 +35,7 @@ func (c *Console) observed(r *http.Request, v *visit) observedView {
 	for _, o := range list {
 		one := observedApp{App: o.App}
 		if !o.Until.IsZero() {
-			one.Until = precise(o.Until)
+			one.Until = at(o.Until, now)
 		}
 		out.Apps = append(out.Apps, one)
 	}

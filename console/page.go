@@ -100,10 +100,10 @@ func (c *Console) policyNotices(ctx context.Context) []string {
 
 // render writes one page, or nothing of it.
 func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) error {
-	p.Dev, p.Observed = c.c.Dev, c.observed(r, p.Who)
 	if p.Now.IsZero() {
 		p.Now = c.c.Now()
 	}
+	p.Dev, p.Observed = c.c.Dev, c.observed(r, p.Who, p.Now)
 	if p.Who != nil {
 		p.Policy = c.policyNotices(r.Context())
 	}

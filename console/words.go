@@ -189,5 +189,14 @@ func withReturn(path string, d destination) string {
 	return path + "?return=" + url.QueryEscape(d.URL)
 }
 
+// seen is precise, with the day unless that is today: what is told may be long ago.
+func seen(t, now time.Time) when {
+	out := precise(t)
+	if rough := at(t, now); rough.Text != t.UTC().Format("15:04 UTC") {
+		out.Text = rough.Text
+	}
+	return out
+}
+
 // precise is an instant to the second, as the record has it.
 func precise(t time.Time) when { return when{audit.Stamp(t), t.UTC().Format("15:04:05 UTC")} }

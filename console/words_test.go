@@ -52,6 +52,9 @@ func TestInstants(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.t, got.Text, c.want)
 		}
 	}
+	if now, before := seen(now, now).Text, seen(now.Add(-24*time.Hour), now).Text; now != "14:00:00 UTC" || before != "4 Jan, 14:00 UTC" {
+		t.Errorf("seen now: %q, a day ago: %q", now, before)
+	}
 }
 
 func TestWhatDoesNotPrintIsShown(t *testing.T) {

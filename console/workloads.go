@@ -40,17 +40,18 @@ func (c *Console) workloads(w http.ResponseWriter, r *http.Request, v *visit) er
 	if err != nil {
 		return err
 	}
+	now := c.c.Now()
 	for _, u := range list {
 		if u.Principal.IsZero() {
-			view.Refused, view.RefusedAt = u.Denied, precise(u.Last)
+			view.Refused, view.RefusedAt = u.Denied, seen(u.Last, now)
 			continue
 		}
 		one := workloadView{
 			Name: u.Principal.String(), Owner: u.Owner, Listed: u.Known, Environment: u.Environment, Code: u.Code,
-			First: precise(u.First), Last: precise(u.Last), Allowed: u.Allowed, Denied: u.Denied, Grants: u.Grants,
+			First: seen(u.First, now), Last: seen(u.Last, now), Allowed: u.Allowed, Denied: u.Denied, Grants: u.Grants,
 		}
 		if !u.Called.IsZero() {
-			one.Call, one.CalledAt = strings.TrimSpace(u.App+" "+u.Operation), precise(u.Called)
+			one.Call, one.CalledAt = strings.TrimSpace(u.App+" "+u.Operation), seen(u.Called, now)
 		}
 		view.Workloads = append(view.Workloads, one)
 	}
@@ -58,5 +59,5 @@ func (c *Console) workloads(w http.ResponseWriter, r *http.Request, v *visit) er
 		q.Set("after", list[len(list)-1].Principal.String())
 		view.Next = "/workloads?" + q.Encode()
 	}
-	return c.render(w, r, http.StatusOK, "workloads", page{Title: "Workloads", Section: "workloads", Who: v, Now: c.c.Now(), Every: 10, Poll: 30, Body: view})
+	return c.render(w, r, http.StatusOK, "workloads", page{Title: "Workloads", Section: "workloads", Who: v, Now: now, Every: 10, Poll: 30, Body: view})
 }

@@ -16,6 +16,10 @@ type IssuerConfig struct {
 	Key    func() (PrivateKey, error) // the key that signs now
 }
 
+// ErrTooLong is what Sign returns, wrapped, when a token would be longer than a
+// Verifier reads: what it says has to be narrowed.
+var ErrTooLong = fmt.Errorf("the token would be longer than %d bytes", MaxSize)
+
 // Issuer signs claims. It keeps nothing, and is safe for concurrent use.
 type Issuer struct{ c IssuerConfig }
 
@@ -50,7 +54,7 @@ func (i *Issuer) Sign(c Claims) (string, error) {
 	}
 	text, err := seal(key, header, payload)
 	if err == nil && len(text) > MaxSize {
-		err = fmt.Errorf("the token would be longer than %d bytes", MaxSize)
+		err = ErrTooLong
 	}
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)

@@ -1,8 +1,9 @@
 // Command operators turns each comparison and each boolean operator of what decides
-// into another one, in a copy that the compiler is shown in place of the file, and runs
-// the tests of the package: one must fail. An operator that no test misses is a
-// survivor, and fails this, unless equivalent.txt says why it makes no difference. Only
-// a test counts: nothing is vetted, and a build has the time that it takes.
+// into another one and runs the tests of the package: one must fail. An operator that no
+// test misses is a survivor, and fails this, unless equivalent.txt says why it makes no
+// difference. All operators of a package are built into one binary of its tests, which
+// the compiler is shown in place of the files, and turned one at a time. Only a test
+// counts: nothing is vetted, and a build has the time that it takes.
 //
 //	go run ./test/attack/operators          all
 //	go run ./test/attack/operators FILE…    those whose place contains one of the words
@@ -11,6 +12,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,6 +34,9 @@ type target struct {
 	run   string   // which tests come first; all of them run before anything is a survivor
 }
 
+// dir is the folder of the package.
+func (t target) dir() string { return filepath.Dir(t.file) }
+
 func targets() []target {
 	return []target{
 		{file: "grant/grant.go", funcs: []string{"Permits", "InForce"}},
@@ -43,9 +48,14 @@ func targets() []target {
 	}
 }
 
-// testLimit is how long the tests of one mutant may take: one that goes round for ever
-// is noticed too, and told apart from one that a test has found.
-const testLimit = 10 * time.Minute
+// built is a binary of the tests of a package, with all its operators.
+type built struct {
+	dir    string // of the package
+	binary string
+	// limit is how long its tests may take: one that goes round for ever is noticed too,
+	// and told apart from one that a test has found.
+	limit time.Duration
+}
 
 func main() {
 	list := flag.Bool("list", false, "only say where the operators are")
@@ -64,12 +74,14 @@ func run(ctx context.Context, list bool, words []string) error {
 		return err
 	}
 	var all []mutant
+	packages := map[string][]*source{}
 	for _, t := range targets() {
-		found, err := mutantsOf(t)
+		found, err := readSource(t, len(all))
 		if err != nil {
 			return err
 		}
-		all = append(all, found...)
+		all = append(all, found.all...)
+		packages[t.dir()] = append(packages[t.dir()], found)
 	}
 	for name := range excused {
 		if !slices.ContainsFunc(all, func(m mutant) bool { return m.name() == name }) {
@@ -87,7 +99,7 @@ func run(ctx context.Context, list bool, words []string) error {
 		}
 		return nil
 	}
-	return try(ctx, all, excused)
+	return try(ctx, packages, all, excused)
 }
 
 // verdict is what became of a mutant.
@@ -100,22 +112,30 @@ const (
 )
 
 // try runs the mutants, two at a time, and fails if one survives without an excuse.
-func try(ctx context.Context, all []mutant, excused map[string]string) error {
+func try(ctx context.Context, packages map[string][]*source, all []mutant, excused map[string]string) error {
 	dir, err := os.MkdirTemp("", "operators")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	binaries := map[string]built{}
+	for pkg, files := range packages {
+		if !slices.ContainsFunc(all, func(m mutant) bool { return m.dir() == pkg }) {
+			continue
+		}
+		if binaries[pkg], err = build(ctx, filepath.Join(dir, pkg), pkg, files); err != nil {
+			return fmt.Errorf("%s: %w", pkg, err)
+		}
+	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var survivors atomic.Int64
 	var wg sync.WaitGroup
 	next := make(chan mutant)
-	for worker := range 2 {
-		own := filepath.Join(dir, fmt.Sprint(worker))
+	for range 2 {
 		wg.Go(func() {
 			for m := range next {
-				v, err := m.judge(ctx, own)
+				v, err := m.judge(ctx, binaries[m.dir()])
 				if err != nil {
 					stop(fmt.Errorf("%s: %w", m.name(), err))
 					continue
@@ -130,7 +150,7 @@ func try(ctx context.Context, all []mutant, excused map[string]string) error {
 				case known:
 					fmt.Println("killed    ", m.name(), "# although equivalent.txt has it: take it out")
 				case v == late:
-					fmt.Println("killed    ", m.name(), "# by time: its tests went on for", testLimit)
+					fmt.Println("killed    ", m.name(), "# by time: its tests went on for", binaries[m.dir()].limit)
 				default:
 					fmt.Println("killed    ", m.name())
 				}
@@ -155,34 +175,73 @@ func try(ctx context.Context, all []mutant, excused map[string]string) error {
 	return nil
 }
 
-// judge builds the tests with the operator turned, and runs them.
-func (m mutant) judge(ctx context.Context, dir string) (verdict, error) {
+// build makes the tests of a package with all its operators, and runs them as they are:
+// tests that fail anyway would kill everything.
+func build(ctx context.Context, dir, pkg string, files []*source) (built, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return 0, err
+		return built{}, err
 	}
-	overlay, err := m.overlay(dir)
+	switches := "package " + files[0].tree.Name.Name + "\n\nimport \"os\"\n\n"
+	replace := map[string]string{}
+	write := func(name, text string) error {
+		whole, err := filepath.Abs(filepath.Join(pkg, name))
+		if err != nil {
+			return err
+		}
+		replace[whole] = filepath.Join(dir, name)
+		return os.WriteFile(replace[whole], []byte(text), 0o600)
+	}
+	for _, s := range files {
+		for _, m := range s.all {
+			switches += fmt.Sprintf("var %s = os.Getenv(%q) == \"%d\"\n", m.on(), switchName, m.id)
+		}
+		if err := write(filepath.Base(s.file), s.mutated()); err != nil {
+			return built{}, err
+		}
+	}
+	if err := write("operators_turned.go", switches); err != nil {
+		return built{}, err
+	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
-		return 0, err
+		return built{}, err
 	}
-	binary := filepath.Join(dir, "tests")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o="+binary, "./"+filepath.Dir(m.file))
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("%w: %s", err, out)
+	overlay, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "tests")
+	if err := os.WriteFile(overlay, list, 0o600); err != nil {
+		return built{}, err
 	}
+	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o="+binary, "./"+pkg).CombinedOutput(); err != nil {
+		return built{}, fmt.Errorf("%w: %s", err, out)
+	}
+	b := built{dir: pkg, binary: binary, limit: time.Hour}
+	began := time.Now()
+	if v, err := b.test(ctx, -1, ""); err != nil || v != lives {
+		return built{}, errors.Join(err, errors.New("its tests do not pass as it is"))
+	}
+	b.limit = time.Minute + 4*time.Since(began).Round(time.Second)
+	return b, nil
+}
+
+// judge runs the tests with the operator turned.
+func (m mutant) judge(ctx context.Context, b built) (verdict, error) {
 	if m.run != "" {
-		if v, err := m.test(ctx, binary, m.run); err != nil || v != lives {
+		if v, err := b.test(ctx, m.id, m.run); err != nil || v != lives {
 			return v, err
 		}
 	}
-	return m.test(ctx, binary, "")
+	return b.test(ctx, m.id, "")
 }
 
-// test runs those tests of the binary whose names match, in the folder of their package.
-func (m mutant) test(ctx context.Context, binary, which string) (verdict, error) {
-	limited, cancel := context.WithTimeout(ctx, testLimit)
+// switchName is the variable of the environment that says which operator is turned.
+const switchName = "MAYFLY_OPERATOR"
+
+// test runs those tests whose names match, in the folder of their package, with one
+// operator turned.
+func (b built) test(ctx context.Context, id int, which string) (verdict, error) {
+	limited, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
-	cmd := exec.CommandContext(limited, binary, "-test.failfast", "-test.run="+which)
-	cmd.Dir = filepath.Dir(m.file)
+	cmd := exec.CommandContext(limited, b.binary, "-test.failfast", "-test.run="+which)
+	cmd.Dir, cmd.Env = b.dir, append(os.Environ(), fmt.Sprintf("%s=%d", switchName, id))
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:

@@ -1,26 +1,23 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// mutant is one operator of a file and what it is turned into.
+// mutant is one operator of a file and what it is turned into. It is built in beside all
+// the others of its package: id says by which number the tests turn it on.
 type mutant struct {
 	target
+	id       int
 	fn       string
-	line     int
 	text     string // of the whole expression
 	from, to string
-	start    int // of the operator, in bytes
-	width    int
 	again    int // which of the same in this function, from 1
 }
 
@@ -28,6 +25,9 @@ type mutant struct {
 func (m mutant) name() string {
 	return fmt.Sprintf("%s %s: %s: %s -> %s #%d", m.file, m.fn, m.text, m.from, orNothing(m.to), m.again)
 }
+
+// on is the variable that is true while the operator is turned.
+func (m mutant) on() string { return fmt.Sprintf("operator%d", m.id) }
 
 func orNothing(s string) string {
 	if s == "" {
@@ -45,29 +45,37 @@ func turned() map[token.Token][]string {
 	}
 }
 
-// mutantsOf finds the operators of a target, in the order of the file.
-func mutantsOf(t target) ([]mutant, error) {
-	src, err := os.ReadFile(t.file)
-	if err != nil {
+// source is a file and its mutants, by the expression whose operator they turn.
+type source struct {
+	target
+	text []byte
+	set  *token.FileSet
+	tree *ast.File
+	all  []mutant
+	at   map[ast.Node][]mutant
+}
+
+// readSource finds the operators of a target, in the order of the file, and numbers them
+// from first on.
+func readSource(t target, first int) (*source, error) {
+	s := &source{target: t, set: token.NewFileSet(), at: map[ast.Node][]mutant{}}
+	var err error
+	if s.text, err = os.ReadFile(t.file); err != nil {
 		return nil, err
 	}
-	set := token.NewFileSet()
-	file, err := parser.ParseFile(set, t.file, src, parser.SkipObjectResolution)
-	if err != nil {
+	if s.tree, err = parser.ParseFile(s.set, t.file, s.text, parser.SkipObjectResolution|parser.ParseComments); err != nil {
 		return nil, err
 	}
-	var out []mutant
 	seen := map[string]int{}
-	add := func(fn string, whole ast.Node, at token.Pos, from string, to ...string) {
+	add := func(fn string, whole ast.Node, from string, to ...string) {
 		for _, op := range to {
-			m := mutant{target: t, fn: fn, line: set.Position(at).Line, from: from, to: op, start: set.Position(at).Offset, width: len(from)}
-			m.text = strings.Join(strings.Fields(string(src[set.Position(whole.Pos()).Offset:set.Position(whole.End()).Offset])), " ")
+			m := mutant{target: t, id: first + len(s.all), fn: fn, text: strings.Join(strings.Fields(s.between(whole.Pos(), whole.End())), " "), from: from, to: op}
 			seen[m.name()]++
 			m.again = seen[m.name()]
-			out = append(out, m)
+			s.all, s.at[whole] = append(s.all, m), append(s.at[whole], m)
 		}
 	}
-	for _, d := range file.Decls {
+	for _, d := range s.tree.Decls {
 		f, ok := d.(*ast.FuncDecl)
 		if !ok || f.Body == nil || len(t.funcs) > 0 && !slices.Contains(t.funcs, f.Name.Name) {
 			continue
@@ -75,42 +83,58 @@ func mutantsOf(t target) ([]mutant, error) {
 		ast.Inspect(f.Body, func(n ast.Node) bool {
 			switch e := n.(type) {
 			case *ast.BinaryExpr:
-				add(f.Name.Name, e, e.OpPos, e.Op.String(), turned()[e.Op]...)
+				add(f.Name.Name, e, e.Op.String(), turned()[e.Op]...)
 			case *ast.UnaryExpr:
 				if e.Op == token.NOT {
-					add(f.Name.Name, e, e.OpPos, "!", "")
+					add(f.Name.Name, e, "!", "")
 				}
 			}
 			return true
 		})
 	}
-	return out, nil
+	return s, nil
 }
 
-// overlay writes the file with the operator turned, and what go build is to read in
-// place of what.
-func (m mutant) overlay(dir string) (string, error) {
-	src, err := os.ReadFile(m.file)
-	if err != nil {
-		return "", err
+func (s *source) between(from, to token.Pos) string {
+	return string(s.text[s.set.Position(from).Offset:s.set.Position(to).Offset])
+}
+
+// mutated is the text of the file with every operator as it is and as it is turned.
+func (s *source) mutated() string {
+	return s.between(s.tree.FileStart, s.tree.Pos()) + s.render(s.tree) + s.between(s.tree.End(), s.tree.FileEnd)
+}
+
+// render is the text of n, all that is in it mutated.
+func (s *source) render(n ast.Node) string {
+	var out strings.Builder
+	done := n.Pos()
+	ast.Inspect(n, func(c ast.Node) bool {
+		if c == nil || len(s.at[c]) == 0 {
+			return true
+		}
+		out.WriteString(s.between(done, c.Pos()) + s.choice(c))
+		done = c.End()
+		return false
+	})
+	return out.String() + s.between(done, n.End())
+}
+
+// choice is an expression that is whichever of its mutants is on, or as it was.
+func (s *source) choice(n ast.Node) string {
+	var turns []string
+	as := func(op string) string {
+		if u, ok := n.(*ast.UnaryExpr); ok {
+			return op + "(" + s.render(u.X) + ")"
+		}
+		b := n.(*ast.BinaryExpr)
+		return "(" + s.render(b.X) + " " + op + " " + s.render(b.Y) + ")"
 	}
-	copied := filepath.Join(dir, filepath.Base(m.file))
-	changed := append([]byte{}, src[:m.start]...)
-	changed = append(changed, m.to...)
-	changed = append(changed, src[m.start+m.width:]...)
-	whole, err := filepath.Abs(m.file)
-	if err != nil {
-		return "", err
+	last := ""
+	for _, m := range s.at[n] {
+		turns = append(turns, m.on()+" && "+as(m.to))
+		last += "!" + m.on() + " && "
 	}
-	list, err := json.Marshal(map[string]map[string]string{"Replace": {whole: copied}})
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(copied, changed, 0o600); err != nil {
-		return "", err
-	}
-	return path, os.WriteFile(path, list, 0o600)
+	return "(" + strings.Join(append(turns, last+as(s.at[n][0].from)), " || ") + ")"
 }
 
 // readExcused reads lines of a mutant's name, two spaces, # and the reason.

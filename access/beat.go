@@ -123,19 +123,29 @@ func (w *work) receivable(ctx context.Context, receipts []feed.Receipt) ([]feed.
 // Refused notes a NACK: mayfly nodes shows the newest of each instance.
 func (s Source) Refused(ctx context.Context, r feed.Refusal) error {
 	n := r.Nack
-	return s.NoteNack(ctx, r.Instance, fmt.Sprintf("revision %d: %s %s: %s: %s",
-		n.GetRevision(), clip(n.GetKind()), clip(n.GetId()), clip(n.GetReason()), clipLong(n.GetDetail())))
+	text := fmt.Sprintf("revision %d: %s %s: %s: %s", n.GetRevision(), clip(n.GetKind()), clip(n.GetId()), clip(n.GetReason()), clipLong(n.GetDetail()))
+	return s.updateInLine(ctx, func(w *work) error {
+		if err := w.noteNack(ctx, r.Instance, text); err != nil {
+			return err
+		}
+		if n.GetKind() != kindGrant {
+			return nil
+		}
+		return w.refused(ctx, r.Instance, n.GetId(), clip(n.GetReason()))
+	})
 }
 
 // NoteNack notes that an instance, or the Envoy beside it, refused what it was
 // told, in words for mayfly nodes.
 func (s *Service) NoteNack(ctx context.Context, i feed.Instance, text string) error {
-	return s.updateInLine(ctx, func(w *work) error {
-		if err := w.tx.Instances().SetNack(ctx, i, clipLong(text), w.now); err != nil {
-			return fmt.Errorf("nack of %s: %w", i, err)
-		}
-		return nil
-	})
+	return s.updateInLine(ctx, func(w *work) error { return w.noteNack(ctx, i, text) })
+}
+
+func (w *work) noteNack(ctx context.Context, i feed.Instance, text string) error {
+	if err := w.tx.Instances().SetNack(ctx, i, clipLong(text), w.now); err != nil {
+		return fmt.Errorf("nack of %s: %w", i, err)
+	}
+	return nil
 }
 
 func clipLong(s string) string {

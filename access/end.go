@@ -29,9 +29,21 @@ type grantEnded struct {
 	At     audit.Time `json:"at"`
 }
 
-// end ends a live grant now: mark, leaf, feed removal, and the instances whose
-// word is awaited.
+// end ends a live grant now, and what came of the same request with it.
 func (w *work) end(ctx context.Context, set *policy.Set, g grant.Grant, t audit.Type, why grant.Reason, by identity.Principal) error {
+	if err := w.endOne(ctx, set, g, t, why, by); err != nil {
+		return err
+	}
+	return w.endRest(ctx, set, g, t, why, by)
+}
+
+// endOne ends one live grant: mark, leaf, feed removal, and the instances whose word is
+// awaited. One that this change has ended already stays as it is.
+func (w *work) endOne(ctx context.Context, set *policy.Set, g grant.Grant, t audit.Type, why grant.Reason, by identity.Principal) error {
+	if w.ended[g.ID] {
+		return nil
+	}
+	w.ended[g.ID] = true
 	at := w.now.Truncate(time.Microsecond)
 	body := grantEnded{Grant: g.ID.String(), Reason: string(why), At: audit.At(at)}
 	if !by.IsZero() {

@@ -176,7 +176,13 @@ func helpOf(x *Explanation, v *viewer) []string {
 			out = append(out, "ask again, and then: "+policy.Step(step).Words()+"; of several who may approve, another one can answer")
 		}
 	}
-	if x.Owner != "" {
+	for _, m := range membersOf(x) {
+		out = append(out, fmt.Sprintf("who may ask for %s and who approves it is %s's to say", m.Entitlement, m.Owner))
+	}
+	switch {
+	case x.Owner != "" && len(membersOf(x)) > 0:
+		out = append(out, fmt.Sprintf("what the bundle %s is made of is %s's to say", x.Entitlement, x.Owner))
+	case x.Owner != "":
 		out = append(out, fmt.Sprintf("who may ask and who approves is %s's to say: the owner of entitlement %s", x.Owner, x.Entitlement))
 	}
 	if x.AppOwner != "" && x.AppOwner != x.Owner {
@@ -186,4 +192,15 @@ func helpOf(x *Explanation, v *viewer) []string {
 		out = append(out, "if it is wrong that this was granted: "+v.set.Security().String()+" can end it")
 	}
 	return slices.Compact(out)
+}
+
+// membersOf are the entitlements of a bundle, as the newest decision found them.
+func membersOf(x *Explanation) []policy.Trail {
+	if len(x.Decisions) == 0 {
+		return nil
+	}
+	if t := x.Decisions[len(x.Decisions)-1].Trail; t != nil {
+		return t.Members
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
 )
 
 // Instance is one running process of a registered sidecar, as mayflyd knows it.
@@ -35,7 +36,10 @@ type Revocation struct {
 	Started time.Time
 	Waits   []Wait
 	Closed  time.Time // when the last one was acked or closed; zero: waiting
-	app     string    // whose change At is the revision of, until it is stored
+	// With are the other grants of its bundle, which ended with it. It is not stored.
+	With []grant.GrantID
+
+	app string // whose change At is the revision of, until it is stored
 }
 
 // Wait is one instance that a revocation waits for. It ends when the instance

@@ -34,6 +34,19 @@ type Offer struct {
 	Policy      OfferPolicy       `json:"policy"`
 	Catalogue   string            `json:"catalogue"`
 	Findings    []string          `json:"findings"` // of risk, empty in this version
+	// Members are what a bundle would grant of each of its entitlements: it is on no app
+	// itself, and its own operations are none.
+	Members []OfferMember `json:"members,omitempty"`
+}
+
+// OfferMember is one entitlement of a bundle: it becomes a grant of its own.
+type OfferMember struct {
+	Entitlement string            `json:"entitlement"`
+	App         string            `json:"app"`
+	Params      map[string]string `json:"params"`
+	Operations  []OfferOperation  `json:"operations"`
+	Limits      OfferLimits       `json:"limits"`
+	Catalogue   string            `json:"catalogue"`
 }
 
 // Party is a principal as an Offer shows it.
@@ -85,18 +98,28 @@ func (o Offer) Encode() ([]byte, string, error) {
 // offerOf fills in what an Offer says about what would be granted.
 func offerOf(set *policy.Set, d policy.Decision) Offer {
 	x := d.Expansion
-	idle := ""
-	if x.IdleAfter > 0 {
-		idle = seconds(x.IdleAfter)
-	}
-	return Offer{
+	out := Offer{
 		V: offerVersion, Act: []Party{}, Findings: []string{},
-		App: x.App, Params: orEmpty(x.Params), Operations: offerOperations(x.Scope),
-		Limits:    OfferLimits{Class: x.Class.String(), Any: append([]string{}, x.ShownAny...), IdleAfter: idle},
+		App: x.App, Params: orEmpty(x.Params), Operations: offerOperations(x.Scope), Limits: offerLimits(x),
 		Duration:  seconds(d.Duration),
 		Policy:    OfferPolicy{Commit: set.Commit(), Digest: set.Digest()},
 		Catalogue: x.Catalogue,
 	}
+	for _, j := range d.Members {
+		out.Members = append(out.Members, OfferMember{
+			Entitlement: j.Entitlement, App: j.App, Params: orEmpty(j.Params),
+			Operations: offerOperations(j.Scope), Limits: offerLimits(j.Expansion), Catalogue: j.Catalogue,
+		})
+	}
+	return out
+}
+
+func offerLimits(x policy.Expansion) OfferLimits {
+	out := OfferLimits{Class: x.Class.String(), Any: append([]string{}, x.ShownAny...)}
+	if x.IdleAfter > 0 {
+		out.IdleAfter = seconds(x.IdleAfter)
+	}
+	return out
 }
 
 func offerOperations(s scope.Scope) []OfferOperation {
@@ -147,7 +170,8 @@ func (o Offer) substance() ([]byte, error) {
 		Limits     OfferLimits       `json:"limits"`
 		Duration   string            `json:"duration_s"`
 		Catalogue  string            `json:"catalogue"`
-	}{o.App, o.Params, o.Operations, o.Limits, o.Duration, o.Catalogue})
+		Members    []OfferMember     `json:"members,omitempty"`
+	}{o.App, o.Params, o.Operations, o.Limits, o.Duration, o.Catalogue, o.Members})
 }
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

@@ -62,7 +62,7 @@ func (s *Service) Preview(ctx context.Context, c Caller, a Ask) (Preview, error)
 // instead tries other durations on the same question.
 func instead(set *policy.Set, q asked) Instead {
 	in, d := q.Input, q.Decision
-	e, ok := set.Entitlement(in.Entitlement)
+	e, ok := set.Terms(in.Entitlement)
 	if !ok {
 		return Instead{}
 	}
@@ -104,16 +104,17 @@ func Durations(e *policy.Entitlement) []time.Duration {
 	return slices.Compact(out)
 }
 
-// Choice is an entitlement as a caller sees it.
+// Choice is an entitlement or a bundle as a caller sees it.
 type Choice struct {
-	*policy.Entitlement
+	*policy.Entitlement                       // of a bundle its terms, see policy.Set.Terms
+	Members             []*policy.Entitlement // of a bundle
 	// Barred is the code why the caller may not ask for it whatever else they say:
 	// one of those that policy.Bars knows. Empty: they may ask.
 	Barred string
 }
 
-// Choices returns every entitlement of the policy in force, sorted by name, and
-// which of them the caller may ask for.
+// Choices returns every entitlement, and then every bundle, of the policy in force, each
+// sorted by name, and which of them the caller may ask for.
 func (s *Service) Choices(ctx context.Context, c Caller) ([]Choice, error) {
 	var out []Choice
 	err := s.store.View(ctx, func(tx Tx) error {
@@ -128,11 +129,14 @@ func (s *Service) Choices(ctx context.Context, c Caller) ([]Choice, error) {
 		}
 		out = nil
 		for _, e := range set.Entitlements() {
-			one := Choice{Entitlement: e}
-			in.Entitlement = e.Name
-			for _, r := range set.Decide(in).Reasons {
-				if one.Barred == "" && policy.Bars(r.Code) {
-					one.Barred = r.Code
+			out = append(out, Choice{Entitlement: e, Barred: barred(set, in, e.Name)})
+		}
+		for _, b := range set.Bundles() {
+			one := Choice{Barred: barred(set, in, b.Name)}
+			one.Entitlement, _ = set.Terms(b.Name)
+			for _, name := range b.Entitlements {
+				if e, ok := set.Entitlement(name); ok {
+					one.Members = append(one.Members, e)
 				}
 			}
 			out = append(out, one)
@@ -143,4 +147,15 @@ func (s *Service) Choices(ctx context.Context, c Caller) ([]Choice, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// barred says why whoever asks may not ask for a name at all, "" if they may.
+func barred(set *policy.Set, in policy.Input, name string) string {
+	in.Entitlement = name
+	for _, r := range set.Decide(in).Reasons {
+		if policy.Bars(r.Code) {
+			return r.Code
+		}
+	}
+	return ""
 }

@@ -59,28 +59,36 @@ func (v *viewer) reach(ctx context.Context, tx Tx, g grant.Grant) (Reach, error)
 			out.Nodes = append(out.Nodes, n)
 		}
 	}
+	var err error
+	out.Holds, out.Waits, err = holding(ctx, tx, v.set, g)
+	return out, err
+}
+
+// holding lists the running instances that front the app of a grant: those that have
+// acknowledged it, and those that have not.
+func holding(ctx context.Context, tx Tx, set *policy.Set, g grant.Grant) (holds, waits []feed.Instance, err error) {
 	made, err := madeAt(ctx, tx, g.ID)
 	if err != nil {
-		return Reach{}, err
+		return nil, nil, err
 	}
 	list, err := tx.Instances().List(ctx)
 	if err != nil {
-		return Reach{}, fmt.Errorf("instances: %w", err)
+		return nil, nil, fmt.Errorf("instances: %w", err)
 	}
 	head, err := tx.Head().Feed(ctx)
 	if err != nil {
-		return Reach{}, fmt.Errorf("head: %w", err)
+		return nil, nil, fmt.Errorf("head: %w", err)
 	}
 	for _, i := range list {
 		switch {
-		case !slices.Contains(i.Apps, app.Name) || !viewInstance(v.set, i, v.now).Fresh:
+		case !slices.Contains(i.Apps, g.Scope.App) || !viewInstance(set, i, tx.Now()).Fresh:
 		case i.Acked.Epoch == head.Epoch && i.Acked.Revision > made:
-			out.Holds = append(out.Holds, i.ID)
+			holds = append(holds, i.ID)
 		default:
-			out.Waits = append(out.Waits, i.ID)
+			waits = append(waits, i.ID)
 		}
 	}
-	return out, nil
+	return holds, waits, nil
 }
 
 // madeAt returns the index of the leaf that made a grant. The revision of that verb

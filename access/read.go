@@ -17,6 +17,7 @@ type RequestView struct {
 	Step       int  // of Steps, the one that is waited for while pending
 	MayDecide  bool // whoever looks may approve or deny it now
 	GrantNow   *grant.Grant
+	Joint      []Standing                    // of a bundle that was granted: each of its grants
 	Shown      map[identity.Principal]string // names of all who appear
 	Now        time.Time
 }
@@ -50,8 +51,23 @@ func (v *viewer) request(ctx context.Context, tx Tx, id grant.RequestID) (Reques
 	if err != nil {
 		return RequestView{}, err
 	}
+	if out.Joint, err = v.joint(ctx, tx, r); err != nil {
+		return RequestView{}, err
+	}
 	out.MayDecide, err = v.mayDecide(ctx, tx, r, out.Approvals)
 	return out, err
+}
+
+// joint says how each grant of a bundle stands; nothing of another request.
+func (v *viewer) joint(ctx context.Context, tx Tx, r Request) ([]Standing, error) {
+	if r.Grant.IsZero() || v.set == nil {
+		return nil, nil
+	}
+	all, err := tx.Grants().OfRequest(ctx, r.ID)
+	if err != nil || len(all) < 2 {
+		return nil, err
+	}
+	return standings(ctx, tx, v.set, all)
 }
 
 func viewRequest(ctx context.Context, tx Tx, r Request) (RequestView, error) {

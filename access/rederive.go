@@ -98,10 +98,14 @@ func (s *Service) rederive(ctx context.Context, tx Tx, id grant.RequestID, d Bas
 
 // again asks policy.
 func (d BasisDecision) again(set *policy.Set, out Rederived) (Rederived, *policy.Set, error) {
-	if e, ok := set.Entitlement(d.Inputs.Entitlement); ok {
-		if app, _ := set.App(e.App); app.Catalogue != d.Inputs.Catalogue {
-			return out.because(ReplayEngineOther, CauseCatalogue, e.App, "decided with catalogue %s of app %s, this version has %s", d.Inputs.Catalogue, e.App, app.Catalogue), nil, nil
+	if now := set.CatalogueOf(d.Inputs.Entitlement); now != "" && now != d.Inputs.Catalogue {
+		_, where, _, _, _ := set.Owners(d.Inputs.Entitlement)
+		of := "app " + where
+		if where == "" {
+			where = d.Inputs.Entitlement
+			of = "the apps of " + where
 		}
+		return out.because(ReplayEngineOther, CauseCatalogue, where, "decided with catalogue %s of %s, this version has %s", d.Inputs.Catalogue, of, now), nil, nil
 	}
 	made, err := set.Replay(d.Inputs)
 	if err != nil {

@@ -215,18 +215,47 @@ func (a again) use(ctx context.Context, tx Tx, r Request) (Use, error) {
 	if r.Grant.IsZero() {
 		return Use{}, nil
 	}
-	var would scope.Scope // nothing, if it is denied
-	if a.now.Outcome != policy.Denied {
-		would = a.now.Expansion.Scope
-		given, err := tx.Grants().Get(ctx, r.Grant)
-		if err != nil {
-			return Use{}, fmt.Errorf("grant: %w", err)
+	given, err := tx.Grants().OfRequest(ctx, r.ID)
+	if err != nil {
+		return Use{}, err
+	}
+	var out Use
+	for _, g := range given {
+		would := a.would(g.Entitlement)
+		if within(g.Scope, would) {
+			continue
 		}
-		if within(given.Scope, would) {
-			return Use{}, nil
+		use, err := usedBeyond(ctx, tx, g.ID, a.set, would)
+		if err != nil {
+			return Use{}, err
+		}
+		out.join(use)
+	}
+	return out, nil
+}
+
+// would is what the other policy would have given of an entitlement: nothing, if it
+// denies, or if the bundle that was asked for goes without it.
+func (a again) would(entitlement string) scope.Scope {
+	if a.now.Outcome == policy.Denied {
+		return scope.Scope{}
+	}
+	for _, j := range a.now.Members {
+		if j.Entitlement == entitlement {
+			return j.Scope
 		}
 	}
-	return usedBeyond(ctx, tx, r.Grant, a.set, would)
+	return a.now.Expansion.Scope // of a bundle none
+}
+
+func (u *Use) join(other Use) {
+	u.Actions += other.Actions
+	u.Refused += other.Refused
+	u.Unsure += other.Unsure
+	u.Operations = append(u.Operations, other.Operations...)
+	slices.Sort(u.Operations)
+	u.Operations = slices.Compact(u.Operations)
+	u.Truncated = u.Truncated || other.Truncated
 }
 
 // usedBeyond counts the recorded actions under a grant that a scope would not have

@@ -48,6 +48,7 @@ type Tx interface {
 	Requests() RequestStore
 	Approvals() ApprovalStore
 	Grants() GrantStore
+	Bundles() BundleStore
 	Sessions() SessionStore
 	Persons() PersonStore
 	Identities() IdentityStore
@@ -148,6 +149,8 @@ type GrantStore interface {
 	// Fed reads a grant with what the feed adds to it.
 	Fed(ctx context.Context, id grant.GrantID) (g grant.Grant, params map[string]string, catalogue string, err error)
 	List(ctx context.Context, f GrantFilter) ([]grant.Grant, error)
+	// OfRequest lists the grants that came of a request, by id: several of a bundle.
+	OfRequest(ctx context.Context, id grant.RequestID) ([]grant.Grant, error)
 	// ListFed is List with what the feed adds to each.
 	ListFed(ctx context.Context, f GrantFilter) ([]FedGrant, error)
 	MarkRevoked(ctx context.Context, id grant.GrantID, at time.Time, why grant.Reason) error
@@ -159,10 +162,25 @@ type GrantStore interface {
 	Used(ctx context.Context, id grant.GrantID, at time.Time) error
 	// UsedAll is Used of many at once; those that are not there are left out.
 	UsedAll(ctx context.Context, uses map[grant.GrantID]time.Time) error
-	// Idle lists live grants that were not used for their IdleAfter, as of now.
+	// Idle lists live grants that were not used for their IdleAfter, as of now, and
+	// neither was any other live grant of their request.
 	Idle(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error)
 	// LastUse returns when a grant was last used; its NotBefore if it never was.
 	LastUse(ctx context.Context, id grant.GrantID) (time.Time, error)
+}
+
+// BeginningBundle is a bundle that was granted and is not known to be in force in each
+// of its apps yet.
+type BeginningBundle struct {
+	Request grant.RequestID
+	Due     time.Duration // of Tx.Passed: by then it is, or all of it ends
+}
+
+// BundleStore keeps the bundles that are beginning.
+type BundleStore interface {
+	Begin(ctx context.Context, id grant.RequestID, due time.Duration) error
+	Beginning(ctx context.Context) ([]BeginningBundle, error) // by request
+	Begun(ctx context.Context, id grant.RequestID) error      // forgets it; no error if it is not there
 }
 
 // SessionFilter narrows a list of sessions; see RequestFilter.

@@ -17,12 +17,16 @@ const goneAfter = 24 * time.Hour
 // Sweep writes down what time alone has brought: grants that ended, sessions on
 // hosts of apps that are over, revocations that nobody is awaited for any more,
 // instances that were not seen for 24 h. That enforces nothing: instances end grants
-// and sessions by themselves. It does end grants that nobody uses. Call it each second, and Expire beside it.
+// and sessions by themselves. It does end grants
+// that nobody uses, and bundles that are not in force in each of their apps. Call it each second, and Expire beside it.
 func (s *Service) Sweep(ctx context.Context) error {
 	for _, batch := range []func(context.Context) (int, error){s.sweepGrants, s.sweepIdle, s.sweepSessions} {
 		if err := untilNone(ctx, batch); err != nil {
 			return err
 		}
+	}
+	if err := s.sweepBundles(ctx); err != nil {
+		return err
 	}
 	if err := s.sweepRevocations(ctx); err != nil {
 		return err
@@ -72,7 +76,7 @@ func (s *Service) sweepGrants(ctx context.Context) (int, error) {
 			return fmt.Errorf("ended grants: %w", err)
 		}
 		for _, g := range ended {
-			if err := w.ended(ctx, g); err != nil {
+			if err := w.overdue(ctx, g); err != nil {
 				return err
 			}
 		}
@@ -82,8 +86,8 @@ func (s *Service) sweepGrants(ctx context.Context) (int, error) {
 	return n, err
 }
 
-// ended records that a grant's time has passed.
-func (w *work) ended(ctx context.Context, g grant.Grant) error {
+// overdue records that a grant's time has passed.
+func (w *work) overdue(ctx context.Context, g grant.Grant) error {
 	body := grantEnded{Grant: g.ID.String(), Reason: string(grant.Ended), At: audit.At(g.EndsAt())}
 	if _, err := w.leaf(ctx, audit.TypeGrantEnded, g.ID.String(), body, g.ID.String()); err != nil {
 		return err

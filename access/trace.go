@@ -28,6 +28,7 @@ type Trace struct {
 	ID        string // that was asked for
 	Request   *RequestView
 	Grant     *GrantView
+	Joint     []Standing        // of a bundle that was granted: each of its grants
 	Records   []Traced          // by time, then place
 	Shown     map[string]string // pseudonym to name, for those not erased
 	Truncated bool              // there are more actions than are listed
@@ -135,8 +136,12 @@ func (s *Service) traceOthers(ctx context.Context, c Caller, id string, security
 	}
 }
 
-// about returns the app of a chain and the pseudonym of whose it is.
+// about returns the app of a chain and the pseudonym of whose it is. One of a bundle is
+// about no one app: who may read the traces of one app only may not read it.
 func (t Trace) about() (app, pseudonym string) {
+	if len(t.Joint) > 0 {
+		return "", t.Grant.Pseudonym
+	}
 	if t.Grant != nil {
 		return t.Grant.Scope.App, t.Grant.Pseudonym
 	}
@@ -214,8 +219,19 @@ func (t *tracer) chain(ctx context.Context, id string) error {
 		return err
 	}
 	if t.out.Grant != nil {
-		if err := t.actions(ctx, t.out.Grant.ID.String()); err != nil {
-			return err
+		ids := []grant.GrantID{t.out.Grant.ID}
+		if grantID.IsZero() { // the request was asked for: all that came of it
+			t.out.Joint = r.Joint
+			for _, one := range r.Joint {
+				if one.ID != t.out.Grant.ID {
+					ids = append(ids, one.ID)
+				}
+			}
+		}
+		for _, one := range ids {
+			if err := t.actions(ctx, one.String()); err != nil {
+				return err
+			}
 		}
 	}
 	return t.finish(ctx)

@@ -276,8 +276,36 @@ func (w *work) endNarrowed(ctx context.Context, before, set *policy.Set) ([]stri
 	return ids, nil
 }
 
-// narrowedBy lists the live grants that set ends when it takes the place of before.
+// narrowedBy lists the live grants that set ends when it takes the place of before: with
+// one of a bundle, all of it.
 func narrowedBy(ctx context.Context, tx Tx, before, set *policy.Set) ([]grant.Grant, error) {
+	out, err := narrowedAlone(ctx, tx, before, set)
+	if err != nil {
+		return nil, err
+	}
+	listed := map[grant.GrantID]bool{}
+	for _, g := range out {
+		listed[g.ID] = true
+	}
+	for _, g := range slices.Clone(out) {
+		if g.Request.IsZero() {
+			continue
+		}
+		all, err := tx.Grants().OfRequest(ctx, g.Request)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range all {
+			if !listed[other.ID] && live(other, tx.Now()) {
+				listed[other.ID] = true
+				out = append(out, other)
+			}
+		}
+	}
+	return out, nil
+}
+
+func narrowedAlone(ctx context.Context, tx Tx, before, set *policy.Set) ([]grant.Grant, error) {
 	var out []grant.Grant
 	err := eachLive(ctx, tx, GrantFilter{}, func(g grant.Grant) error {
 		if leadsElsewhere(before, set, g.Scope.App) {
@@ -339,7 +367,14 @@ func stands(ctx context.Context, tx Tx, set *policy.Set, g grant.Grant) (bool, e
 			return false, nil
 		}
 	}
-	now, err := set.Expand(g.Entitlement, in.Params)
+	if b, ok := set.Bundle(r.Entitlement); ok && !slices.Contains(b.Entitlements, g.Entitlement) {
+		return false, nil // the bundle goes without it by now
+	}
+	e, ok := set.Entitlement(g.Entitlement)
+	if !ok {
+		return false, nil
+	}
+	now, err := set.Expand(g.Entitlement, e.Takes(in.Params))
 	if err != nil {
 		return false, nil
 	}

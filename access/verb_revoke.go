@@ -89,7 +89,18 @@ func (s *Service) ending(ctx context.Context, c Caller, id grant.GrantID, may fu
 	if err != nil {
 		return Revocation{}, err
 	}
-	return ended.revocations[len(ended.revocations)-1], nil // with its revision, which the last leaf made
+	// With its revision, which the last leaf made.
+	var out Revocation
+	var with []grant.GrantID
+	for _, r := range ended.revocations {
+		if r.Grant == id.String() {
+			out = r
+		} else if other, err := parseGrantID(r.Grant); err == nil {
+			with = append(with, other)
+		}
+	}
+	out.With = with
+	return out, nil
 }
 
 func orNotFound(err error) error {
@@ -118,6 +129,9 @@ func (s *Service) Revocation(ctx context.Context, c Caller, id grant.GrantID) (R
 		r, err := tx.Revocations().Get(ctx, id)
 		if err != nil {
 			return missing(err, id.String())
+		}
+		if r.With, err = endedWith(ctx, tx, g); err != nil {
+			return err
 		}
 		out = viewRevocation(r, tx.Passed())
 		return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mayflyproxy/mayfly/audit"
 	"github.com/mayflyproxy/mayfly/feed"
+	"github.com/mayflyproxy/mayfly/grant"
 	"github.com/mayflyproxy/mayfly/identity"
 )
 
@@ -28,6 +29,7 @@ type work struct {
 	now         time.Time
 	deltas      map[string]*feed.Delta // by app
 	revocations []Revocation           // whose position is not known yet
+	ended       map[grant.GrantID]bool // by this change
 	settled     []Revocation           // that nobody is awaited for any more, since this transaction
 	names       map[identity.Principal]string
 	touched     map[string]bool // ids of what a Watch is told of
@@ -56,7 +58,7 @@ func (s *Service) change(ctx context.Context, f func(*work) error) error {
 	err := s.store.Update(ctx, func(tx Tx) error {
 		touched, traced = map[string]bool{}, &spans{tracer: s.traces, began: s.traces.Now()}
 		w := &work{
-			Service: s, tx: tx, now: tx.Now(), deltas: map[string]*feed.Delta{}, names: map[identity.Principal]string{}, touched: touched, spans: traced,
+			Service: s, tx: tx, now: tx.Now(), deltas: map[string]*feed.Delta{}, names: map[identity.Principal]string{}, ended: map[grant.GrantID]bool{}, touched: touched, spans: traced,
 		}
 		if err := f(w); err != nil {
 			return err
@@ -215,13 +217,13 @@ const everyApp = ""
 
 // steps gives the change of each app its revision. One revision is one step for
 // an instance: a verb whose changes count only together (a host that moves to
-// another app) has every instance read the whole again. Ends hold each alone:
-// they take the last revisions before the verb's own, one an app, so that a
-// logout costs nobody a snapshot. There are enough: each end has its leaf.
+// another app) has every instance read the whole again. Grants and ends hold each
+// alone: they take the last revisions before the verb's own, one an app, so that a
+// logout or a bundle costs nobody a snapshot. There are enough: each has its leaf.
 func (w *work) steps(head, last feed.Position) map[string]feed.Position {
 	apps := slices.Sorted(maps.Keys(w.deltas))
 	first := last.Revision - int64(len(apps)) + 1
-	if len(apps) > 1 && (!w.onlyEnds() || first <= head.Revision) {
+	if len(apps) > 1 && (!w.eachAlone() || first <= head.Revision) {
 		w.deltas = map[string]*feed.Delta{everyApp: {}}
 		return map[string]feed.Position{everyApp: last}
 	}
@@ -232,12 +234,13 @@ func (w *work) steps(head, last feed.Position) map[string]feed.Position {
 	return out
 }
 
-// onlyEnds reports whether all that changed on the feed is that grants and
-// sessions ended.
-func (w *work) onlyEnds() bool {
+// eachAlone reports whether all that changed on the feed is that grants began, and that
+// grants and sessions ended.
+func (w *work) eachAlone() bool {
 	for app, d := range w.deltas {
+		noGrant := func(r *feed.Resource) bool { return r.GetGrant() == nil }
 		isApp := func(r *feed.Removal) bool { return r.GetKind() == kindApp }
-		if app == everyApp || len(d.GetResources()) > 0 || slices.ContainsFunc(d.GetRemovals(), isApp) {
+		if app == everyApp || slices.ContainsFunc(d.GetResources(), noGrant) || slices.ContainsFunc(d.GetRemovals(), isApp) {
 			return false
 		}
 	}

@@ -33,12 +33,24 @@ type Decision struct {
 	Facts     []Fact         `json:"facts,omitempty"`     // the same for people, with their age
 	Checks    []Check        `json:"checks,omitempty"`    // every one, in order; none if it cannot be made again here
 	Condition *Condition     `json:"condition,omitempty"` // of the automatic approval, if it was asked
+	Members   []Member       `json:"members,omitempty"`   // of a bundle: how each of its entitlements was decided
 	Steps     []DecisionStep `json:"steps,omitempty"`
 	Replay    string         `json:"replay"` // same, engine differs, mismatch, policy missing
 	Cause     string         `json:"cause,omitempty"`
 	Where     string         `json:"where,omitempty"`
 	Detail    string         `json:"detail,omitempty"`
 	Leaf      string         `json:"leaf,omitempty"` // of the control log, that holds the hash of the decision
+}
+
+// Member is what was decided about one entitlement of a bundle.
+type Member struct {
+	Entitlement string     `json:"entitlement"`
+	Owner       string     `json:"owner"`
+	App         string     `json:"app"`
+	Outcome     string     `json:"outcome"`
+	Code        string     `json:"code,omitempty"`
+	Checks      []Check    `json:"checks"`
+	Condition   *Condition `json:"condition,omitempty"`
 }
 
 // Fact is one thing that a decision was made from.

@@ -30,10 +30,23 @@ type Request struct {
 	Approvals   []Approval        `json:"approvals,omitempty"`
 	Offer       *Offer            `json:"offer,omitempty"`
 	Grant       string            `json:"grant,omitempty"`
+	Grants      []JointGrant      `json:"grants,omitempty"` // of a bundle: all that came of it; Grant is the first
 	CreatedAt   string            `json:"created_at"`
 	DecideBy    string            `json:"decide_by,omitempty"`
 	DecidedAt   string            `json:"decided_at,omitempty"`
 	Notices     []string          `json:"notices,omitempty"` // what people are to know of policy, in sentences
+}
+
+// JointGrant is one grant of a bundle: they begin and end as one.
+type JointGrant struct {
+	ID          string   `json:"id"`
+	Entitlement string   `json:"entitlement"`
+	App         string   `json:"app"`
+	State       string   `json:"state"` // scheduled, active, ended, revoked
+	EndedBy     string   `json:"ended_by,omitempty"`
+	InForce     bool     `json:"in_force"` // a gateway of the app has it
+	Holds       int      `json:"holds"`    // running gateways that have it
+	Waits       []string `json:"waits"`    // instances that have not
 }
 
 // Who names a principal to people.
@@ -143,6 +156,7 @@ type Receipts struct {
 	Revision int64     `json:"revision"`
 	Complete bool      `json:"complete"` // every instance acked or closed
 	Waits    []Receipt `json:"waits"`
+	With     []string  `json:"with,omitempty"` // other grants of its bundle, which ended with it
 }
 
 // Receipt is one instance's.
@@ -233,11 +247,12 @@ type NodeVerdict struct {
 
 // Trace is the chain from request to action, in order of time.
 type Trace struct {
-	ID      string  `json:"id"` // what was asked for
-	Request string  `json:"request,omitempty"`
-	Grant   string  `json:"grant,omitempty"`
-	Entries []Entry `json:"entries"`
-	Missing string  `json:"missing,omitempty"` // what is known not to be there yet, or not listed
+	ID      string   `json:"id"` // what was asked for
+	Request string   `json:"request,omitempty"`
+	Grant   string   `json:"grant,omitempty"`
+	Grants  []string `json:"grants,omitempty"` // of a bundle's request: all that came of it
+	Entries []Entry  `json:"entries"`
+	Missing string   `json:"missing,omitempty"` // what is known not to be there yet, or not listed
 	// TraceIDs are the OpenTelemetry traces that were exported, by the id of the
 	// request or action whose they are: 32 hexadecimal digits.
 	TraceIDs map[string]string `json:"trace_ids,omitempty"`
@@ -283,7 +298,11 @@ type Entitlement struct {
 	Operations []string          `json:"operations"`
 	Params     map[string]string `json:"params,omitempty"` // name to what it takes
 	MayAsk     bool              `json:"may_ask"`
-	Callers    []string          `json:"callers,omitempty"` // the doors that the app answers at: services, people, clients
+	// Entitlements are those of a bundle, which is asked for like an entitlement: then the
+	// app is empty, and the bounds are the strictest of theirs.
+	Entitlements []string `json:"entitlements,omitempty"`
+
+	Callers []string `json:"callers,omitempty"` // the doors that the app answers at: services, people, clients
 }
 
 // Whoami is who the caller is to mayflyd.

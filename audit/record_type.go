@@ -20,6 +20,8 @@ const (
 	TypeGrantIdle        Type = "grant.idle"        // ended because nobody used it
 	TypeGrantEnded       Type = "grant.ended"       // its time has passed, written by the sweeper
 	TypeGrantReceipts    Type = "grant.receipts"    // how each instance took a revoke
+	TypeBundleBegan      Type = "bundle.began"      // each grant of a bundle is in force
+	TypeBundleUndone     Type = "bundle.undone"     // one was not in time, so all of them end
 	TypeActionReserved   Type = "action.reserved"   // an intent acknowledged before the act; body Reserved
 	TypeSegmentAnchored  Type = "segment.anchored"  // a spool's segment accepted; body Anchor
 	TypePolicyApplied    Type = "policy.applied"    // a commit entered into force
@@ -73,7 +75,7 @@ func (t Type) Where() Where {
 	switch t {
 	case TypeRequestCreated, TypeOfferMade, TypeApprovalGiven, TypeRequestApproved,
 		TypeRequestDenied, TypeRequestWithdrawn, TypeRequestExpired, TypeDecisionMade,
-		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle, TypeGrantEnded, TypeGrantReceipts,
+		TypeGrantCreated, TypeGrantRevoked, TypeGrantFinished, TypeGrantIdle, TypeGrantEnded, TypeGrantReceipts, TypeBundleBegan, TypeBundleUndone,
 		TypeActionReserved, TypeSegmentAnchored, TypePolicyApplied, TypePolicyRefused, TypePolicySettling, TypePolicyWithdrawn, TypePolicyHold, TypePolicyReleased,
 		TypeLogin, TypeSessionEnded, TypeTokenIssued, TypeTokenRefused, TypeTokenRevoked, TypeIdentityRefused, TypeIdentityChanged, TypeKeyRotated, TypeKeyRemoved, TypeAdministration, TypeRecordRecovered, TypeInstanceStarted, TypeInstanceGone,
 		TypeInstanceQuarantined, TypeInstanceReleased:

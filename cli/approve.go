@@ -145,6 +145,7 @@ func (a *app) decided(r api.Request) error {
 	} else {
 		fmt.Fprintln(a.c.Stdout)
 		a.pairs([2]string{"state", stateText(r)}, [2]string{"grant", r.Grant}, [2]string{"waits for", waitsFor(r)}, [2]string{"why", whyText(r)})
+		a.showJoint(r.Grants)
 	}
 	if r.State == "denied" && r.Code != "refused" {
 		return exit{exitDenied}
@@ -185,6 +186,7 @@ func (a *app) showRequest(ctx context.Context, client *api.Client, id string) er
 	}
 	a.pairs([2]string{"state", stateText(r)}, [2]string{"why", whyText(r)}, [2]string{"grant", r.Grant}, [2]string{"asked", clock(r.CreatedAt)},
 		[2]string{"decided", clock(r.DecidedAt)}, [2]string{"waits for", waitsFor(r)}, [2]string{"decide by", clockLeft(a, r.DecideBy)})
+	a.showJoint(r.Grants)
 	for _, p := range r.Approvals {
 		word := "denied"
 		if p.Approves {

@@ -40,6 +40,8 @@ environment (docs/exec.md has the table):
   every app     MAYFLY_URL, MAYFLY_KEY
   kind stripe   STRIPE_API_BASE, STRIPE_API_KEY
 
+Of a bundle there is a way to each app, and the app stands in the names: MAYFLY_WIKI_URL.
+
 The key is good for this run only, on this machine, for this user; the app's own
 credential never comes here. When the program has ended, the grant is given back. If
 mayfly itself is killed, nothing gets through any more, and the grant ends when it has
@@ -134,7 +136,7 @@ func (a *app) exec(ctx context.Context, in execution, command []string) error {
 	if made.State != "approved" {
 		return a.refusedRun(made)
 	}
-	return a.runUnder(ctx, link, made.Grant, in.gateway, path, command)
+	return a.runUnder(ctx, link, made, in.gateway, path, command)
 }
 
 func (in execution) check() error {

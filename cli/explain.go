@@ -206,6 +206,24 @@ func (a *app) showRemedies(remedies []api.Remedy) {
 	}
 }
 
+// showChecks lists the checks of a decision, and what its condition came to.
+func (a *app) showChecks(indent int, checks []api.Check, c *api.Condition) {
+	for _, c := range checks {
+		text := strings.Join(c.Texts, "; ")
+		a.line(indent, "%-10s %-13s %s%s", c.Verdict, c.Name, text, place(c.File, c.Line))
+	}
+	if c == nil {
+		return
+	}
+	a.line(indent, "the condition was %s:", c.Value)
+	for _, b := range c.Because {
+		a.line(indent+1, "%s", b)
+	}
+	for _, v := range c.Variables {
+		a.line(indent+1, "where %s = %s", v.Name, v.Value)
+	}
+}
+
 func (a *app) showDecision(d api.Decision) {
 	outcome := map[string]string{"approval": "needs approval"}[d.Outcome]
 	if outcome == "" {
@@ -220,18 +238,14 @@ func (a *app) showDecision(d api.Decision) {
 			a.line(1, "%s: %s%s", r.Code, r.Text, place(r.File, r.Line))
 		}
 	}
-	for _, c := range d.Checks {
-		text := strings.Join(c.Texts, "; ")
-		a.line(1, "%-10s %-13s %s%s", c.Verdict, c.Name, text, place(c.File, c.Line))
-	}
-	if c := d.Condition; c != nil {
-		a.line(1, "the condition was %s:", c.Value)
-		for _, b := range c.Because {
-			a.line(2, "%s", b)
+	a.showChecks(1, d.Checks, d.Condition)
+	for _, m := range d.Members {
+		outcome := m.Outcome
+		if m.Code != "" {
+			outcome += " (" + m.Code + ")"
 		}
-		for _, v := range c.Variables {
-			a.line(2, "where %s = %s", v.Name, v.Value)
-		}
+		a.line(1, "%s on %s, owned by %s: %s", m.Entitlement, m.App, m.Owner, outcome)
+		a.showChecks(2, m.Checks, m.Condition)
 	}
 	for i, s := range d.Steps {
 		a.line(1, "step %d: %s", i+1, s.Words)

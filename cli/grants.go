@@ -106,7 +106,8 @@ func (a *app) revokeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "revoke GRANT", Short: "End somebody's access now",
 		Long: `Ends a grant for everybody's calls that come next (for the security group, and under
-an entitlement on the app mayfly; your own you end with mayfly done). With --wait a line is printed for each running
+an entitlement on the app mayfly; your own you end with mayfly done). Of a bundle all
+grants end with it. With --wait a line is printed for each running
 sidecar as it acknowledges, or as its lease runs out so that it denies by itself;
 then nothing can pass under the grant any more.`,
 		Example: `  mayfly grants --everyone
@@ -149,9 +150,12 @@ func (a *app) end(ctx context.Context, id string, wait bool, f func(*api.Client)
 	}
 	if !a.isJSON() {
 		fmt.Fprintf(a.c.Stdout, "%s has ended, at revision %d of the feed\n", plain(r.Grant), r.Revision)
+		for _, other := range r.With {
+			fmt.Fprintf(a.c.Stdout, "%s has ended with it: they are one bundle\n", plain(other))
+		}
 	}
 	if wait {
-		if r, err = a.untilHeard(ctx, client, r); err != nil {
+		if r, err = a.untilAllHeard(ctx, client, r); err != nil {
 			return err
 		}
 	}
@@ -163,6 +167,23 @@ func (a *app) end(ctx context.Context, id string, wait bool, f func(*api.Client)
 		a.hint("mayfly trace " + id + " shows who has heard of it")
 	}
 	return nil
+}
+
+// untilAllHeard waits for the word about a grant, and about those of its bundle.
+func (a *app) untilAllHeard(ctx context.Context, client *api.Client, r api.Receipts) (api.Receipts, error) {
+	with := r.With
+	r, err := a.untilHeard(ctx, client, r)
+	for _, id := range with {
+		if err != nil {
+			break
+		}
+		var other api.Receipts
+		if other, err = client.Receipts(ctx, id); err == nil {
+			other, err = a.untilHeard(ctx, client, other)
+		}
+		r.Complete = r.Complete && other.Complete
+	}
+	return r, err
 }
 
 // untilHeard prints a line for each instance as it acknowledges, or is closed:

@@ -61,7 +61,11 @@ func (o shownOffer) render(a *app, w io.Writer) {
 	for _, p := range o.Act {
 		line("acting", partyText(p))
 	}
-	line("entitlement", o.Entitlement+" on "+o.App)
+	if len(o.Members) > 0 {
+		line("bundle", o.Entitlement+": begins and ends as one")
+	} else {
+		line("entitlement", o.Entitlement+" on "+o.App)
+	}
 	line("parameters", paramText(o.Params))
 	line("reason", orDash(o.Reason))
 	line("class", o.Limits.Class)
@@ -71,12 +75,12 @@ func (o shownOffer) render(a *app, w io.Writer) {
 	}
 	line("start by", clock(audit.Stamp(o.StartBy.Time)))
 	line("left open", strings.Join(o.Limits.Any, ", "))
-	fmt.Fprintln(w, "may do")
-	for _, op := range o.Operations {
-		fmt.Fprintf(w, "  %s\n", plain(op.Name))
-		for _, c := range op.Where {
-			fmt.Fprintf(w, "    %s\n", plain(whereText(c)))
-		}
+	if len(o.Members) == 0 || len(o.Operations) > 0 {
+		fmt.Fprintln(w, "may do")
+		renderOperations(w, o.Operations)
+	}
+	for _, m := range o.Members {
+		renderMember(w, m, o.Limits.IdleAfter)
 	}
 	for _, f := range o.Findings {
 		line("finding", f)
@@ -84,6 +88,32 @@ func (o shownOffer) render(a *app, w io.Writer) {
 	line("policy", o.Policy.Commit+" "+o.Policy.Digest)
 	line("catalogue", o.Catalogue)
 	line("sha256", o.digest)
+}
+
+// renderMember writes what a bundle offers of one entitlement, whole; idle is the
+// bundle's, which was told.
+func renderMember(w io.Writer, m access.OfferMember, idle string) {
+	fmt.Fprintf(w, "may do by %s on %s (%s)\n", plain(m.Entitlement), plain(m.App), plain(m.Limits.Class))
+	for _, fact := range [][2]string{
+		{"parameters", paramText(m.Params)}, {"left open", strings.Join(m.Limits.Any, ", ")}, {"catalogue", m.Catalogue},
+	} {
+		if fact[1] != "" {
+			fmt.Fprintf(w, "  %-10s %s\n", fact[0], plain(fact[1]))
+		}
+	}
+	if m.Limits.IdleAfter != idle {
+		fmt.Fprintf(w, "  %-10s %s\n", "unused", plain("it ends after "+durationText(m.Limits.IdleAfter)+" without use"))
+	}
+	renderOperations(w, m.Operations)
+}
+
+func renderOperations(w io.Writer, list []access.OfferOperation) {
+	for _, op := range list {
+		fmt.Fprintf(w, "  %s\n", plain(op.Name))
+		for _, c := range op.Where {
+			fmt.Fprintf(w, "    %s\n", plain(whereText(c)))
+		}
+	}
 }
 
 // whereText shows a constraint from its parts, and its words where they say more.

@@ -16,6 +16,7 @@ type policyChecked struct {
 	Entitlements int              `json:"entitlements"`
 	Nodes        int              `json:"nodes"`
 	Exceptions   int              `json:"exceptions"`
+	Bundles      int              `json:"bundles"`
 	Personas     int              `json:"personas"`
 	Mistakes     []policyMistake  `json:"mistakes"` // by file, line and column
 	Warnings     []policy.Warning `json:"warnings"` // by file and line
@@ -67,7 +68,7 @@ func (a *app) checkPolicy(dir string) error {
 	out := policyChecked{OK: len(wrong) == 0, Mistakes: wrong, Warnings: []policy.Warning{}}
 	if set != nil {
 		out.Digest, out.Apps, out.Entitlements, out.Nodes = set.Digest(), len(set.Apps()), len(set.Entitlements()), len(set.Nodes())
-		out.Exceptions, out.Personas = len(set.Exceptions()), len(set.Personas())
+		out.Bundles, out.Exceptions, out.Personas = len(set.Bundles()), len(set.Exceptions()), len(set.Personas())
 		out.Warnings = append(out.Warnings, set.Warnings(now)...)
 	}
 	if a.isJSON() {
@@ -82,6 +83,9 @@ func (a *app) checkPolicy(dir string) error {
 	parts := []string{count(out.Apps, "app"), count(out.Entitlements, "entitlement"), count(out.Nodes, "node")}
 	if out.Exceptions > 0 {
 		parts = append(parts, count(out.Exceptions, "exception"))
+	}
+	if out.Bundles > 0 {
+		parts = append(parts, count(out.Bundles, "bundle"))
 	}
 	if out.Personas > 0 {
 		parts = append(parts, count(out.Personas, "persona"))

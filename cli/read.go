@@ -79,7 +79,7 @@ func (a *app) showTrace(t api.Trace) error {
 	if a.isJSON() {
 		return a.json(t)
 	}
-	a.pairs([2]string{"request", t.Request}, [2]string{"grant", t.Grant}, [2]string{"trace id", t.TraceIDs[t.Request]})
+	a.pairs([2]string{"request", t.Request}, [2]string{"grant", grantsText(t)}, [2]string{"trace id", t.TraceIDs[t.Request]})
 	rows := make([][]string, len(t.Entries))
 	for i, e := range t.Entries {
 		text := e.Text
@@ -96,6 +96,13 @@ func (a *app) showTrace(t api.Trace) error {
 		a.note("%s", t.Missing)
 	}
 	return nil
+}
+
+func grantsText(t api.Trace) string {
+	if len(t.Grants) > 0 {
+		return strings.Join(t.Grants, " ")
+	}
+	return t.Grant
 }
 
 func (a *app) entitlementsCommand() *cobra.Command {
@@ -121,6 +128,9 @@ func (a *app) showEntitlements(list []api.Entitlement) error {
 			params = append(params, name+" ("+e.Params[name]+")")
 		}
 		rows[i] = []string{e.Name, may, e.Class, e.Default + ", at most " + e.Max, orDash(strings.Join(params, "; ")), strings.Join(e.Operations, " "), e.Owner}
+		if len(e.Entitlements) > 0 {
+			rows[i][5] = "as one: " + strings.Join(e.Entitlements, " ")
+		}
 	}
 	a.table([]string{"ENTITLEMENT", "YOURS", "CLASS", "FOR", "PARAMETERS", "OPERATIONS", "OWNER"}, rows)
 	return nil

@@ -31,7 +31,7 @@ func (a *app) requestCommand() *cobra.Command {
 	var in asking
 	cmd := &cobra.Command{
 		Use: "request [ENTITLEMENT]", Short: "Ask for access",
-		Long: `Ask for an entitlement, with its parameters, for a time. The answer is a grant, a
+		Long: `Ask for an entitlement or a bundle, with its parameters, for a time. The answer is a grant, a
 request that waits for people, or a refusal with its reason.
 
 After a refused call, --from-denial takes the id in the refusal and asks for the
@@ -182,12 +182,17 @@ func (a *app) showAnswer(r api.Request) error {
 	a.pairs([2]string{"request", r.ID}, [2]string{"state", stateText(r)}, [2]string{"entitlement", r.Entitlement},
 		[2]string{"parameters", paramText(r.Params)}, [2]string{"for", termText(r)}, [2]string{"grant", r.Grant},
 		[2]string{"waits for", waitsFor(r)}, [2]string{"decide by", clockLeft(a, r.DecideBy)}, [2]string{"why", whyText(r)})
+	a.showJoint(r.Grants)
 	for _, n := range r.Notices {
 		a.note("%s", n)
 	}
 	switch r.State {
 	case "approved":
-		a.hint("mayfly done " + r.Grant + " when you are finished; mayfly trace " + r.Grant + " shows what was done")
+		traced := r.Grant
+		if len(r.Grants) > 0 {
+			traced = r.ID
+		}
+		a.hint("mayfly done " + r.Grant + " when you are finished; mayfly trace " + traced + " shows what was done")
 	case "pending":
 		a.hint("an approver types: mayfly approve " + r.ID)
 		a.hint("mayfly show " + r.ID + " says where it stands")
@@ -195,6 +200,39 @@ func (a *app) showAnswer(r api.Request) error {
 		a.hintWhy(r, "--reason")
 	}
 	return nil
+}
+
+// showJoint lists the grants of a bundle, and how far each has got.
+func (a *app) showJoint(list []api.JointGrant) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(a.c.Stdout)
+	rows := make([][]string, len(list))
+	missing := 0
+	for i, g := range list {
+		where := fmt.Sprintf("in force at %d of %s", g.Holds, count(g.Holds+len(g.Waits), "gateway"))
+		switch {
+		case g.EndedBy != "":
+			where = g.EndedBy
+		case g.InForce && g.Holds == 0:
+			where = "in force"
+		case !g.InForce:
+			where, missing = "NOT in force: "+notYet(g.Waits), missing+1
+		}
+		rows[i] = []string{g.ID, g.Entitlement, g.App, g.State, where}
+	}
+	a.table([]string{"GRANT", "ENTITLEMENT", "APP", "STATE", "WHERE"}, rows)
+	if missing > 0 {
+		a.note("%d of %s in force: what is missing 30 s after the start ends all of it", len(list)-missing, count(len(list), "grant"))
+	}
+}
+
+func notYet(waits []string) string {
+	if len(waits) == 0 {
+		return "no gateway of the app is running"
+	}
+	return "waits for " + strings.Join(waits, ", ")
 }
 
 // hintWhy says what to do about a request that came to nothing; flag is how a reason is given.

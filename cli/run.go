@@ -12,11 +12,13 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/mayflyproxy/mayfly/api"
 	"github.com/mayflyproxy/mayfly/grant"
+	"github.com/mayflyproxy/mayfly/policy"
 )
 
 const (
@@ -26,47 +28,120 @@ const (
 	drainTime  = 2 * time.Second  // for the program's output to come to its end
 )
 
-// runUnder runs the program while the grant is in force, and gives it back.
-func (a *app) runUnder(ctx context.Context, link *link, id, gateway, path string, command []string) error {
-	defer a.giveBack(ctx, link.client, id)
-	reach, err := a.untilInForce(ctx, link.client, id)
-	if err != nil {
-		return err
-	}
-	g, err := link.client.ShowGrant(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := link.mayEnter(reach.App, reach.Callers); err != nil {
-		return err
-	}
+// runUnder runs the program while the grants of a request are in force, one of an
+// entitlement or all of a bundle, and gives them back.
+func (a *app) runUnder(ctx context.Context, link *link, made api.Request, gateway, path string, command []string) error {
+	defer a.giveBack(ctx, link.client, made.Grant) // and with it the others of its bundle
 	told := make(chan grant.Reason, 1)
-	passage, err := a.passage(link, reach, gateway)
+	ways, err := a.waysOf(ctx, link, made, gateway, told)
 	if err != nil {
 		return err
 	}
-	passage.Told = func(r grant.Reason) {
-		select {
-		case told <- r:
-		default: // one look is enough
-		}
-	}
-	way, err := a.c.Loopback(passage)
+	g, err := link.client.ShowGrant(ctx, made.Grant)
 	if err != nil {
 		return err
 	}
 	over, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
-	parts.Go(func() {
-		if err := way.Run(over); err != nil {
-			a.note("mayfly: the way to %s is closed: %s", reach.App, err)
-		}
-	})
+	var environment []string
+	for _, w := range ways {
+		parts.Go(func() {
+			if err := w.Run(over); err != nil {
+				a.note("mayfly: the way to %s is closed: %s", w.app, err)
+			}
+		})
+		environment = append(environment, w.environment(len(ways) > 1)...)
+	}
 	parts.Go(func() { a.watch(over, link.client, g, told) })
 	defer parts.Wait()
 	defer stop()
-	a.note("%s on %s until %s (%s): %s", id, reach.App, clock(g.NotAfter), a.left(g.NotAfter), strings.Join(command, " "))
-	return a.start(ctx, path, command, way.Environment())
+	a.note("%s until %s (%s): %s", waysText(ways), clock(g.NotAfter), a.left(g.NotAfter), strings.Join(command, " "))
+	return a.start(ctx, path, command, environment)
+}
+
+// wayTo is the way to one app, under one grant.
+type wayTo struct {
+	Loopback
+	app, grant string
+}
+
+// environment is what the program finds of it. Of several ways each has its app in the
+// two names that are the same for every kind: MAYFLY_URL is MAYFLY_STRIPE_URL then.
+func (w wayTo) environment(several bool) []string {
+	out := w.Environment()
+	if !several {
+		return out
+	}
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return unicode.ToUpper(r)
+		}
+		return '_'
+	}, w.app)
+	for i, line := range out {
+		for _, of := range []string{"URL", "KEY"} {
+			if value, ok := strings.CutPrefix(line, "MAYFLY_"+of+"="); ok {
+				out[i] = "MAYFLY_" + name + "_" + of + "=" + value
+			}
+		}
+	}
+	return out
+}
+
+func waysText(ways []wayTo) string {
+	texts := make([]string, len(ways))
+	for i, w := range ways {
+		texts[i] = w.grant + " on " + w.app
+	}
+	return strings.Join(texts, ", ")
+}
+
+// waysOf opens a way to each app of a request's grants, once they are in force.
+func (a *app) waysOf(ctx context.Context, link *link, made api.Request, gateway string, told chan<- grant.Reason) ([]wayTo, error) {
+	ids := []string{made.Grant}
+	if len(made.Grants) > 0 {
+		ids = nil
+		for _, g := range made.Grants {
+			if g.App != policy.OwnApp { // used by the commands of mayfly
+				ids = append(ids, g.ID)
+			}
+		}
+	}
+	var out []wayTo
+	for _, id := range ids {
+		reach, err := a.untilInForce(ctx, link.client, id)
+		if err != nil {
+			return nil, err
+		}
+		if err := link.mayEnter(reach.App, reach.Callers); err != nil {
+			return nil, err
+		}
+		if i := slices.IndexFunc(out, func(w wayTo) bool { return w.app == reach.App }); i >= 0 {
+			if link.person == nil { // the gateway finds the grant that covers a call
+				continue
+			}
+			return nil, fmt.Errorf("%s and %s are both on %s, and a token is for one of them: ask for them one by one", out[i].grant, id, reach.App)
+		}
+		passage, err := a.passage(link, reach, gateway)
+		if err != nil {
+			return nil, err
+		}
+		passage.Told = func(r grant.Reason) {
+			select {
+			case told <- r:
+			default: // one look is enough
+			}
+		}
+		way, err := a.c.Loopback(passage)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, wayTo{way, reach.App, id})
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s is used by the commands of mayfly, not by a program", made.Entitlement)
+	}
+	return out, nil
 }
 
 // mayEnter says whether the app answers at a door that whoever speaks can come by.
@@ -89,9 +164,19 @@ func (l *link) mayAskFor(ctx context.Context, entitlement string) error {
 	if err != nil || entitlement == "" {
 		return err
 	}
+	by := map[string]api.Entitlement{}
 	for _, e := range list.Items {
-		if e.Name == entitlement {
-			return l.mayEnter(e.App, e.Callers)
+		by[e.Name] = e
+	}
+	names := []string{entitlement}
+	if of := by[entitlement].Entitlements; len(of) > 0 {
+		names = of
+	}
+	for _, name := range names {
+		if e, ok := by[name]; ok && e.App != policy.OwnApp {
+			if err := l.mayEnter(e.App, e.Callers); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

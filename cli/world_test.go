@@ -75,7 +75,7 @@ func people() []dev.User {
 	}
 	return []dev.User{
 		user("alice", "support"), user("alice-admin", "payments-leads"), user("bob", "payments-leads", "engineers"),
-		user("carol", "engineers"), user("dave", "security"), user("erin"),
+		user("carol", "engineers"), user("dave", "security"), user("erin"), user("frank", "support", "engineers"),
 	}
 }
 

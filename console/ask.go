@@ -97,7 +97,7 @@ func (c *Console) askList(w http.ResponseWriter, r *http.Request, v *visit, quer
 		if !matches(one, view.Query) {
 			continue
 		}
-		item := choiceOf(one.Entitlement)
+		item := choiceOf(one)
 		if one.Barred != "" {
 			if one.Barred == policy.DenyLoginAgain {
 				view.Stale = loginURL(r)
@@ -128,7 +128,11 @@ func askQuery(name string, to destination) string {
 
 // matches reports whether every word of a query stands in an entitlement.
 func matches(e access.Choice, query string) bool {
-	text := strings.ToLower(strings.Join(append([]string{e.Name, e.App, e.Owner, e.Class.String()}, e.Operations()...), " "))
+	words := append([]string{e.Name, e.App, e.Owner, e.Class.String()}, e.Operations()...)
+	for _, m := range e.Members {
+		words = append(append(words, m.Name, m.App), m.Operations()...)
+	}
+	text := strings.ToLower(strings.Join(words, " "))
 	for word := range strings.FieldsSeq(strings.ToLower(query)) {
 		if !strings.Contains(text, word) {
 			return false
@@ -137,7 +141,38 @@ func matches(e access.Choice, query string) bool {
 	return true
 }
 
-func choiceOf(e *policy.Entitlement) choiceView {
+// choiceOf says in words what can be asked for, and of a bundle what each of its
+// entitlements is.
+func choiceOf(c access.Choice) choiceView {
+	if len(c.Members) == 0 {
+		return entitlementChoice(c.Entitlement)
+	}
+	out := entitlementChoice(c.Entitlement)
+	out.Who, out.Auto = "whoever may ask for each of "+strings.Join(namesOf(c.Members), ", "), true
+	var steps []string
+	for _, m := range c.Members {
+		one := entitlementChoice(m)
+		out.Auto = out.Auto && one.Auto
+		for _, a := range one.Allow {
+			out.Allow = append(out.Allow, operationView{Name: m.App + " " + a.Name, Where: a.Where})
+		}
+		if one.Steps != "" && !slices.Contains(steps, one.Steps) {
+			steps = append(steps, one.Steps)
+		}
+	}
+	out.Steps = strings.Join(steps, ", then ")
+	return out
+}
+
+func namesOf(list []*policy.Entitlement) []string {
+	out := make([]string, len(list))
+	for i, e := range list {
+		out[i] = e.Name
+	}
+	return out
+}
+
+func entitlementChoice(e *policy.Entitlement) choiceView {
 	out := choiceView{
 		Name: e.Name, App: e.App, Owner: e.Owner, Class: e.Class.String(), Default: long(e.Default), Max: long(e.Max), Auto: e.Auto != "",
 	}
@@ -243,7 +278,7 @@ func (c *Console) askForm(w http.ResponseWriter, r *http.Request, v *visit, stat
 		return err
 	}
 	view := askView{
-		choiceView: choiceOf(e.Entitlement), Justify: e.Justify, Reason: in["reason"], Key: in["key"], Return: to, Other: in["other"],
+		choiceView: choiceOf(e), Justify: e.Justify, Reason: in["reason"], Key: in["key"], Return: to, Other: in["other"],
 	}
 	if !validKey(view.Key) {
 		view.Key = newKey()

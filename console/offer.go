@@ -27,6 +27,7 @@ type offerView struct {
 	Params      []pair
 	Open        []string
 	Operations  []operationView
+	Members     []memberView // of a bundle: each of its entitlements, with its own operations
 	Duration    string
 	Idle        string // unused for so long, it ends; empty: it does not
 	StartBy     when
@@ -36,6 +37,23 @@ type offerView struct {
 	Policy      string // digest
 	Catalogue   string
 }
+
+// memberView is what a bundle offers of one entitlement, whole.
+type memberView struct {
+	Entitlement string
+	App         string
+	Class       string
+	Params      []pair
+	Open        []string
+	Operations  []operationView
+	Catalogue   string
+}
+
+// ShortCatalogue is enough of the digest to see that it is another one.
+func (m memberView) ShortCatalogue() string { return head(m.Catalogue) }
+
+// Many reports whether the operations are folded up at first.
+func (m memberView) Many() bool { return len(m.Operations) > fewOperations }
 
 type pair struct{ Name, Value string }
 
@@ -85,15 +103,32 @@ func viewOffer(o access.Offer, digest string, now time.Time) offerView {
 	for _, p := range o.Act {
 		out.Act = append(out.Act, named(p.Shown, p.Principal, p.Person))
 	}
-	for _, name := range slices.Sorted(maps.Keys(o.Params)) {
-		out.Params = append(out.Params, pair{name, o.Params[name]})
+	out.Params, out.Operations = pairsOf(o.Params), operationViews(o.Operations)
+	for _, m := range o.Members {
+		out.Members = append(out.Members, memberView{
+			Entitlement: m.Entitlement, App: m.App, Class: m.Limits.Class, Params: pairsOf(m.Params), Open: m.Limits.Any,
+			Operations: operationViews(m.Operations), Catalogue: m.Catalogue,
+		})
 	}
-	for _, op := range o.Operations {
+	return out
+}
+
+func pairsOf(params map[string]string) []pair {
+	var out []pair
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		out = append(out, pair{name, params[name]})
+	}
+	return out
+}
+
+func operationViews(list []access.OfferOperation) []operationView {
+	var out []operationView
+	for _, op := range list {
 		one := operationView{Name: op.Name}
 		for _, c := range op.Where {
 			one.Where = append(one.Where, whereText(c))
 		}
-		out.Operations = append(out.Operations, one)
+		out = append(out, one)
 	}
 	return out
 }

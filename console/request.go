@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/mayflyproxy/mayfly/access"
 	"github.com/mayflyproxy/mayfly/grant"
@@ -31,9 +32,38 @@ type requestPageView struct {
 	Signer      signer
 	MayWithdraw bool
 	Grant       *grantCard
+	Joint       []jointView // of a bundle: each of its grants
 	Return      destination
 	Go          bool // the reader may continue to Return
 	Reason      string
+}
+
+// jointView is one grant of a bundle.
+type jointView struct {
+	ID, Entitlement, App, State string
+	Ended                       string // why
+	Where                       string // how far it has got; "" once it has ended
+	Missing                     bool
+}
+
+func jointViews(list []access.Standing) []jointView {
+	var out []jointView
+	for _, s := range list {
+		one := jointView{ID: s.ID.String(), Entitlement: s.Entitlement, App: s.Scope.App, State: string(s.State), Ended: string(s.EndedEarly)}
+		switch live := s.State == grant.Active || s.State == grant.Scheduled; {
+		case !live:
+		case s.InForce && len(s.Holds) == 0:
+			one.Where = "in force"
+		case s.InForce:
+			one.Where = "in force at " + strconv.Itoa(len(s.Holds)) + " of " + strconv.Itoa(len(s.Holds)+len(s.Waits)) + " gateways"
+		case len(s.Waits) == 0:
+			one.Where, one.Missing = "not in force: no gateway of the app is running", true
+		default:
+			one.Where, one.Missing = "not in force yet at any gateway of the app", true
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 // approvalView is one person's word.
@@ -117,6 +147,7 @@ func requestPage(q access.RequestView, v *visit, to destination) requestPageView
 	out.MayDecide = q.MayDecide && out.Offer != nil
 	out.Signed = q.Step >= 0 && q.Step < len(q.Steps) && q.Steps[q.Step].Signed
 	out.MayWithdraw = pending && out.Mine
+	out.Joint = jointViews(q.Joint)
 	if q.GrantNow != nil {
 		card := cardOf(access.GrantView{Grant: *q.GrantNow, State: q.GrantNow.StateAt(q.Now), Now: q.Now}, v)
 		out.Grant = &card

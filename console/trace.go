@@ -223,6 +223,10 @@ func words(t audit.Type, d map[string]string) (what, more string) {
 		return "Access ended", "its time was over"
 	case audit.TypeGrantReceipts:
 		return "Every gateway has heard of the end, or its lease ran out", ""
+	case audit.TypeBundleBegan:
+		return "All of the bundle is in force", ""
+	case audit.TypeBundleUndone:
+		return "Not all of the bundle was in force: all of it ends", list(d["missing.0.app"], d["missing.0.why"])
 	case audit.TypeActionReserved:
 		return "Acknowledged before the act", list(d["class"], prefixed("amount ", strings.TrimSpace(d["amount"]+" "+d["currency"])))
 	case audit.TypeActionIntent:

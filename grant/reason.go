@@ -43,6 +43,7 @@ const (
 	Overloaded            Reason = "overloaded"
 	CrossSite             Reason = "cross_site"
 	Idle                  Reason = "idle"
+	Incomplete            Reason = "incomplete"
 	Internal              Reason = "internal"
 )
 
@@ -121,6 +122,7 @@ func table() map[Reason]Info {
 		Overloaded:            unavailable("The gateway is overloaded"),
 		CrossSite:             denied("The request came from another site"),
 		Idle:                  denied("The access ended because it was not used"),
+		Incomplete:            denied("The access ended because a part of its bundle was not in force"),
 		Internal:              {Title: "Something went wrong in the gateway", HTTP: 500, GRPC: grpcInternal, Stripe: "api_error"},
 	}
 }

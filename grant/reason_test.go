@@ -20,7 +20,7 @@ func TestTheReasonsAreThoseOfTheContract(t *testing.T) {
 		unknown_app unknown_operation ambiguous_operation malformed body_too_large conflicting_headers no_grant not_yet ended revoked
 		scope constraint unresolved budget locked stale clock record_unavailable credential_unavailable unsupported_grant grant_unproven
 		policy_changed rate_limited timeout upstream_unavailable overloaded internal
-		cross_site idle`)
+		cross_site idle incomplete`)
 	slices.Sort(want)
 	var got []string
 	for _, r := range Reasons() {

@@ -195,6 +195,14 @@ type constants struct {
 	acrs      []string // those that requester.acr is to be equal to, or in
 }
 
+// and joins what two conditions compare with.
+func (k constants) and(other constants) constants {
+	return constants{
+		append(k.durations, other.durations...), append(k.integers, other.integers...),
+		append(k.texts, other.texts...), append(k.acrs, other.acrs...),
+	}
+}
+
 func (c *condition) constants(e *Entitlement) constants {
 	var out constants
 	if c == nil {

@@ -87,20 +87,26 @@ type option struct {
 }
 
 func (c *closer) dimensions() {
-	e, ok := c.set.entitlements[c.in.Entitlement]
+	terms, ok := c.set.Terms(c.in.Entitlement)
 	if !ok {
-		c.add(c.named(nearest(c.in.Entitlement, keys(c.set.entitlements)))...)
+		c.add(c.named(nearest(c.in.Entitlement, c.set.names()))...)
 		return
 	}
-	k := e.auto.constants(e)
-	c.add(c.justification(e)...)
+	members := c.set.askable(c.in.Entitlement)
+	var k constants
+	for _, e := range members {
+		k = k.and(e.auto.constants(e))
+	}
+	c.add(c.justification(terms)...)
 	c.add(c.login()...)
-	c.add(c.durations(e, k)...)
-	for _, p := range e.Params {
-		c.add(c.params(e, p, k)...)
+	c.add(c.durations(terms, k)...)
+	for _, p := range terms.Params {
+		c.add(c.params(members, p, k)...)
 	}
 	c.add(c.acrs(k)...)
-	c.add(c.siblings(e)...)
+	if terms.App != "" {
+		c.add(c.siblings(terms)...)
+	}
 }
 
 func (c *closer) add(options ...option) {
@@ -206,7 +212,7 @@ func (c *closer) lengthen(picked []option, found Remedy, want Outcome) Remedy {
 }
 
 func (c *closer) asked() time.Duration {
-	if e, ok := c.set.entitlements[c.in.Entitlement]; ok && c.in.Duration == 0 {
+	if e, ok := c.set.Terms(c.in.Entitlement); ok && c.in.Duration == 0 {
 		return e.Default
 	}
 	return c.in.Duration
@@ -266,12 +272,13 @@ func (c *closer) durations(e *Entitlement, k constants) []option {
 }
 
 // params are values of one parameter that bound no wider than the one that was given.
-func (c *closer) params(e *Entitlement, p Param, k constants) []option {
+func (c *closer) params(of []*Entitlement, p Param, k constants) []option {
 	given, has := c.in.Params[p.Name]
 	was, err := p.read(given)
 	var out []option
 	for _, v := range candidates(p, was, k) {
-		if has && (v == was || err == nil && !e.narrows(p, was, v)) {
+		wider := func(e *Entitlement) bool { return !e.narrows(p, was, v) }
+		if has && (v == was || err == nil && slices.ContainsFunc(of, wider)) {
 			continue
 		}
 		if p.check(v) != nil {
@@ -407,7 +414,7 @@ func (c *closer) siblings(e *Entitlement) []option {
 func (c *closer) named(names []string) []option {
 	var out []option
 	for _, name := range names {
-		other := c.set.entitlements[name]
+		other, _ := c.set.Terms(name)
 		if slices.ContainsFunc(keys(c.in.Params), func(p string) bool { _, ok := other.Param(p); return !ok }) {
 			continue
 		}

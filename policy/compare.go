@@ -21,7 +21,7 @@ const (
 // Change is one thing that a policy says otherwise than another.
 type Change struct {
 	Effect     Effect   `json:"effect"`
-	What       string   `json:"what"`                 // entitlement NAME, app NAME, or a key of mayfly.yaml
+	What       string   `json:"what"`                 // entitlement NAME, bundle NAME, app NAME, or a key of mayfly.yaml
 	Who        []string `json:"who,omitempty"`        // whom it is about, sorted; none: everybody
 	Operations []string `json:"operations,omitempty"` // which it is about, sorted; none: it is not about operations
 	File       string   `json:"file,omitempty"`
@@ -61,6 +61,9 @@ func Compare(before, after *Set) Comparison {
 	c.apps()
 	for _, name := range both(c.before.entitlements, after.entitlements) {
 		c.entitlement(c.before.entitlements[name], after.entitlements[name])
+	}
+	for _, name := range both(c.before.bundles, after.bundles) {
+		c.bundle(name)
 	}
 	c.main()
 	out := Comparison{First: before == nil, Changes: c.out, adds: c.adds}

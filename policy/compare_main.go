@@ -55,7 +55,7 @@ func restOfSet(s Set) Set {
 	s.accounts = nil                          // people, the other way round
 	s.personas = nil                          // they decide nothing
 	s.organisation, s.caps, s.environments, s.domains, s.owned = "", Caps{}, nil, nil, nil
-	s.apps, s.catalogues, s.entitlements, s.exceptions = nil, nil, nil, nil
+	s.apps, s.catalogues, s.entitlements, s.bundles, s.exceptions = nil, nil, nil, nil, nil
 	s.excuses = nil // exceptions, by what they are about
 	s.nodes, s.people, s.keys, s.signers, s.security = nil, nil, nil, nil, identity.Group{}
 	s.signatures, s.settle = 0, 0

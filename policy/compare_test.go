@@ -166,6 +166,7 @@ func TestAnAppIsNotReplacedInTwoSteps(t *testing.T) {
 	gone := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"})
 	delete(gone, web)
 	delete(gone, reports)
+	delete(gone, bundleFile)
 	without := load(gone)
 	if Compare(was, without).Widens() {
 		t.Fatal("removing an app widens")
@@ -178,6 +179,7 @@ func TestAnAppIsNotReplacedInTwoSteps(t *testing.T) {
 		files := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"}, change{"apps/notes.yaml", "", app})
 		delete(files, reports)
 		delete(files, web)
+		delete(files, bundleFile)
 		if name == "the same name" {
 			files[web] = files["apps/notes.yaml"]
 			delete(files, "apps/notes.yaml")
@@ -256,6 +258,18 @@ allow: [{operations: ["http.*"]}]
 grant: {max: 8h}
 request: {who: [bob]}
 approve: {steps: [{any: [carol], within: 1h}]}
+`}, change{"bundles/both.yaml", "", `
+bundle: both
+owner: team-data
+entitlements: [a/b, a/d]
+`}, change{"entitlements/a/d.yaml", "", `
+entitlement: a/d
+owner: team-data
+app: "0"
+allow: [{operations: [charges.retrieve]}]
+grant: {max: 8h}
+request: {who: [bob]}
+approve: {auto: {when: "true"}}
 `}, change{"personas/p.yaml", "", "persona: p\nowner: team-data\nentitlements: [a/a]\nwho: [bob]\n"},
 		change{mainFile, `accounts: ["user:idp:bob"]`, `accounts: ["user:idp:bob"], keys: [{ssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83"}]`},
 		change{mainFile, `accounts: ["user:idp:carol"]`, `accounts: ["user:idp:carol"], keys: [{ssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3GzFIB4RbiRdErGYITrk8h74w5aq1haygsWNmDyI83"}]`})
@@ -274,6 +288,7 @@ func fieldsThatSayNothing() map[string]string {
 		"Bound.Line": "where it stands", "Bound.column": "where it stands",
 		"Set.excuses":    "exceptions, by what they are about",
 		"Exception.File": "where it stands", "Exception.Line": "where it stands", "Exception.untilLine": "where it stands", "Exception.untilColumn": "where it stands",
+		"Bundle.File": "where it stands", "Bundle.Line": "where it stands", "Bundle.Name": "its key in the set", "Bundle.Tests": "asks nobody",
 		"Persona.File": "where it stands", "Persona.Line": "where it stands", "Persona.Name": "its key in the set",
 		"Param.Line": "where it stands", "Param.pattern": "compiled from Pattern",
 	}
@@ -281,7 +296,7 @@ func fieldsThatSayNothing() map[string]string {
 
 // fieldsThatDecideNothing are told, and widen in neither direction.
 func fieldsThatDecideNothing() []string {
-	return []string{"Set.environments", "Owned.Owner", "Owned.ID", "Set.owned", "App.Owner", "Entitlement.Owner", "Entitlement.Sensitivity", "Exception.Name", "Exception.Owner", "Exception.Reason", "Set.personas", "Persona.Owner", "Persona.Entitlements", "Persona.Who"}
+	return []string{"Set.environments", "Owned.Owner", "Owned.ID", "Set.owned", "App.Owner", "Entitlement.Owner", "Entitlement.Sensitivity", "Exception.Name", "Exception.Owner", "Exception.Reason", "Set.personas", "Bundle.Owner", "Persona.Owner", "Persona.Entitlements", "Persona.Who"}
 }
 
 // fieldsThatDependOnOthers are told, and widen by what else is there: a parameter that

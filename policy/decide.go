@@ -82,7 +82,7 @@ func freshGroups(p identity.Principal, groups []identity.Group, at, now time.Tim
 
 // Input is everything that a decision depends on besides the Set.
 type Input struct {
-	Entitlement   string
+	Entitlement   string // or bundle
 	Params        map[string]string
 	Duration      time.Duration // 0: the entitlement's default
 	Justification string
@@ -93,7 +93,7 @@ type Input struct {
 
 // Codes of a denial, stable, and what `because:` of an inline test may say.
 const (
-	DenyUnknownEntitlement = "unknown_entitlement"
+	DenyUnknownEntitlement = "unknown_entitlement" // and no bundle of that name either
 	DenyNotEligible        = "not_eligible"
 	DenyLoginAgain         = "login_again"
 	DenyBeneficiary        = "beneficiary"
@@ -129,6 +129,7 @@ type Decision struct {
 	Steps     []Step   // of NeedsApproval
 	Duration  time.Duration
 	Expansion Expansion // what would be granted; zero if denied
+	Members   []Joint   // of a bundle, what would be granted of each; its Expansion has no app and no scope
 	Inputs    Inputs    // what the decision was made from, fit to store and replay
 }
 
@@ -141,6 +142,9 @@ func (s *Set) Decide(in Input) Decision {
 
 // decide takes a canonical Input.
 func (s *Set) decide(in Input) *deciding {
+	if b, ok := s.bundles[in.Entitlement]; ok {
+		return s.decideBundle(b, in)
+	}
 	d := &deciding{set: s, in: in, out: Decision{Inputs: s.snapshot(in)}}
 	e, ok := s.entitlements[in.Entitlement]
 	if !ok {
@@ -168,12 +172,13 @@ func (s *Set) decide(in Input) *deciding {
 
 // deciding is one run of Decide. Its outcome stays Denied until approve.
 type deciding struct {
-	set    *Set
-	e      *Entitlement
-	in     Input
-	values map[string]scope.Value // of the parameters, nil if they are wrong
-	out    Decision
-	tried  []tried
+	set     *Set
+	e       *Entitlement // nil: there is none of that name, or it is a bundle
+	members []*deciding  // of a bundle
+	in      Input
+	values  map[string]scope.Value // of the parameters, nil if they are wrong
+	out     Decision
+	tried   []tried
 }
 
 // tried is a check that was made, and which of the reasons are its own.

@@ -13,7 +13,7 @@ func (l *loader) readEntitlement(n *node) {
 	f := l.object(n, schema{
 		what:  "entitlement",
 		known: []string{"entitlement", "owner", "app", "allow", "params", "sensitivity", "grant", "request", "approve", "onward", "step_up", "tests", "environments"},
-		later: []string{"agents", "budget", "bundle", "conflicts", "emergency", "exceptions", "includes", "persona", "renew", "review", "streams", "window"},
+		later: []string{"agents", "budget", "conflicts", "emergency", "includes", "renew", "review", "streams", "window"},
 	})
 	if f == nil {
 		l.someEntitlements = true
@@ -47,7 +47,7 @@ func (l *loader) readEntitlement(n *node) {
 	l.readApprove(e, f.need("approve"))
 	l.readOnward(e, f.opt("onward"))
 	l.readStepUp(e, f.opt("step_up"))
-	l.readTests(e, f.opt("tests"))
+	e.Tests = l.readTests(e, f.opt("tests"))
 	if e.Name != "" {
 		l.set.entitlements[e.Name] = e
 	}

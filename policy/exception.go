@@ -78,9 +78,18 @@ func (s *Set) Overdue(now time.Time) []Exception {
 	return slices.DeleteFunc(s.Exceptions(), func(x Exception) bool { return !x.Over(now) })
 }
 
-// Lapsed says why an entitlement is given to nobody at now, though its rules might
-// allow it: an exception that it needs is over. Nil: none is.
-func (s *Set) Lapsed(entitlement string, now time.Time) *Refusal {
+// Lapsed says why an entitlement or bundle is given to nobody at now, though its rules
+// might allow it: an exception that it needs is over. Nil: none is.
+func (s *Set) Lapsed(name string, now time.Time) *Refusal {
+	for _, e := range s.askable(name) {
+		if r := s.lapsed(e.Name, now); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func (s *Set) lapsed(entitlement string, now time.Time) *Refusal {
 	for _, allows := range []Excuse{ExcuseWildcard, ExcuseUndercut} {
 		if x, ok := s.Exception(allows, entitlement); ok && x.Over(now) {
 			return &Refusal{Code: DenyExceptionOver, File: x.File, Line: x.Line, Sentence: fmt.Sprintf(

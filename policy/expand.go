@@ -51,7 +51,7 @@ func (s *Set) unknownEntitlement(name string) *Refusal {
 	if len(shown) > 128 {
 		shown = strings.ToValidUTF8(shown[:128], "") + "…"
 	}
-	return &Refusal{Code: DenyUnknownEntitlement, Sentence: "no entitlement " + quote(shown) + didYouMean(name, keys(s.entitlements))}
+	return &Refusal{Code: DenyUnknownEntitlement, Sentence: "no entitlement " + quote(shown) + didYouMean(name, s.names())}
 }
 
 // readParams reads everything that was given, and names everything wrong at once.

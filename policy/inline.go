@@ -13,10 +13,12 @@ import (
 // by address: no real provider can be called by a name with two hyphens.
 const testProvider = "inline--test"
 
-func (l *loader) readTests(e *Entitlement, n *node) {
+// readTests reads the tests of e, which may be the terms of a bundle.
+func (l *loader) readTests(e *Entitlement, n *node) []Test {
 	if n == nil {
-		return
+		return nil
 	}
+	var out []Test
 	for _, item := range l.list(n, "tests") {
 		f := l.object(item, schema{what: "test", known: []string{"as", "groups", "ask", "expect", "because"}, later: []string{"acr", "at", "for", "risk", "score"}})
 		if f == nil {
@@ -45,8 +47,9 @@ func (l *loader) readTests(e *Entitlement, n *node) {
 			}
 		}
 		l.readTestAsk(e, &t, f.opt("ask"))
-		e.Tests = append(e.Tests, t)
+		out = append(out, t)
 	}
+	return out
 }
 
 func (l *loader) readTestAsk(e *Entitlement, t *Test, n *node) {
@@ -92,7 +95,7 @@ func (s *Set) actor(as string) (identity.Principal, error) {
 
 // TestResult is the outcome of one inline test.
 type TestResult struct {
-	Entitlement string
+	Entitlement string // or bundle
 	File        string
 	Line        int
 	As          string
@@ -101,17 +104,20 @@ type TestResult struct {
 	Message     string // why it came out so
 }
 
-// RunTests runs every inline test of a set, by entitlement and line.
+// RunTests runs every inline test of a set: those of entitlements and bundles, by name
+// and line.
 func RunTests(s *Set) []TestResult {
 	var out []TestResult
-	for _, e := range s.Entitlements() {
-		for _, t := range e.Tests {
-			out = append(out, s.runTest(e, t))
+	for _, name := range s.names() {
+		terms, _ := s.Terms(name)
+		for _, t := range terms.Tests {
+			out = append(out, s.runTest(terms, t))
 		}
 	}
 	return out
 }
 
+// runTest runs a test of what e are the terms of.
 func (s *Set) runTest(e *Entitlement, t Test) TestResult {
 	out := TestResult{Entitlement: e.Name, File: e.File, Line: t.Line, As: t.As, Want: outcomeText(t.Expect, t.Because)}
 	who, err := s.actor(t.As)

@@ -37,6 +37,7 @@ const (
 	mainFile         = "mayfly.yaml"
 	appsFolder       = "apps"
 	entitlementsRoot = "entitlements"
+	bundlesFolder    = "bundles"
 	exceptionsFolder = "exceptions"
 	personasFolder   = "personas"
 )
@@ -72,6 +73,7 @@ func newSet(files map[string][]byte, commit string) *Set {
 		hosts:        map[string]string{},
 		catalogues:   map[string]*scope.Catalogue{},
 		entitlements: map[string]*Entitlement{},
+		bundles:      map[string]Bundle{},
 		exceptions:   map[string]Exception{},
 		personas:     map[string]Persona{},
 		excuses:      map[excuse]string{},
@@ -81,8 +83,8 @@ func newSet(files map[string][]byte, commit string) *Set {
 	}
 }
 
-// read reads mayfly.yaml first, then apps, entitlements, exceptions and personas: each needs
-// the names of the ones before.
+// read reads mayfly.yaml first, then apps, entitlements, bundles, exceptions and personas:
+// each needs the names of the ones before.
 func (l *loader) read(files map[string][]byte) {
 	if len(files) > maxFiles {
 		l.failAt(0, 0, CodeFile, "the policy has %d files, want at most %d", len(files), maxFiles)
@@ -97,7 +99,7 @@ func (l *loader) read(files map[string][]byte) {
 		folded[strings.ToLower(name)] = name
 		byKind[l.sort(name)] = append(byKind[l.sort(name)], name)
 		if why := misplaced(name); why != "" {
-			l.failAt(0, 0, codeOfPlace(name), "%s", why)
+			l.failAt(0, 0, CodeFile, "%s", why)
 		}
 	}
 	if len(byKind[mainFile]) == 0 {
@@ -107,14 +109,14 @@ func (l *loader) read(files map[string][]byte) {
 	for _, step := range []struct {
 		kind string
 		read func(*node)
-	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}, {exceptionsFolder, l.readException}, {personasFolder, l.readPersona}} {
+	}{{mainFile, l.readMain}, {appsFolder, l.readApp}, {entitlementsRoot, l.readEntitlement}, {bundlesFolder, l.readBundle}, {exceptionsFolder, l.readException}, {personasFolder, l.readPersona}} {
 		for _, name := range byKind[step.kind] {
 			l.file = name
 			n, err := parse(name, files[name])
 			if err != nil {
 				l.errs = append(l.errs, err)
 				l.someApps = l.someApps || step.kind == appsFolder
-				l.someEntitlements = l.someEntitlements || step.kind == entitlementsRoot
+				l.someEntitlements = l.someEntitlements || step.kind == entitlementsRoot || step.kind == bundlesFolder
 				continue
 			}
 			step.read(n)
@@ -133,6 +135,8 @@ func (l *loader) sort(name string) string {
 		return appsFolder
 	case strings.HasPrefix(name, entitlementsRoot+"/"):
 		return entitlementsRoot
+	case strings.HasPrefix(name, bundlesFolder+"/"):
+		return bundlesFolder
 	case path.Dir(name) == exceptionsFolder:
 		return exceptionsFolder
 	case path.Dir(name) == personasFolder:
@@ -156,20 +160,9 @@ func misplaced(name string) string {
 		return "want the ending .yaml"
 	case path.Ext(base) != ".yaml":
 		return "want .yaml files, or .md for prose"
-	case name == mainFile, dir == appsFolder+"/", dir == exceptionsFolder+"/", dir == personasFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"):
+	case name == mainFile, dir == appsFolder+"/", dir == exceptionsFolder+"/", dir == personasFolder+"/", strings.HasPrefix(dir, entitlementsRoot+"/"), strings.HasPrefix(dir, bundlesFolder+"/"):
 		return ""
-	case slices.Contains(laterFolders(), strings.SplitN(dir, "/", 2)[0]):
-		return "the folder " + strings.SplitN(dir, "/", 2)[0] + " is not supported yet"
 	default:
-		return "want mayfly.yaml, apps/<name>.yaml, entitlements/<name>.yaml, exceptions/<name>.yaml or personas/<name>.yaml"
+		return "want mayfly.yaml, apps/<name>.yaml, entitlements/<name>.yaml, bundles/<name>.yaml, exceptions/<name>.yaml or personas/<name>.yaml"
 	}
-}
-
-func laterFolders() []string { return []string{"bundles"} }
-
-func codeOfPlace(name string) Code {
-	if strings.HasSuffix(misplaced(name), "not supported yet") {
-		return CodeUnsupported
-	}
-	return CodeFile
 }

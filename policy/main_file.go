@@ -16,7 +16,7 @@ func (l *loader) readMain(n *node) {
 	f := l.object(n, schema{
 		what:  mainFile,
 		known: []string{"organisation", "caps", "environments", "trust_domains", "nodes", "workloads", "people", "signers", "signatures", "settle", "security"},
-		later: []string{"agents", "budgets", "bundles", "callers", "channels", "conflicts", "exceptions", "personas", "review", "risk", "streams"},
+		later: []string{"agents", "budgets", "callers", "channels", "conflicts", "review", "risk", "streams"},
 	})
 	l.set.organisation = l.name(f.need("organisation"), "organisation", false)
 	l.readCaps(f.need("caps"))

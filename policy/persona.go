@@ -14,7 +14,7 @@ const maxPersonas = 5
 type Persona struct {
 	Name         string
 	Owner        string
-	Entitlements []string // in the order of the file
+	Entitlements []string // and bundles, in the order of the file
 	Who          []Subject
 	File         string
 	Line         int
@@ -47,8 +47,8 @@ func (l *loader) readPersona(n *node) {
 	p.Entitlements = l.texts(at, "entitlements")
 	if at != nil {
 		for _, item := range at.items {
-			if _, ok := l.set.entitlements[item.text]; !ok && !l.someEntitlements && item.text != "" {
-				l.fail(item, CodeUnknownName, "entitlements: no entitlement %q%s", item.text, didYouMean(item.text, keys(l.set.entitlements)))
+			if !slices.Contains(l.set.names(), item.text) && !l.someEntitlements && item.text != "" {
+				l.fail(item, CodeUnknownName, "entitlements: no entitlement or bundle %q%s", item.text, didYouMean(item.text, l.set.names()))
 			}
 		}
 	}

@@ -23,6 +23,7 @@ type Set struct {
 	hosts          map[string]string
 	catalogues     map[string]*scope.Catalogue // by app
 	entitlements   map[string]*Entitlement
+	bundles        map[string]Bundle
 	exceptions     map[string]Exception
 	excuses        map[excuse]string // name of the exception
 	personas       map[string]Persona

@@ -18,8 +18,8 @@ type Inputs struct {
 	Policy      string            `json:"policy"` // digest
 	Commit      string            `json:"commit"`
 	Engine      string            `json:"engine"`
-	Catalogue   string            `json:"catalogue"` // digest of the app's, "" if there is no such entitlement
-	Entitlement string            `json:"entitlement"`
+	Catalogue   string            `json:"catalogue"`   // see Set.CatalogueOf
+	Entitlement string            `json:"entitlement"` // or bundle
 	Params      map[string]string `json:"params"`
 	Duration    string            `json:"duration"` // as Go writes it; 0s is the default
 	Justified   string            `json:"justified"`
@@ -90,14 +90,11 @@ func (in Input) canonical(s *Set) Input {
 
 func (s *Set) snapshot(in Input) Inputs {
 	out := Inputs{
-		Policy: s.digest, Commit: s.commit, Engine: EngineVersion(),
+		Policy: s.digest, Commit: s.commit, Engine: EngineVersion(), Catalogue: s.CatalogueOf(in.Entitlement),
 		Entitlement: in.Entitlement, Params: orNone(in.Params), Duration: in.Duration.String(), Justified: justifiedNo,
 		Beneficiary: in.Beneficiary.String(), Principal: in.Requester.Principal.String(), Person: in.Requester.Person.String(),
 		Groups: []string{}, GroupsAt: stamp(in.Requester.GroupsAt), ACR: in.Requester.ACR, Now: stamp(in.Now),
 		SignedAt: stamp(in.Requester.SignedAt),
-	}
-	if e, ok := s.entitlements[in.Entitlement]; ok {
-		out.Catalogue = s.apps[e.App].Catalogue
 	}
 	switch text := strings.TrimSpace(in.Justification); {
 	case len(text) > MaxJustification:

@@ -47,11 +47,12 @@ type Trial struct {
 // Trail is a decision with everything that was looked at on the way to it.
 type Trail struct {
 	Decision    Decision
-	Entitlement string
-	Owner       string // of the entitlement
+	Entitlement string // or bundle
+	Owner       string // of it
 	App         string
 	AppOwner    string
 	Trials      []Trial    // in order, every one; none where there is no such entitlement
+	Members     []Trail    // of a bundle: of each of its entitlements, in order
 	Condition   *Condition // of an automatic approval; nil: there is none, or it was not asked
 }
 
@@ -59,12 +60,24 @@ type Trail struct {
 // granted by it.
 func (s *Set) Trail(in Input) Trail {
 	in = in.canonical(s)
-	d := s.decide(in)
-	out := Trail{Decision: d.out, Entitlement: in.Entitlement}
+	out := s.decide(in).trail()
+	if b, ok := s.bundles[in.Entitlement]; ok {
+		out.Owner = b.Owner
+	}
+	return out
+}
+
+// trail tells how d came about; of a bundle, how each of its members did.
+func (d *deciding) trail() Trail {
+	out := Trail{Decision: d.out, Entitlement: d.in.Entitlement}
+	for _, m := range d.members {
+		out.Members = append(out.Members, m.trail())
+	}
 	if d.e == nil {
+		out.Trials = d.together()
 		return out
 	}
-	out.Owner, out.App, out.AppOwner = d.e.Owner, d.e.App, s.apps[d.e.App].Owner
+	out.Owner, out.App, out.AppOwner = d.e.Owner, d.e.App, d.set.apps[d.e.App].Owner
 	for _, t := range d.tried {
 		if t.check != CheckAuto {
 			out.Trials = append(out.Trials, d.trial(t))
@@ -74,6 +87,28 @@ func (s *Set) Trail(in Input) Trail {
 	if d.e.Auto != "" && slices.ContainsFunc(d.tried, func(t tried) bool { return t.check == CheckAuto }) {
 		c := d.e.auto.explain(d.e, celValues(d.e, d.in, d.values, d.length()))
 		out.Condition = &c
+	}
+	return out
+}
+
+// together are the trials of a bundle that are not those of one of its entitlements:
+// nothing where there is no bundle.
+func (d *deciding) together() []Trial {
+	b, ok := d.set.bundles[d.in.Entitlement]
+	if !ok {
+		return nil
+	}
+	params := Trial{Check: CheckParams, Verdict: Passed, Texts: []string{"each parameter belongs to one of " + strings.Join(b.Entitlements, ", ")}, File: b.File, Line: b.Line}
+	if r := d.set.paramOfNobody(b, d.in.Params); r != nil {
+		params.Verdict, params.Code, params.Texts = Failed, r.Code, []string{r.Sentence}
+	}
+	out := []Trial{params}
+	if d.out.Outcome == NeedsApproval {
+		steps := Trial{Check: CheckSteps, Verdict: Waits, File: b.File, Line: b.Line}
+		for _, s := range d.out.Steps {
+			steps.Texts = append(steps.Texts, s.Words())
+		}
+		out = append(out, steps)
 	}
 	return out
 }
@@ -184,10 +219,10 @@ func (d *deciding) approvals() []Trial {
 	return []Trial{auto, steps}
 }
 
-// Owners returns who owns an entitlement and its app, and where the entitlement
-// stands; empty if there is none of that name.
-func (s *Set) Owners(entitlement string) (owner, app, appOwner, file string, line int) {
-	e, ok := s.entitlements[entitlement]
+// Owners returns who owns an entitlement or bundle and its app, and where it stands;
+// empty if there is none of that name. A bundle is on no one app.
+func (s *Set) Owners(name string) (owner, app, appOwner, file string, line int) {
+	e, ok := s.Terms(name)
 	if !ok {
 		return "", "", "", "", 0
 	}

@@ -20,7 +20,7 @@ const (
 	WarnCapitals WarningCode = "capitals"      // two groups whose names differ by capitals only
 	WarnEnding   WarningCode = "ending"        // an exception that is over soon
 	WarnOver     WarningCode = "over"          // an exception that is over
-	WarnUntested WarningCode = "untested"      // an entitlement without an inline test
+	WarnUntested WarningCode = "untested"      // an entitlement or bundle without an inline test
 	WarnAlways   WarningCode = "always_true"   // a condition that a cap makes always true
 )
 
@@ -70,6 +70,11 @@ func (s *Set) Warnings(now time.Time) []Warning {
 		}
 		if e.IdleAfter >= e.Max && e.Max > 0 {
 			say(WarnStricter, e.File, e.lines.max, "grant.idle_after: %s never ends a grant before grant.max, which is %s", durationText(e.IdleAfter), durationText(e.Max))
+		}
+	}
+	for _, b := range s.Bundles() {
+		if len(b.Tests) == 0 {
+			say(WarnUntested, b.File, b.Line, "%s has no tests: nothing says what it is for, and mayfly policy test proves nothing of it", b.Name)
 		}
 	}
 	for _, x := range s.Exceptions() {

@@ -116,18 +116,35 @@ func decisionOf(x access.Explanation, d access.ExplainedDecision) api.Decision {
 	if d.Trail == nil {
 		return one
 	}
-	for _, t := range d.Trail.Trials {
-		one.Checks = append(one.Checks, api.Check{
-			Name: string(t.Check), Verdict: string(t.Verdict), Code: t.Code, Texts: t.Texts, File: t.File, Line: t.Line, Owner: d.Trail.Owner,
+	one.Checks, one.Condition = checksOf(*d.Trail), conditionOf(d.Trail.Condition)
+	for _, m := range d.Trail.Members {
+		one.Members = append(one.Members, api.Member{
+			Entitlement: m.Entitlement, Owner: m.Owner, App: m.App, Outcome: m.Decision.Outcome.String(), Code: m.Decision.Code,
+			Checks: append([]api.Check{}, checksOf(m)...), Condition: conditionOf(m.Condition),
 		})
 	}
-	if c := d.Trail.Condition; c != nil {
-		one.Condition = &api.Condition{Text: c.Text, Value: c.Value, Variables: []api.Fact{}, Because: append([]string{}, c.Because...)}
-		for _, v := range c.Variables {
-			one.Condition.Variables = append(one.Condition.Variables, api.Fact{Name: v.Name, Value: v.Value})
-		}
-	}
 	return one
+}
+
+func checksOf(trail policy.Trail) []api.Check {
+	var out []api.Check
+	for _, t := range trail.Trials {
+		out = append(out, api.Check{
+			Name: string(t.Check), Verdict: string(t.Verdict), Code: t.Code, Texts: t.Texts, File: t.File, Line: t.Line, Owner: trail.Owner,
+		})
+	}
+	return out
+}
+
+func conditionOf(c *policy.Condition) *api.Condition {
+	if c == nil {
+		return nil
+	}
+	out := &api.Condition{Text: c.Text, Value: c.Value, Variables: []api.Fact{}, Because: append([]string{}, c.Because...)}
+	for _, v := range c.Variables {
+		out.Variables = append(out.Variables, api.Fact{Name: v.Name, Value: v.Value})
+	}
+	return out
 }
 
 func whoIn(x access.Explanation, p identity.Principal, person identity.Person) api.Who {

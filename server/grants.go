@@ -98,6 +98,9 @@ func (s *Server) receipts(w http.ResponseWriter, r *http.Request, c caller) erro
 
 func receiptsOf(v access.RevocationView) api.Receipts {
 	out := api.Receipts{Grant: v.Grant, Revision: v.At.Revision, Complete: v.Done, Waits: []api.Receipt{}}
+	for _, id := range v.With {
+		out.With = append(out.With, id.String())
+	}
 	for _, wait := range v.Waits {
 		state := wait.Done(v.Passed)
 		if state == "" {
@@ -148,13 +151,22 @@ func grantOf(v access.GrantView) api.Grant {
 		out.IdleAfter = v.IdleAfter.String()
 	}
 	out.LastUsedAt = stamp(v.LastUse)
-	if v.State == grant.EndedState || v.State == grant.RevokedState {
-		out.EndedAt, out.EndedBy = stamp(v.EndsAt()), string(grant.ReasonOf(v.InForce(v.Now)))
-	}
-	if v.EndedEarly != "" {
-		out.EndedBy = string(v.EndedEarly)
+	if out.EndedBy = endedBy(v.Grant, v.State, v.Now); out.EndedBy != "" {
+		out.EndedAt = stamp(v.EndsAt())
 	}
 	return out
+}
+
+// endedBy is the reason for which a grant has ended, "" if it has not.
+func endedBy(g grant.Grant, state grant.State, now time.Time) string {
+	switch {
+	case g.EndedEarly != "":
+		return string(g.EndedEarly)
+	case state == grant.EndedState || state == grant.RevokedState:
+		return string(grant.ReasonOf(g.InForce(now)))
+	default:
+		return ""
+	}
 }
 
 // operations returns each operation of a scope with its constraints, in words.

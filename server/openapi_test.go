@@ -84,7 +84,7 @@ func TestDocumentHasEveryRoute(t *testing.T) {
 func types() map[string]any {
 	return map[string]any{
 		"Ask": api.Ask{}, "Request": api.Request{}, "Who": api.Who{}, "Policy": api.Policy{}, "Step": api.Step{}, "Approval": api.Approval{},
-		"Offer": api.Offer{}, "Verdict": api.Verdict{}, "Signature": api.Signature{}, "Assertion": api.Assertion{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{}, "Reach": api.Reach{},
+		"Offer": api.Offer{}, "JointGrant": api.JointGrant{}, "Member": api.Member{}, "Verdict": api.Verdict{}, "Signature": api.Signature{}, "Assertion": api.Assertion{}, "Because": api.Because{}, "Grant": api.Grant{}, "Receipts": api.Receipts{}, "Reach": api.Reach{},
 		"Receipt": api.Receipt{}, "Node": api.Node{}, "Nodes": api.Nodes{}, "Trace": api.Trace{}, "Entry": api.Entry{},
 		"Bundle": api.Bundle{}, "ObservedApp": api.ObservedApp{}, "ObserveReport": api.ObserveReport{}, "ObservedRow": api.ObservedRow{}, "PolicyFile": api.PolicyFile{}, "Workload": api.Workload{}, "WorkloadPage": api.Page[api.Workload]{},
 		"PolicyFiles": api.PolicyFiles{}, "PolicyChange": api.PolicyChange{}, "PolicyReach": api.PolicyReach{}, "PolicyOverlap": api.PolicyOverlap{},

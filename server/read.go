@@ -82,26 +82,38 @@ func (s *Server) entitlements(w http.ResponseWriter, r *http.Request, c caller) 
 	}
 	out := api.Page[api.Entitlement]{Items: []api.Entitlement{}}
 	for _, e := range set.Entitlements() {
-		one := api.Entitlement{
-			Name: e.Name, App: e.App, Owner: e.Owner, Class: e.Class.String(), Max: e.Max.String(), Default: e.Default.String(),
-			Operations: e.Operations(), Params: map[string]string{}, MayAsk: s.mayAsk(set, c, e),
-		}
+		one := s.askable(set, c, e)
 		if app, ok := set.App(e.App); ok {
 			one.Callers = app.Callers
 		}
-		for _, p := range e.Params {
-			one.Params[p.Name] = p.Words()
-		}
+		out.Items = append(out.Items, one)
+	}
+	for _, b := range set.Bundles() {
+		terms, _ := set.Terms(b.Name)
+		one := s.askable(set, c, terms)
+		one.Entitlements = b.Entitlements
 		out.Items = append(out.Items, one)
 	}
 	return writeJSON(w, http.StatusOK, out)
 }
 
+// askable is an entitlement, or the terms of a bundle, as the API shows it.
+func (s *Server) askable(set *policy.Set, c caller, e *policy.Entitlement) api.Entitlement {
+	out := api.Entitlement{
+		Name: e.Name, App: e.App, Owner: e.Owner, Class: e.Class.String(), Max: e.Max.String(), Default: e.Default.String(),
+		Operations: append([]string{}, e.Operations()...), Params: map[string]string{}, MayAsk: s.mayAsk(set, c, e.Name),
+	}
+	for _, p := range e.Params {
+		out.Params[p.Name] = p.Words()
+	}
+	return out
+}
+
 // mayAsk reports whether policy would let the caller ask at all, by the decision
 // on an empty ask: what else is wrong with that does not matter.
-func (s *Server) mayAsk(set *policy.Set, c caller, e *policy.Entitlement) bool {
+func (s *Server) mayAsk(set *policy.Set, c caller, name string) bool {
 	d := set.Decide(policy.Input{
-		Entitlement: e.Name, Beneficiary: c.Principal, Now: s.c.Now(),
+		Entitlement: name, Beneficiary: c.Principal, Now: s.c.Now(),
 		Requester: policy.Requester{Principal: c.Principal, Person: set.PersonOf(c.Principal), Groups: c.Groups, GroupsAt: c.GroupsAt, ACR: c.ACR},
 	})
 	return !slices.ContainsFunc(d.Reasons, func(r policy.Reason) bool { return policy.Bars(r.Code) })
@@ -118,6 +130,9 @@ func (s *Server) trace(w http.ResponseWriter, r *http.Request, c caller) error {
 	}
 	if t.Grant != nil {
 		out.Grant = t.Grant.ID.String()
+	}
+	for _, one := range t.Joint {
+		out.Grants = append(out.Grants, one.ID.String())
 	}
 	for _, one := range t.Records {
 		e, err := entryOf(one, t.Shown)

@@ -260,6 +260,9 @@ func requestOf(v access.RequestView) api.Request {
 		Code: v.Code, Sentence: v.Sentence, Policy: api.Policy{Commit: v.PolicyCommit, Digest: v.PolicyDigest, Engine: v.Engine},
 		Grant: v.Grant.String(), CreatedAt: stamp(v.CreatedAt), DecideBy: stamp(v.DecideBy), DecidedAt: stamp(v.DecidedAt),
 	}
+	for _, one := range v.Joint {
+		out.Grants = append(out.Grants, jointOf(one, v.Now))
+	}
 	for i, step := range v.Steps {
 		given := 0
 		for _, a := range v.Approvals {
@@ -276,6 +279,17 @@ func requestOf(v access.RequestView) api.Request {
 	}
 	if len(v.OfferBytes) > 0 {
 		out.Offer = &api.Offer{ID: v.Offer.String(), SHA256: v.OfferDigest, Bytes: string(v.OfferBytes)}
+	}
+	return out
+}
+
+func jointOf(s access.Standing, now time.Time) api.JointGrant {
+	out := api.JointGrant{
+		ID: s.ID.String(), Entitlement: s.Entitlement, App: s.Scope.App, State: string(s.State), InForce: s.InForce, Holds: len(s.Holds), Waits: []string{},
+	}
+	out.EndedBy = endedBy(s.Grant, s.State, now)
+	for _, i := range s.Waits {
+		out.Waits = append(out.Waits, i.String())
 	}
 	return out
 }

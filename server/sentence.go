@@ -33,6 +33,10 @@ func sentenceOf(t audit.Type, d map[string]string) string {
 		return join("grant", d["grant"], strings.TrimPrefix(string(t), "grant.")+":", d["reason"])
 	case audit.TypeGrantReceipts:
 		return join("every instance has heard of the end, or its lease ran out:", receiptWords(d))
+	case audit.TypeBundleBegan:
+		return "every grant of the bundle is in force"
+	case audit.TypeBundleUndone:
+		return join("not all of the bundle was in force, so all of it ends:", missingWords(d))
 	case audit.TypeActionReserved:
 		return join("acknowledged before the act:", d["class"])
 	case audit.TypeActionIntent:
@@ -94,6 +98,16 @@ func receiptWords(d map[string]string) string {
 		}
 	}
 	return strconv.Itoa(acked) + " acknowledged, " + strconv.Itoa(closed) + " closed"
+}
+
+// missingWords says which part of a bundle was missing.
+func missingWords(d map[string]string) string {
+	var out []string
+	for i := 0; d["missing."+strconv.Itoa(i)+".app"] != ""; i++ {
+		at := "missing." + strconv.Itoa(i)
+		out = append(out, d[at+".app"]+": "+d[at+".why"])
+	}
+	return strings.Join(out, "; ")
 }
 
 // head shortens a digest for people.

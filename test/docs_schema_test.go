@@ -85,6 +85,7 @@ func forms() map[string]form {
 
 		"exception.exception": name, "exception.owner": name, "exception.allows": anyOf("wildcard", "undercut", "observe"), "exception.entitlement": deep,
 		"exception.app": name, "exception.until": pattern(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2}))?$`), "exception.reason": pattern(`[^\s!-/:-@\[-^{-~]`),
+		"bundle.bundle": deep, "bundle.owner": name, "bundle.entitlements": form{"type": "array", "minItems": 2, "maxItems": policy.MaxBundle, "items": deep, "uniqueItems": true}, "bundle.tests": listOf(refTo("test")),
 		"persona.persona": name, "persona.owner": name, "persona.entitlements": listOf(deep), "persona.who": listOf(subject),
 	}
 	for _, fact := range policy.Facts() {
@@ -109,6 +110,7 @@ func needed() map[string][]string {
 		"credential": {"operations", "secret"}, "identity": {"headers"}, "entitlement": {"entitlement", "owner", "app", "allow", "grant", "request", "approve"},
 		"allow": {"operations"}, "param": {"type"}, "grant": {"max"}, "request": {"who"}, "auto": {"when"}, "step": {"any", "within"}, "test": {"as", "expect"},
 		"exception": {"exception", "owner", "allows", "until", "reason"}, "persona": {"persona", "owner", "entitlements", "who"},
+		"bundle": {"bundle", "owner", "entitlements"},
 	}
 }
 
@@ -134,7 +136,7 @@ func more() map[string]form {
 
 // nouns are the objects that are whole files, and where those lie.
 func nouns() map[string]string {
-	return map[string]string{"mayfly.yaml": "mayfly.yaml", "app": "apps/", "entitlement": "entitlements/", "exception": "exceptions/", "persona": "personas/"}
+	return map[string]string{"mayfly.yaml": "mayfly.yaml", "app": "apps/", "entitlement": "entitlements/", "bundle": "bundles/", "exception": "exceptions/", "persona": "personas/"}
 }
 
 func schemaFile(noun string) string {
@@ -370,6 +372,8 @@ func TestPolicySchemasRefuseBadPolicy(t *testing.T) {
 		"onward-without-a-workload":                     "another file",
 		"pattern-that-leaves-its-anchors":               "what an expression means",
 		"people-of-a-kind-without-pages":                "the kind of an app, which is another key or file",
+		"bundle-with-a-parameter-of-two-types":          "another file",
+		"bundle-with-a-signed-entitlement":              "another file",
 		"plain-http-to-loopback-without-dev":            "how mayflyd was started",
 		"plain-http":                                    "how mayflyd was started",
 		"signer-s-key":                                  "what a key is",

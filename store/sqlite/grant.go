@@ -61,6 +61,11 @@ func (s grants) List(ctx context.Context, f access.GrantFilter) ([]grant.Grant, 
 	return out, about(err, "list grants")
 }
 
+func (s grants) OfRequest(ctx context.Context, id grant.RequestID) ([]grant.Grant, error) {
+	out, err := list(ctx, s.t, readGrant, selectGrant+`WHERE request = ? ORDER BY id`, id.String())
+	return out, about(err, "grants of request %s", id)
+}
+
 func (s grants) ListFed(ctx context.Context, f access.GrantFilter) ([]access.FedGrant, error) {
 	query, args := grantsOf(f)
 	out, err := list(ctx, s.t, readFedGrant, selectFedGrant+query, args...)
@@ -144,6 +149,8 @@ func (s grants) UsedAll(ctx context.Context, uses map[grant.GrantID]time.Time) e
 func (s grants) Idle(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error) {
 	out, err := list(ctx, s.t, readGrant, selectGrant+`INDEXED BY grants_idle
 		WHERE idle_after > 0 AND revoked = 0 AND finished = 0 AND not_after > ?1 AND used + idle_after <= ?1 AND not_before <= ?1
+			AND NOT EXISTS (SELECT 1 FROM grants AS other WHERE other.request = grants.request AND other.id <> grants.id
+				AND other.revoked = 0 AND other.finished = 0 AND other.used + grants.idle_after > ?1)
 		ORDER BY used + idle_after, id LIMIT ?2`, micros(now), limitOf(limit))
 	return out, about(err, "list idle grants")
 }

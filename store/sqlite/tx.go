@@ -205,6 +205,7 @@ func (t *tx) Keys() access.KeyStore                 { return keys{t} }
 func (t *tx) Outbox() access.OutboxStore            { return outbox{t} }
 func (t *tx) Quarantines() access.QuarantineStore   { return quarantines{t} }
 func (t *tx) Workloads() access.WorkloadStore       { return workloads{t} }
+func (t *tx) Bundles() access.BundleStore           { return bundles{t} }
 func (t *tx) Observed() access.ObservedStore        { return observed{t} }
 func (t *tx) Tokens() access.TokenStore             { return issuedTokens{t} }
 func (t *tx) TokenKeys() access.TokenKeyStore       { return tokenKeys{t} }

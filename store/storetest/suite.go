@@ -46,6 +46,8 @@ func Run(t *testing.T, open Opener) {
 		{"grant lists", testGrantLists},
 		{"sweeping", testSweep},
 		{"grants that nobody uses", testIdle},
+		{"bundles", testBundles},
+		{"a bundle that is used", testIdleBundle},
 		{"sessions", testSessions},
 		{"session lists", testSessionLists},
 		{"sweeping sessions", testSweepSessions},

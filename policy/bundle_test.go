@@ -1,0 +1,280 @@
+package policy
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const bundleFile = "bundles/refund-case.yaml"
+
+// bundled is the example with a bundle of a refund and the reports.
+func bundled(t testing.TB, more ...change) *Set {
+	t.Helper()
+	changes := append([]change{{bundleFile, "", "bundle: refund-case\nowner: team-payments\nentitlements: [stripe/refunds, reports/read]\n"}}, more...)
+	s, err := Load(edited(t, changes...), options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// askCase is a request of alice, who is in the groups of both.
+func askCase(t testing.TB) Input {
+	in := ask(t)
+	in.Entitlement = "refund-case"
+	in.Params["folder"] = "/daily"
+	in.Requester.Groups = groups(t, "idp/support", "idp/engineers")
+	return in
+}
+
+func TestABundleIsDecidedByTheStrictestRule(t *testing.T) {
+	s := bundled(t)
+	for _, c := range []struct {
+		name string
+		edit func(*Input)
+		want Outcome
+		code string
+		says string
+	}{
+		{"as it is", func(*Input) {}, NeedsApproval, "", "1 approval of group:idp/payments-leads within 20m"},
+		{"in the group of one", func(in *Input) { in.Requester.Groups = groups(t, "idp/support") }, Denied, DenyNotEligible, "reports/read"},
+		{"in the group of the other", func(in *Input) { in.Requester.Groups = groups(t, "idp/engineers") }, Denied, DenyNotEligible, "stripe/refunds"},
+		{"with old groups", func(in *Input) { in.Requester.GroupsAt = noon().Add(-time.Hour) }, Denied, DenyLoginAgain, "log in again"},
+		{"longer than one of them", func(in *Input) { in.Duration = 3 * time.Hour }, Denied, DenyMaxDuration, "stripe/refunds allows at most 2h"},
+		{"as long as the shortest cap", func(in *Input) { in.Duration = 2 * time.Hour }, NeedsApproval, "", "payments-leads"},
+		{"without a reason", func(in *Input) { in.Justification = "" }, Denied, DenyJustification, "stripe/refunds"},
+		{"a value that one does not take", func(in *Input) { in.Params["folder"] = "/secret" }, Denied, DenyParam, "folder"},
+		{"a required value is missing", func(in *Input) { delete(in.Params, "charge") }, Denied, DenyParam, "charge is missing"},
+		{"a value that nobody takes", func(in *Input) { in.Params["colour"] = "red" }, Denied, DenyParam, `refund-case has no parameter "colour"`},
+		{"for somebody else", func(in *Input) { in.Beneficiary = principal(t, "user:idp:bob") }, Denied, DenyBeneficiary, "same principal"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := askCase(t)
+			c.edit(&in)
+			d := s.Decide(in)
+			if d.Outcome != c.want || d.Code != c.code || !strings.Contains(d.Sentence, c.says) {
+				t.Errorf("%s %q: %s", d.Outcome, d.Code, d.Sentence)
+			}
+			if d.Outcome == Denied && (len(d.Members) != 0 || d.Duration != 0) {
+				t.Errorf("what is denied would give %+v for %s", d.Members, d.Duration)
+			}
+		})
+	}
+}
+
+// What would be granted is what each entitlement would give alone, and the strictest
+// values over all of it.
+func TestABundleGivesWhatItsEntitlementsGive(t *testing.T) {
+	s := bundled(t)
+	d := s.Decide(askCase(t))
+	if len(d.Members) != 2 || d.Duration != 30*time.Minute || d.Expansion.App != "" || len(d.Expansion.Scope.Rules) != 0 {
+		t.Fatalf("%+v", d)
+	}
+	for _, m := range d.Members {
+		in := askCase(t)
+		e, _ := s.Entitlement(m.Entitlement)
+		in.Entitlement, in.Params = m.Entitlement, e.Takes(in.Params)
+		alone := s.Decide(in).Expansion
+		alone.IdleAfter = 15 * time.Minute // of the refund
+		if fmt.Sprint(alone) != fmt.Sprint(m.Expansion) {
+			t.Errorf("%s gives\n%+v\nalone\n%+v", m.Entitlement, m.Expansion, alone)
+		}
+	}
+	if x := d.Expansion; x.Class.String() != "money" || x.IdleAfter != 15*time.Minute || len(x.Params) != 3 || x.Catalogue != s.CatalogueOf("refund-case") {
+		t.Errorf("over all of it: %+v", x)
+	}
+	in := askCase(t)
+	delete(in.Params, "folder")
+	if d := s.Decide(in); !slices.Equal(d.Expansion.ShownAny, []string{"folder"}) {
+		t.Errorf("left open: %v", d.Expansion.ShownAny)
+	}
+	terms, _ := s.Terms("refund-case")
+	if terms.Max != 2*time.Hour || terms.Default != 30*time.Minute || !terms.Justify || len(terms.Params) != 3 || terms.Owner != "team-payments" {
+		t.Errorf("terms %+v", terms)
+	}
+}
+
+// By the rules of all it is granted at once; where one of them is not true its steps
+// are asked for, and of those that are true none.
+func TestABundleAsksForTheStepsOfThoseThatNoRuleApproves(t *testing.T) {
+	other := change{"entitlements/reports/extra.yaml", "", `entitlement: reports/extra
+owner: team-data
+app: reports
+allow: [{operations: [http.get]}]
+grant: {max: 8h}
+request: {who: [group:idp/engineers]}
+approve: {auto: {when: "request.duration <= duration('1h')"}, steps: [{any: [carol], within: 1h}]}
+`}
+	two := change{"bundles/two.yaml", "", "bundle: two\nowner: team-data\nentitlements: [reports/read, reports/extra]\n"}
+	s := bundled(t, other, two)
+	for length, want := range map[time.Duration]string{
+		30 * time.Minute: "",
+		40 * time.Minute: "1 approval of group:idp/data-leads, carol within 4h",
+		2 * time.Hour:    "1 approval of carol within 1h", // in which the other one is held
+	} {
+		in := askCase(t)
+		in.Entitlement, in.Duration, in.Params = "two", length, nil
+		d := s.Decide(in)
+		var got []string
+		for _, step := range d.Steps {
+			got = append(got, step.Words())
+		}
+		if strings.Join(got, "; ") != want || (d.Outcome == Granted) != (want == "") {
+			t.Errorf("%s: %s %q, want %q", length, d.Outcome, got, want)
+		}
+	}
+}
+
+// TestMergedStepsHoldEachStep: whoever satisfies the steps of a bundle has satisfied
+// those of each of its entitlements, whoever they are and in whatever time.
+func TestMergedStepsHoldEachStep(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	people := []string{"alice", "bob", "carol", "dan"}
+	for range 20_000 {
+		var steps []Step
+		for range 1 + r.IntN(4) {
+			s := Step{Count: 1 + r.IntN(2), Within: time.Duration(1+r.IntN(3)) * time.Hour}
+			for _, p := range people {
+				if r.IntN(2) == 0 {
+					s.Any = append(s.Any, p)
+				}
+			}
+			if len(s.Any) >= s.Count {
+				steps = append(steps, s)
+			}
+		}
+		merged := mergeSteps(steps)
+		if len(steps) > 0 && len(merged) == 0 {
+			t.Fatalf("%v: nothing is left", steps)
+		}
+		for _, s := range steps {
+			// One of those that are left holds it, and has no more time.
+			if !slices.ContainsFunc(merged, func(m Step) bool {
+				among := 0
+				for _, who := range m.Any {
+					if slices.Contains(s.Any, who) {
+						among++
+					}
+				}
+				return among == len(m.Any) && m.Count >= s.Count && m.Within <= s.Within
+			}) {
+				t.Fatalf("%v merged into %v: nothing holds %v", steps, merged, s)
+			}
+		}
+	}
+}
+
+func TestABundleIsDecidedAgainFromWhatWasStored(t *testing.T) {
+	s := bundled(t)
+	d := s.Decide(askCase(t))
+	again, err := s.Replay(d.Inputs)
+	if err != nil || fmt.Sprint(again.Steps) != fmt.Sprint(d.Steps) || fmt.Sprint(again.Members) != fmt.Sprint(d.Members) {
+		t.Fatalf("%v: %+v, was %+v", err, again, d)
+	}
+	in := d.Inputs
+	in.Catalogue = s.CatalogueOf("reports/read")
+	if _, err := s.Replay(in); err == nil {
+		t.Error("another catalogue is not told")
+	}
+	tr := s.Trail(askCase(t))
+	if len(tr.Members) != 2 || tr.Owner != "team-payments" || tr.Members[0].Owner != "team-payments" || tr.Members[1].AppOwner != "team-data" || len(tr.Trials) != 2 {
+		t.Errorf("trail %+v", tr)
+	}
+	bad := askCase(t)
+	bad.Params["colour"] = "red"
+	if tr := s.Trail(bad); tr.Trials[0].Verdict != Failed || tr.Trials[0].Code != DenyParam || tr.Trials[0].File != bundleFile {
+		t.Errorf("a parameter of nobody: %+v", tr.Trials)
+	}
+}
+
+func TestARemedyOfABundleNarrowsAllOfIt(t *testing.T) {
+	s := bundled(t)
+	in := askCase(t)
+	in.Duration, in.Justification = 5*time.Hour, ""
+	got := s.Closer(in)
+	if len(got) != 1 || got[0].Outcome != NeedsApproval || len(got[0].Edits) != 2 || got[0].Input.Duration != 2*time.Hour {
+		t.Errorf("%+v", got)
+	}
+	in = askCase(t)
+	in.Entitlement = "refund-cas"
+	if got := s.Closer(in); len(got) != 1 || got[0].Edits[0].To != "refund-case" {
+		t.Errorf("a misspelt bundle: %+v", got)
+	}
+	if d := s.Decide(in); !strings.Contains(d.Sentence, "did you mean refund-case?") {
+		t.Errorf("%s", d.Sentence)
+	}
+}
+
+// A bundle that is new or another one waits; one that is taken away does not.
+func TestWhatABundleWidens(t *testing.T) {
+	files := exampleFiles(t)
+	delete(files, bundleFile)
+	without, err := Load(files, options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := bundled(t)
+	turned := bundled(t, change{bundleFile, "[stripe/refunds, reports/read]", "[reports/read, stripe/refunds]"})
+	renamed := bundled(t, change{bundleFile, "team-payments", "team-data"})
+	for name, c := range map[string]struct {
+		before, after *Set
+		widens        bool
+		changes       int
+	}{
+		"new": {without, with, true, 1}, "gone": {with, without, false, 1}, "another order": {with, turned, true, 1},
+		"another owner": {with, renamed, false, 1}, "the same": {with, bundled(t), false, 0},
+	} {
+		got := Compare(c.before, c.after)
+		if got.Widens() != c.widens || len(got.Changes) != c.changes {
+			t.Errorf("%s: widens %t, %+v", name, got.Widens(), got.Changes)
+		}
+	}
+}
+
+func TestBundlesHaveInlineTests(t *testing.T) {
+	s := bundled(t, change{bundleFile, "reports/read]", `reports/read]
+tests:
+  - {as: alice@acme.example, groups: [idp/support, idp/engineers], ask: {charge: ch_1, amount_max: 5}, expect: approval}
+  - {as: alice@acme.example, groups: [idp/support], ask: {charge: ch_1, amount_max: 5}, expect: granted}`})
+	var got []string
+	for _, r := range RunTests(s) {
+		if r.Entitlement == "refund-case" {
+			got = append(got, fmt.Sprintf("%d %t %s", r.Line, r.Passed, r.Got))
+		}
+	}
+	if !slices.Equal(got, []string{"5 true approval", "6 false denied (not_eligible)"}) {
+		t.Errorf("%q", got)
+	}
+	for _, w := range s.Warnings(time.Time{}) {
+		if w.File == bundleFile {
+			t.Errorf("a tested bundle is warned of: %s", w)
+		}
+	}
+	if !slices.ContainsFunc(bundled(t).Warnings(time.Time{}), func(w Warning) bool { return w.File == bundleFile && w.Code == WarnUntested }) {
+		t.Error("a bundle without a test is not warned of")
+	}
+}
+
+// An exception that is over denies every bundle that has what it excused.
+func TestABundleLapsesWithAnExceptionOfOneOfItsEntitlements(t *testing.T) {
+	s := bundled(t, change{reports, "[http.get, http.head]", `["@write", http.get]`}, exceptionTo("2027-01-31", "2030-04-30"),
+		change{"entitlements/reports/extra.yaml", "", `entitlement: reports/extra
+owner: team-data
+app: reports
+allow: [{operations: [http.get]}]
+grant: {max: 8h}
+request: {who: [group:idp/engineers]}
+approve: {steps: [{any: [bob], within: 1h}]}
+`}, change{"bundles/two.yaml", "", "bundle: two\nowner: team-data\nentitlements: [stripe/refunds, reports/extra]\n"})
+	in := askCase(t)
+	if d := s.Decide(in); d.Code != DenyExceptionOver {
+		t.Errorf("%s %s: %s", d.Outcome, d.Code, d.Sentence)
+	}
+	if r := s.Lapsed("refund-case", in.Now); r == nil || s.Lapsed("two", in.Now) != nil {
+		t.Errorf("lapsed: %v", r)
+	}
+}

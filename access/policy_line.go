@@ -197,7 +197,7 @@ func (w *work) lends(ctx context.Context, before *policy.Set, other SettlingComm
 
 // enter notes that set entered into force, whose it is, and that it waits no more.
 func (w *work) enter(ctx context.Context, before, set *policy.Set, c PolicyCommit, how PolicyHow) error {
-	e := PolicyEntry{Digest: set.Digest(), Commit: set.Commit(), Signers: c.signers(), At: w.now, How: how}
+	e := PolicyEntry{Digest: set.Digest(), Commit: set.Commit(), Signers: c.signers(), At: w.now, Passed: max(w.tx.Passed(), time.Microsecond), How: how}
 	authors := append(slices.Clone(e.Signers), c.Authors...)
 	for _, name := range authors {
 		person, err := identity.NamedPerson(name)
@@ -229,9 +229,11 @@ func (w *work) enter(ctx context.Context, before, set *policy.Set, c PolicyCommi
 }
 
 // signedAt returns when a commit of which p's human signed anything entered into force
-// last, within the time that counts; zero if none did.
+// last, within the time that counts; zero if none did. How long ago that is is counted
+// in time that has passed, and told by the clock as it stands: one that is moved forward
+// does not shorten it.
 func (s *Service) signedAt(ctx context.Context, tx Tx, set *policy.Set, p identity.Principal) (time.Time, error) {
-	entries, err := tx.Policies().Entries(ctx, tx.Now().Add(-policy.SignerRest))
+	entries, err := tx.Policies().EntriesSince(ctx, tx.Passed()-policy.SignerRest, tx.Now().Add(-policy.SignerRest))
 	if err != nil {
 		return time.Time{}, fmt.Errorf("policies of late: %w", err)
 	}
@@ -246,7 +248,10 @@ func (s *Service) signedAt(ctx context.Context, tx Tx, set *policy.Set, p identi
 	for _, e := range slices.Backward(entries) {
 		for _, a := range accounts {
 			if slices.Contains(e.Authors, a.Principal.String()) || slices.Contains(e.Authors, set.PersonOf(a.Principal).String()) {
-				return e.At, nil
+				if e.Passed == 0 {
+					return e.At, nil
+				}
+				return tx.Now().Add(e.Passed - tx.Passed()), nil
 			}
 		}
 	}

@@ -293,6 +293,12 @@ approve:
 		}
 	}
 	l.ask(l.as(bob), ask, access.Approved)
+	l.moved += 2 * policy.SignerRest // the wall clock alone
+	l.pass(2 * policy.SignerRest)
+	l.ask(l.as(alice), ask, access.Pending)
+	if _, err := l.Withdraw(t.Context(), l.as(alice), l.ask(l.as(alice), ask, access.Pending).ID); err != nil {
+		t.Fatal(err)
+	}
 	l.pass(policy.SignerRest - time.Second)
 	l.ask(l.as(alice), ask, access.Pending)
 	l.pass(time.Second)

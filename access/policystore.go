@@ -30,6 +30,7 @@ type PolicyEntry struct {
 	// out of people: does not make a stranger of them.
 	Authors []string
 	At      time.Time
+	Passed  time.Duration // At by Tx.Passed; 0: it was not noted yet
 	How     PolicyHow
 }
 
@@ -110,6 +111,9 @@ type PolicyStore interface {
 	Enter(ctx context.Context, e PolicyEntry) error
 	// Entries lists those after an instant, oldest first.
 	Entries(ctx context.Context, after time.Time) ([]PolicyEntry, error)
+	// EntriesSince lists those after an instant of Tx.Passed, oldest first, and those of
+	// before that was noted, after a time.
+	EntriesSince(ctx context.Context, passed time.Duration, after time.Time) ([]PolicyEntry, error)
 	// AddDropped notes a policy after which an app, a host or a secret was there no
 	// more; Dropped lists the digests of those, sorted.
 	AddDropped(ctx context.Context, digest string) error

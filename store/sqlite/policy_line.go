@@ -8,16 +8,24 @@ import (
 )
 
 func (s policies) Enter(ctx context.Context, e access.PolicyEntry) error {
-	_, err := s.t.exec(ctx, `INSERT INTO policy_entries (digest, commit_id, signers, authors, at, how) VALUES (?, ?, ?, ?, ?, ?)`,
-		e.Digest, e.Commit, object{orEmpty(e.Signers)}, object{orEmpty(e.Authors)}, micros(e.At), string(e.How))
+	_, err := s.t.exec(ctx, `INSERT INTO policy_entries (digest, commit_id, signers, authors, at, at_passed, how) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		e.Digest, e.Commit, object{orEmpty(e.Signers)}, object{orEmpty(e.Authors)}, micros(e.At), e.Passed.Microseconds(), string(e.How))
 	return about(err, "policy %s enters into force", e.Digest)
 }
 
 func (s policies) Entries(ctx context.Context, after time.Time) ([]access.PolicyEntry, error) {
+	return s.entries(ctx, `at > ?`, micros(after))
+}
+
+func (s policies) EntriesSince(ctx context.Context, passed time.Duration, after time.Time) ([]access.PolicyEntry, error) {
+	return s.entries(ctx, `at_passed > max(?, 0) OR at_passed = 0 AND at > ?`, passed.Microseconds(), micros(after))
+}
+
+func (s policies) entries(ctx context.Context, which string, args ...any) ([]access.PolicyEntry, error) {
 	read := func(r row) (e access.PolicyEntry, err error) {
-		return e, r.Scan(&e.Digest, &e.Commit, asObject(&e.Signers), asObject(&e.Authors), asTime(&e.At), &e.How)
+		return e, r.Scan(&e.Digest, &e.Commit, asObject(&e.Signers), asObject(&e.Authors), asTime(&e.At), asDuration(&e.Passed), &e.How)
 	}
-	out, err := list(ctx, s.t, read, `SELECT digest, commit_id, signers, authors, at, how FROM policy_entries WHERE at > ? ORDER BY seq`, micros(after))
+	out, err := list(ctx, s.t, read, `SELECT digest, commit_id, signers, authors, at, at_passed, how FROM policy_entries WHERE `+which+` ORDER BY seq`, args...)
 	return out, about(err, "list policies that entered into force")
 }
 

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -42,10 +43,10 @@ func testPolicyLine(t *testing.T, store access.Store) {
 	if v := get(t, store, versions); len(v) != 0 {
 		t.Errorf("what is only kept was in force: %+v", v)
 	}
-	first := access.PolicyEntry{Digest: "d1", Commit: "c1", Signers: []string{"alice", "bob"}, Authors: []string{"user:idp:alice"}, At: at, How: access.HowCommit}
-	second := access.PolicyEntry{Digest: "d2", Commit: "c2", Signers: []string{}, Authors: []string{}, At: at.Add(time.Hour), How: access.HowHeld}
+	first := access.PolicyEntry{Digest: "d1", Commit: "c1", Signers: []string{"alice", "bob"}, Authors: []string{"user:idp:alice"}, At: at, Passed: 5 * time.Second, How: access.HowCommit}
+	second := access.PolicyEntry{Digest: "d2", Commit: "c2", Signers: []string{}, Authors: []string{}, At: at.Add(time.Hour), Passed: 6 * time.Second, How: access.HowHeld}
 	third := first
-	third.At, third.How = at.Add(2*time.Hour), access.HowReleased
+	third.At, third.Passed, third.How = at.Add(2*time.Hour), 0, access.HowReleased // as of before it was noted
 	for _, e := range []access.PolicyEntry{first, second, third} {
 		update(t, store, func(ctx context.Context, tx access.Tx) error { return tx.Policies().Enter(ctx, e) })
 	}
@@ -61,6 +62,20 @@ func testPolicyLine(t *testing.T, store access.Store) {
 		t.Errorf("a file that only the second had: %+v", v)
 	}
 	same(t, "entries after the first", entries(at), []access.PolicyEntry{second, third})
+	for _, c := range []struct {
+		passed time.Duration
+		after  time.Time
+		want   []access.PolicyEntry
+	}{
+		{-time.Hour, at, []access.PolicyEntry{first, second, third}},
+		{5 * time.Second, at, []access.PolicyEntry{second, third}},
+		{5 * time.Second, third.At, []access.PolicyEntry{second}},
+		{6 * time.Second, third.At, nil},
+	} {
+		same(t, fmt.Sprintf("entries since %s or %s", c.passed, c.after), get(t, store, func(ctx context.Context, tx access.Tx) ([]access.PolicyEntry, error) {
+			return tx.Policies().EntriesSince(ctx, c.passed, c.after)
+		}), c.want)
+	}
 	refused(t, store, nil, func(ctx context.Context, tx access.Tx) error {
 		return tx.Policies().Enter(ctx, access.PolicyEntry{Digest: "nothing", At: at, How: access.HowCommit})
 	})

@@ -150,7 +150,7 @@ func (s *Set) decideBundle(b Bundle, in Input) *deciding {
 		d.refuse(r)
 	}
 	outcome := Granted
-	var steps []Step
+	var steps [][]Step
 	for _, e := range s.members(b) {
 		m := s.decide(e.share(in))
 		d.members = append(d.members, m)
@@ -159,7 +159,7 @@ func (s *Set) decideBundle(b Bundle, in Input) *deciding {
 		case Granted:
 		case NeedsApproval:
 			outcome = NeedsApproval
-			steps = append(steps, m.out.Steps...)
+			steps = append(steps, m.out.Steps)
 		default:
 			d.out.Code, d.out.Sentence = cmp.Or(d.out.Code, m.out.Code), cmp.Or(d.out.Sentence, m.out.Sentence)
 		}
@@ -224,26 +224,55 @@ func (d *deciding) join(b Bundle) {
 	d.out.Expansion = out
 }
 
-// mergeSteps leaves out a step that another one holds in itself: whoever satisfies
-// that one has satisfied this one too. What is left is asked for in order, and a
-// person counts once over all of it.
-func mergeSteps(steps []Step) []Step {
-	var out []Step
-	for i, s := range steps {
-		holds := slices.ContainsFunc(steps[:i], func(o Step) bool { return o.holds(s) }) ||
-			slices.ContainsFunc(steps[i+1:], func(o Step) bool { return o.holds(s) && !s.holds(o) })
-		if !holds {
-			out = append(out, s)
+// merged is a step that stands for one of each of some entitlements.
+type merged struct {
+	Step
+	of map[int]bool // which of them, by their place
+}
+
+// mergeSteps puts the steps of several entitlements into one list. It leaves out a step
+// that one of another entitlement holds in itself: whoever satisfies that one has
+// satisfied this one too. Two steps of one entitlement always stay two, since each wants
+// people of its own. What is left is asked for in order, and a person counts once over
+// all of it.
+func mergeSteps(each [][]Step) []Step {
+	var all []merged
+	for i, steps := range each {
+		for _, s := range steps {
+			all = append(all, merged{s, map[int]bool{i: true}})
 		}
 	}
-	for i := range out {
-		for _, s := range steps {
-			if out[i].holds(s) { // the shorter time counts
-				out[i].Within = min(out[i].Within, s.Within)
-			}
+	for i := 0; i < len(all); {
+		j := standsFor(all, i)
+		if j < 0 {
+			i++
+			continue
 		}
+		maps.Copy(all[j].of, all[i].of)
+		all[j].Within = min(all[j].Within, all[i].Within) // the shorter time counts
+		all = slices.Delete(all, i, i+1)
+	}
+	out := make([]Step, len(all))
+	for i, m := range all {
+		out[i] = m.Step
 	}
 	return out
+}
+
+// standsFor returns the place of a step that can stand for the one at i, -1 if none can.
+// Of two that are alike the first does.
+func standsFor(all []merged, i int) int {
+	for j := range all {
+		alike := all[i].holds(all[j].Step)
+		if j == i || !all[j].holds(all[i].Step) || alike && j > i {
+			continue
+		}
+		shared := func(of int) bool { return all[j].of[of] }
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(all[i].of)), shared) {
+			return j
+		}
+	}
+	return -1
 }
 
 // holds reports whether whoever satisfies s satisfies t.

@@ -70,10 +70,10 @@ func (l *loader) checkTogether(b Bundle, n *node) {
 	members := l.set.members(b)
 	l.checkSameParams(members, n)
 	l.checkSameAskers(members, n)
-	var steps []Step
+	var steps [][]Step
 	for _, e := range members {
 		if e.Auto == "" {
-			steps = append(steps, e.Steps...)
+			steps = append(steps, e.Steps)
 		}
 	}
 	if short, ok := l.tooFew(mergeSteps(steps)); ok {

@@ -129,43 +129,88 @@ approve: {auto: {when: "request.duration <= duration('1h')"}, steps: [{any: [car
 	}
 }
 
+// Whoever wants two persons for one of its entitlements alone gets two of its bundle,
+// though the one step holds the other in itself.
+func TestP6_ABundleAsksForAsManyPersonsAsEachEntitlement(t *testing.T) {
+	for steps, want := range map[string]string{
+		"[{any: [group:idp/payments-leads, carol], within: 1h}, {any: [group:idp/payments-leads, carol], within: 1h}]": "1 approval of group:idp/payments-leads within 20m; 1 approval of group:idp/payments-leads, carol within 1h",
+		"[{any: [group:idp/payments-leads, carol], within: 1h}, {any: [carol], within: 1h}]":                           "1 approval of group:idp/payments-leads within 20m; 1 approval of carol within 1h",
+		"[{any: [group:idp/payments-leads, carol], within: 10m}]":                                                      "1 approval of group:idp/payments-leads within 10m",
+	} {
+		s := bundled(t, change{"entitlements/reports/extra.yaml", "", `entitlement: reports/extra
+owner: team-data
+app: reports
+allow: [{operations: [http.get]}]
+grant: {max: 8h}
+request: {who: [group:idp/support]}
+approve: {steps: ` + steps + `}
+`}, change{"bundles/two.yaml", "", "bundle: two\nowner: team-data\nentitlements: [stripe/refunds, reports/extra]\n"})
+		in := askCase(t)
+		in.Entitlement = "two"
+		delete(in.Params, "folder")
+		var got []string
+		for _, step := range s.Decide(in).Steps {
+			got = append(got, step.Words())
+		}
+		if strings.Join(got, "; ") != want {
+			t.Errorf("%s: %q, want %q", steps, got, want)
+		}
+	}
+}
+
 // TestMergedStepsHoldEachStep: whoever satisfies the steps of a bundle has satisfied
-// those of each of its entitlements, whoever they are and in whatever time.
+// those of each of its entitlements, whoever they are, with as many persons and in
+// whatever time.
 func TestMergedStepsHoldEachStep(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	people := []string{"alice", "bob", "carol", "dan"}
 	for range 20_000 {
-		var steps []Step
-		for range 1 + r.IntN(4) {
-			s := Step{Count: 1 + r.IntN(2), Within: time.Duration(1+r.IntN(3)) * time.Hour}
-			for _, p := range people {
-				if r.IntN(2) == 0 {
-					s.Any = append(s.Any, p)
-				}
-			}
-			if len(s.Any) >= s.Count {
-				steps = append(steps, s)
-			}
-		}
-		merged := mergeSteps(steps)
-		if len(steps) > 0 && len(merged) == 0 {
-			t.Fatalf("%v: nothing is left", steps)
-		}
-		for _, s := range steps {
-			// One of those that are left holds it, and has no more time.
-			if !slices.ContainsFunc(merged, func(m Step) bool {
-				among := 0
-				for _, who := range m.Any {
-					if slices.Contains(s.Any, who) {
-						among++
+		each := make([][]Step, 1+r.IntN(3))
+		some := false
+		for i := range each {
+			for range r.IntN(3) {
+				s := Step{Count: 1 + r.IntN(2), Within: time.Duration(1+r.IntN(3)) * time.Hour}
+				for _, p := range people {
+					if r.IntN(2) == 0 {
+						s.Any = append(s.Any, p)
 					}
 				}
-				return among == len(m.Any) && m.Count >= s.Count && m.Within <= s.Within
-			}) {
-				t.Fatalf("%v merged into %v: nothing holds %v", steps, merged, s)
+				if len(s.Any) >= s.Count {
+					each[i], some = append(each[i], s), true
+				}
+			}
+		}
+		joint := mergeSteps(each)
+		if some && len(joint) == 0 {
+			t.Fatalf("%v: nothing is left", each)
+		}
+		for _, steps := range each {
+			if !heldApart(joint, steps) {
+				t.Fatalf("%v merged into %v, which does not hold %v", each, joint, steps)
 			}
 		}
 	}
+}
+
+// heldApart reports whether each of steps is held by one of joint of its own, which has
+// no more time.
+func heldApart(joint, steps []Step) bool {
+	if len(steps) == 0 {
+		return true
+	}
+	s := steps[0]
+	for i, m := range joint {
+		among := 0
+		for _, who := range m.Any {
+			if slices.Contains(s.Any, who) {
+				among++
+			}
+		}
+		if among == len(m.Any) && m.Count >= s.Count && m.Within <= s.Within && heldApart(slices.Delete(slices.Clone(joint), i, i+1), steps[1:]) {
+			return true
+		}
+	}
+	return false
 }
 
 func TestABundleIsDecidedAgainFromWhatWasStored(t *testing.T) {

@@ -213,13 +213,7 @@ func TestARemedyOfABundleNarrowsAllOfIt(t *testing.T) {
 
 // A bundle that is new or another one waits; one that is taken away does not.
 func TestWhatABundleWidens(t *testing.T) {
-	files := exampleFiles(t)
-	delete(files, bundleFile)
-	without, err := Load(files, options(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	with := bundled(t)
+	without, with := example(t), bundled(t)
 	turned := bundled(t, change{bundleFile, "[stripe/refunds, reports/read]", "[reports/read, stripe/refunds]"})
 	renamed := bundled(t, change{bundleFile, "team-payments", "team-data"})
 	for name, c := range map[string]struct {

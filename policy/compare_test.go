@@ -283,7 +283,7 @@ func fieldsThatSayNothing() map[string]string {
 		"App.File": "where it stands", "App.Line": "where it stands", "App.Name": "its key in the set",
 		"Credential.Patterns": "as written; Operations counts",
 		"Entitlement.File":    "where it stands", "Entitlement.Line": "where it stands", "Entitlement.lines": "where it stands", "Entitlement.Name": "its key in the set",
-		"Entitlement.Tests": "asks nobody", "Entitlement.auto": "compiled from Auto", "Entitlement.bound": "of expanded",
+		"Entitlement.Tests": "asks nobody", "Entitlement.auto": "compiled from Auto", "Entitlement.capped": "follows from Auto and the caps", "Entitlement.bound": "of expanded",
 		"Allow.Operations": "as written; expanded counts", "Allow.Where": "as written; expanded counts", "Allow.Line": "where it stands",
 		"Bound.Line": "where it stands", "Bound.column": "where it stands",
 		"Set.excuses":    "exceptions, by what they are about",

@@ -126,8 +126,12 @@ func (s *Service) policyStatus(ctx context.Context, tx Tx) (PolicyStatus, error)
 	if err != nil {
 		return PolicyStatus{}, err
 	}
-	if set, err := s.inForce(ctx, tx); err == nil { // one that does not load is told by whatever needs it
+	var unloadable policy.Errors // told by whatever needs it
+	switch set, err := s.policyAt(ctx, tx, policyKey{out.InForce.Digest, out.InForce.Commit}); {
+	case err == nil:
 		out.Over = set.Overdue(out.Now)
+	case !errors.As(err, &unloadable):
+		return PolicyStatus{}, err
 	}
 	waiting, err := tx.Policies().Settling(ctx)
 	if err != nil {

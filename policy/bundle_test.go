@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mayflyproxy/mayfly/scope"
 )
 
 const bundleFile = "bundles/refund-case.yaml"
@@ -211,13 +213,7 @@ func TestARemedyOfABundleNarrowsAllOfIt(t *testing.T) {
 
 // A bundle that is new or another one waits; one that is taken away does not.
 func TestWhatABundleWidens(t *testing.T) {
-	files := exampleFiles(t)
-	delete(files, bundleFile)
-	without, err := Load(files, options(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	with := bundled(t)
+	without, with := example(t), bundled(t)
 	turned := bundled(t, change{bundleFile, "[stripe/refunds, reports/read]", "[reports/read, stripe/refunds]"})
 	renamed := bundled(t, change{bundleFile, "team-payments", "team-data"})
 	for name, c := range map[string]struct {
@@ -276,5 +272,74 @@ approve: {steps: [{any: [bob], within: 1h}]}
 	}
 	if r := s.Lapsed("refund-case", in.Now); r == nil || s.Lapsed("two", in.Now) != nil {
 		t.Errorf("lapsed: %v", r)
+	}
+}
+
+// A parameter of several entitlements is shown with what all of them take.
+func TestTermsShowWhatEveryEntitlementTakes(t *testing.T) {
+	n := scope.MinorUnits
+	texts := func(list ...string) (out []scope.Value) {
+		for _, s := range list {
+			out = append(out, scope.Text(s))
+		}
+		return out
+	}
+	amount := func(low, high int64) Param {
+		p := Param{Name: "p", Type: scope.TypeMinorUnits, Required: true}
+		if low > 0 {
+			p.Min = n(low)
+		}
+		if high > 0 {
+			p.Max = n(high)
+		}
+		return p
+	}
+	listed := func(list ...string) Param {
+		return Param{Name: "p", Type: scope.TypeString, Required: true, Values: texts(list...)}
+	}
+	matching := func(pattern string) Param {
+		return Param{Name: "p", Type: scope.TypeString, Required: true, Pattern: pattern}
+	}
+	anyOf := Param{Name: "p", Type: scope.TypeString, Any: true}
+	must := Param{Name: "p", Type: scope.TypeString, Required: true}
+	for name, c := range map[string]struct{ one, other, want Param }{
+		"a lower maximum counts":  {amount(0, 10), amount(0, 5), amount(0, 5)},
+		"a maximum and none":      {amount(0, 10), amount(0, 0), amount(0, 10)},
+		"a higher minimum counts": {amount(2, 0), amount(3, 0), amount(3, 0)},
+		"a minimum and none":      {amount(2, 0), amount(0, 0), amount(2, 0)},
+		"both":                    {amount(2, 9), amount(1, 8), amount(2, 8)},
+		"values of both":          {listed("a", "b", "c"), listed("b", "c", "d"), listed("b", "c")},
+		"values and none":         {listed("a", "b"), listed(), listed("a", "b")},
+		"a pattern and none":      {matching("x+"), matching(""), matching("x+")},
+		"two patterns":            {matching("x+"), matching("y+"), matching("x+")},
+		"one must be given":       {anyOf, must, must},
+		"none must be given":      {anyOf, anyOf, anyOf},
+	} {
+		for _, turned := range []bool{false, true} {
+			e := &Entitlement{}
+			if turned {
+				c.one, c.other = c.other, c.one
+			}
+			e.addParam(c.one)
+			e.addParam(Param{Name: "q", Type: scope.TypeString, Any: true})
+			e.addParam(c.other)
+			if name == "two patterns" && turned {
+				c.want = matching("y+") // the first is shown, and each asks for its own
+			}
+			if len(e.Params) != 2 || fmt.Sprint(e.Params[0]) != fmt.Sprint(c.want) || e.Params[1].Name != "q" {
+				t.Errorf("%s (turned %t): %+v, want %+v", name, turned, e.Params, c.want)
+			}
+		}
+	}
+	for _, c := range []struct{ a, b, want time.Duration }{{0, 0, 0}, {0, 5, 5}, {5, 0, 5}, {3, 5, 3}, {5, 3, 3}} {
+		if got := least(c.a, c.b); got != c.want {
+			t.Errorf("least(%d, %d) = %d", c.a, c.b, got)
+		}
+	}
+	if _, ok := bundled(t).Terms("nothing/here"); ok {
+		t.Error("there are terms of what is not there")
+	}
+	if bundled(t).CatalogueOf("nothing/here") != "" {
+		t.Error("there is a catalogue of what is not there")
 	}
 }

@@ -73,7 +73,7 @@ func (a at) entitlement(was, now *Entitlement) {
 // restOfEntitlement is what of e nothing compared.
 func restOfEntitlement(e Entitlement) Entitlement {
 	e.File, e.Line, e.lines, e.Tests = "", 0, lines{}, nil // decide nothing
-	e.bound, e.auto = nil, nil                             // of Params and of Auto
+	e.bound, e.auto, e.capped = nil, nil, ""               // of Params, and of Auto and the caps
 	var unknown []Allow
 	for _, line := range e.Allow { // as written; expanded counts
 		if line.Operations, line.Where, line.Line = nil, nil, 0; !reflect.DeepEqual(line, Allow{}) {

@@ -166,7 +166,6 @@ func TestAnAppIsNotReplacedInTwoSteps(t *testing.T) {
 	gone := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"})
 	delete(gone, web)
 	delete(gone, reports)
-	delete(gone, bundleFile)
 	without := load(gone)
 	if Compare(was, without).Widens() {
 		t.Fatal("removing an app widens")
@@ -179,7 +178,6 @@ func TestAnAppIsNotReplacedInTwoSteps(t *testing.T) {
 		files := edited(t, change{mainFile, "apps: [stripe, reports]", "apps: [stripe]"}, change{"apps/notes.yaml", "", app})
 		delete(files, reports)
 		delete(files, web)
-		delete(files, bundleFile)
 		if name == "the same name" {
 			files[web] = files["apps/notes.yaml"]
 			delete(files, "apps/notes.yaml")
@@ -283,7 +281,7 @@ func fieldsThatSayNothing() map[string]string {
 		"App.File": "where it stands", "App.Line": "where it stands", "App.Name": "its key in the set",
 		"Credential.Patterns": "as written; Operations counts",
 		"Entitlement.File":    "where it stands", "Entitlement.Line": "where it stands", "Entitlement.lines": "where it stands", "Entitlement.Name": "its key in the set",
-		"Entitlement.Tests": "asks nobody", "Entitlement.auto": "compiled from Auto", "Entitlement.capped": "follows from Auto and the caps", "Entitlement.bound": "of expanded",
+		"Entitlement.Tests": "asks nobody", "Entitlement.auto": "compiled from Auto", "Entitlement.capped": "of Auto and the caps", "Entitlement.bound": "of expanded",
 		"Allow.Operations": "as written; expanded counts", "Allow.Where": "as written; expanded counts", "Allow.Line": "where it stands",
 		"Bound.Line": "where it stands", "Bound.column": "where it stands",
 		"Set.excuses":    "exceptions, by what they are about",

@@ -52,8 +52,8 @@ func TestLookSaysWhoGainsAndLoses(t *testing.T) {
 			{Who: "group:idp/engineers", Gains: []string{"reports http.post"}},
 			{Who: "spiffe://acme.example/ns/data/sa/reporter", Gains: []string{"reports http.post"}},
 		}},
-		{"somebody less", []change{{refunds, ", \"spiffe://acme.example/ns/pay/sa/refunder\"", ""}}, []Reach{
-			{Who: "spiffe://acme.example/ns/pay/sa/refunder", Loses: []string{"stripe charges.retrieve", "stripe refunds.create"}},
+		{"somebody less", []change{{refunds, "group:idp/support, ", ""}}, []Reach{
+			{Who: "group:idp/support", Loses: []string{"stripe charges.retrieve", "stripe refunds.create"}},
 		}},
 		// What somebody has by another entitlement already is no gain.
 		{"another way to the same", []change{{strictRefundsFile, "", strictRefunds}}, []Reach{

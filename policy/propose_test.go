@@ -115,8 +115,7 @@ func TestProposalsAreByNeedAndByApp(t *testing.T) {
 
 func TestWhatNoEntitlementCovers(t *testing.T) {
 	const look = "entitlement: stripe/refunds\nowner: team-payments\napp: stripe\nallow: [{operations: [charges.list]}]\ngrant: {max: 1h}\nrequest: {who: [bob]}\napprove: {steps: [{any: [carol], within: 1h}]}\n"
-	slow := loaded(t, change{web, "stale_after: 1m", "stale_after: 2m"}, change{stripe, "stale_after: 15s", "stale_after: 2m"}, change{refunds, "", look},
-		change{bundleFile, "", "bundle: refund-case\nowner: team-payments\nentitlements: [stripe/refunds, reports/read]\n"})
+	slow := loaded(t, change{web, "stale_after: 1m", "stale_after: 2m"}, change{stripe, "stale_after: 15s", "stale_after: 2m"}, change{refunds, "", look})
 	for _, c := range []struct {
 		name string
 		set  *Set

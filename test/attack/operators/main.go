@@ -42,6 +42,8 @@ func targets() []target {
 		{file: "grant/grant.go", funcs: []string{"Permits", "InForce"}},
 		{file: "policy/decide.go"},
 		{file: "policy/approve.go"},
+		{file: "policy/bundle.go"},
+		{file: "policy/bundle_decide.go"},
 		{file: "access/verb_approve.go", run: "Approv|P6_|Deny|Decid|Lock|Verb|Explain|Read"},
 		{file: "access/people.go", run: "Approv|P6_|Own|Accounts|Lock|Read"},
 		{file: "access/reconsider.go", run: "Approv|Activat|Policy|Exception|Lock"},
@@ -235,12 +237,16 @@ func (m mutant) judge(ctx context.Context, b built) (verdict, error) {
 // switchName is the variable of the environment that says which operator is turned.
 const switchName = "MAYFLY_OPERATOR"
 
+// maxMemory is how much the tests may take, in bytes: an operator turned can have one
+// gather without end, which is found by that long before it is found by time.
+const maxMemory = 6 << 30
+
 // test runs those tests whose names match, in the folder of their package, with one
 // operator turned.
 func (b built) test(ctx context.Context, id int, which string) (verdict, error) {
 	limited, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
-	cmd := exec.CommandContext(limited, b.binary, "-test.failfast", "-test.run="+which)
+	cmd := exec.CommandContext(limited, "sh", "-c", fmt.Sprintf(`ulimit -v %d; exec "$0" "$@"`, maxMemory>>10), b.binary, "-test.failfast", "-test.run="+which)
 	cmd.Dir, cmd.Env = b.dir, append(os.Environ(), fmt.Sprintf("%s=%d", switchName, id))
 	err := cmd.Run()
 	switch {

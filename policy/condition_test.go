@@ -53,6 +53,9 @@ func TestConditionsAreJudgedSoundly(t *testing.T) {
 	judgedNever, judgedAlways, capped, let := 0, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		when := drawCondition(t, 3)
+		if rapid.SampledFrom([]bool{true, false, false, false}).Draw(t, "under a cap") {
+			when = fmt.Sprintf("request.duration <= duration('%dh')", rapid.SampledFrom([]int{3, 4, 6, 24, 25}).Draw(t, "cap"))
+		}
 		fresh, err := loadJudged(t, when, false, o, files)
 		var all Errors
 		if err != nil && (!errors.As(err, &all) || len(all) != 1 || all[0].Code != CodeCondition) {

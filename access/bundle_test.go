@@ -401,6 +401,17 @@ func TestATraceOfABundleHasAllOfIt(t *testing.T) {
 	}
 }
 
+// The log of a bundle is that of its own file, with what it decided.
+func TestALogTellsOfABundle(t *testing.T) {
+	w, _ := bundleWorld(t)
+	w.grantedCase()
+	w.apply(caseFile, "owner: team-payments", "owner: team-data")
+	l := must(w.LogPolicy(t.Context(), w.as(dave), "refund-case"))
+	if len(l.Versions) != 2 || l.Path != caseFile || l.Versions[0].Requests != 1 || l.Versions[1].Requests != 0 {
+		t.Errorf("%+v", l)
+	}
+}
+
 func TestAPlanTellsThatABundleEnds(t *testing.T) {
 	w, _ := bundleWorld(t)
 	q := w.grantedCase()

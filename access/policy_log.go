@@ -67,10 +67,10 @@ func (s *Service) LogPolicy(ctx context.Context, c Caller, entitlement string) (
 	return out, nil
 }
 
-// pathOf returns where an entitlement stands: where policy in force has it, else where
+// pathOf returns where an entitlement or a bundle stands: where policy in force has it, else where
 // policy wants one of that name.
 func pathOf(set *policy.Set, entitlement string) string {
-	if e, ok := set.Entitlement(entitlement); ok {
+	if e, ok := set.Terms(entitlement); ok {
 		return e.File
 	}
 	return "entitlements/" + entitlement + ".yaml"

@@ -262,6 +262,7 @@ func TestABundleThatIsNotInForceEverywhereIsUndone(t *testing.T) {
 	w, _ := bundleWorld(t)
 	w.apply("mayfly.yaml", "apps: [stripe, reports]", "apps: [stripe]")
 	i := w.join("1")
+	w.sweep() // mayflyd runs
 	q := w.grantedCase()
 	w.acked(i)
 	shown := w.show(q.ID).Joint
@@ -329,6 +330,67 @@ func TestABundleThatAGatewayRefusesIsUndone(t *testing.T) {
 	nack("grant", q.Joint[0].ID.String())
 	if got := w.states(q.ID); got != bothActive {
 		t.Errorf("a bundle that had begun: %s", got)
+	}
+}
+
+// A gateway that refuses a grant as it comes, before it has a lease, undoes the bundle too:
+// its receipt would count as if it held it.
+func TestABundleThatANewGatewayRefusesIsUndone(t *testing.T) {
+	w, _ := bundleWorld(t)
+	q := w.grantedCase()
+	other := w.instance("2")
+	if _, err := w.Source().Join(t.Context(), other, &feed.Subscribe{Instance: other.String(), Version: "test", Reader: 1}); err != nil {
+		t.Fatal(err)
+	}
+	w.nack(other, "grant", q.Joint[1].ID.String())
+	if got := w.states(q.ID); got != "reports/read revoked incomplete, stripe/refunds revoked incomplete" {
+		t.Errorf("after the refusal: %s", got)
+	}
+}
+
+// Gateways come back after mayflyd does: what was beginning while it was away is not
+// undone before they could.
+func TestABundleIsNotUndoneBeforeGatewaysAreBack(t *testing.T) {
+	w, _ := bundleWorld(t)
+	q := w.grantedCase()
+	w.pass(31 * time.Second) // nobody runs
+	w.sweep()
+	if got := w.states(q.ID); got != bothActive {
+		t.Fatalf("in the first sweep of a process: %s", got)
+	}
+	w.pass(2 * time.Second)
+	back := w.join("2")
+	w.acked(back)
+	w.sweep()
+	before := len(w.leaves())
+	w.pass(30 * time.Second)
+	w.sweep()
+	if got := w.states(q.ID); got != bothActive {
+		t.Errorf("a gateway came back, and then: %s", got)
+	}
+	if got := w.types(before - 1); got != "bundle.began" {
+		t.Errorf("leaves %q", got)
+	}
+}
+
+// An entitlement that takes the name of a bundle does not take over its grants.
+func TestABundleEndsWhereAnEntitlementTakesItsName(t *testing.T) {
+	w, _ := bundleWorld(t)
+	named := func(name, operation string) {
+		w.files["entitlements/"+name+".yaml"] = []byte("entitlement: " + name + "\nowner: team-data\napp: reports\nallow: [{operations: [" + operation + "]}]\n" +
+			"grant: {max: 8h}\nrequest: {who: [group:idp/engineers], justification: none}\napprove: {auto: {when: \"request.duration <= duration('1h')\"}}\n")
+	}
+	named("reports/extra", "http.head")
+	w.files["bundles/pair.yaml"] = []byte("bundle: pair\nowner: team-data\nentitlements: [reports/read, reports/extra]\n")
+	w.apply("")
+	q := w.show(w.ask(w.clerk(), access.Ask{Entitlement: "pair", Duration: 20 * time.Minute}, access.Approved).ID)
+	delete(w.files, "bundles/pair.yaml")
+	named("pair", "http.get")
+	w.apply("")
+	for _, g := range w.show(q.ID).Joint {
+		if g.State != grant.RevokedState || g.EndedEarly != grant.PolicyChanged {
+			t.Errorf("%s is %s (%s)", g.Entitlement, g.State, g.EndedEarly)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ type Standing struct {
 }
 
 // standings says how far each of some grants has got.
-func standings(ctx context.Context, tx Tx, set *policy.Set, grants []grant.Grant) ([]Standing, error) {
+func (f fronts) standings(ctx context.Context, tx Tx, grants []grant.Grant) ([]Standing, error) {
 	now := tx.Now()
 	out := make([]Standing, len(grants))
 	for i, g := range grants {
@@ -85,7 +86,7 @@ func standings(ctx context.Context, tx Tx, set *policy.Set, grants []grant.Grant
 			continue
 		}
 		var err error
-		if out[i].Holds, out[i].Waits, err = holding(ctx, tx, set, g); err != nil {
+		if out[i].Holds, out[i].Waits, err = f.holding(ctx, tx, g); err != nil {
 			return nil, err
 		}
 		out[i].InForce = len(out[i].Holds) > 0
@@ -119,34 +120,46 @@ type beginning struct {
 	missing []bundleMissing
 }
 
-// over reports whether something is to be done about it now.
-func (b beginning) over(passed time.Duration) bool { return len(b.missing) == 0 || passed >= b.Due }
-
-func (s *Service) beginning(ctx context.Context, tx Tx) ([]beginning, error) {
-	list, err := tx.Bundles().Beginning(ctx)
-	if err != nil || len(list) == 0 {
-		return nil, err
+// dueBundles lists those of the bundles that are beginning about which something is to be done
+// now. Nothing is missing in the first time of a process: gateways are on their way back.
+func (s *Service) dueBundles(ctx context.Context, tx Tx, list []BeginningBundle) ([]beginning, error) {
+	if len(list) == 0 {
+		return nil, nil
 	}
 	set, err := s.inForce(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
+	f, err := frontsOf(ctx, tx, set)
+	if err != nil {
+		return nil, err
+	}
 	var out []beginning
 	for _, b := range list {
-		grants, err := tx.Grants().OfRequest(ctx, b.Request)
+		one, err := f.beginning(ctx, tx, b)
 		if err != nil {
 			return nil, err
 		}
-		one := beginning{BeginningBundle: b}
-		if one.all, err = standings(ctx, tx, set, grants); err != nil {
-			return nil, err
+		if len(one.missing) == 0 || tx.Passed() >= b.Due && s.settledIn(tx.Now()) {
+			out = append(out, one)
 		}
-		for _, st := range one.all {
-			if live(st.Grant, tx.Now()) && !st.InForce {
-				one.missing = append(one.missing, bundleMissing{st.ID.String(), st.Scope.App, notHeld(st)})
-			}
+	}
+	return out, nil
+}
+
+func (f fronts) beginning(ctx context.Context, tx Tx, b BeginningBundle) (beginning, error) {
+	out := beginning{BeginningBundle: b}
+	grants, err := tx.Grants().OfRequest(ctx, b.Request)
+	if err != nil {
+		return out, err
+	}
+	if out.all, err = f.standings(ctx, tx, grants); err != nil {
+		return out, err
+	}
+	for _, st := range out.all {
+		if live(st.Grant, tx.Now()) && !st.InForce {
+			out.missing = append(out.missing, bundleMissing{st.ID.String(), st.Scope.App, notHeld(st)})
 		}
-		out = append(out, one)
 	}
 	return out, nil
 }
@@ -163,27 +176,48 @@ func notHeld(s Standing) string {
 }
 
 // sweepBundles records the bundles that are in force in each of their apps, and undoes
-// those that are not in time.
+// those that are not in time. A change takes a few of them: each is several grants.
 func (s *Service) sweepBundles(ctx context.Context) error {
-	due := func(tx Tx) ([]beginning, error) {
-		list, err := s.beginning(ctx, tx)
-		return slices.DeleteFunc(list, func(b beginning) bool { return !b.over(tx.Passed()) }), err
-	}
-	return s.sweep(ctx, func(tx Tx) (bool, error) {
-		list, err := due(tx)
-		return len(list) > 0, err
-	}, func(w *work) error {
-		list, err := due(w.tx)
+	var found []BeginningBundle
+	err := s.store.View(ctx, func(tx Tx) error {
+		list, err := tx.Bundles().Beginning(ctx)
 		if err != nil {
 			return err
 		}
-		for _, b := range list {
-			if err := w.begun(ctx, b); err != nil {
-				return err
-			}
+		due, err := s.dueBundles(ctx, tx, list)
+		found = nil
+		for _, b := range due {
+			found = append(found, b.BeginningBundle)
 		}
-		return nil
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(found, sweepBatch/policy.MaxBundle) {
+		if err := s.update(ctx, func(w *work) error { return w.sweepBundles(ctx, some) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) sweepBundles(ctx context.Context, some []BeginningBundle) error {
+	list, err := w.tx.Bundles().Beginning(ctx)
+	if err != nil {
+		return err
+	}
+	still := slices.DeleteFunc(slices.Clone(some), func(b BeginningBundle) bool { return !slices.Contains(list, b) })
+	due, err := w.dueBundles(ctx, w.tx, still)
+	if err != nil {
+		return err
+	}
+	for _, b := range due {
+		if err := w.begun(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // begun brings the beginning of a bundle to its end, one way or the other.
@@ -230,24 +264,33 @@ func (w *work) undo(ctx context.Context, b beginning) error {
 }
 
 // refused undoes a bundle of which a gateway of the app refuses a grant, while it is
-// beginning: it could count at some gateways only. Another's grant is let be.
+// beginning: it could count at some gateways only. Another's grant is let be. It looks
+// at nothing but that grant and its bundle: gateways say so as often as they like.
 func (w *work) refused(ctx context.Context, from feed.Instance, id, why string) error {
 	granted, err := parseGrantID(id)
 	if err != nil {
 		return nil //nolint:nilerr // what is no grant is in no bundle
 	}
-	list, err := w.beginning(ctx, w.tx)
+	g, err := w.tx.Grants().Get(ctx, granted)
+	if errors.Is(err, ErrNotFound) || err == nil && !live(g, w.now) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	for _, b := range list {
-		for _, st := range b.all {
-			if st.ID != granted || !slices.Contains(append(st.Holds, st.Waits...), from) {
-				continue
-			}
-			b.missing = []bundleMissing{{id, st.Scope.App, from.String() + " refuses it: " + why}}
-			return w.undo(ctx, b)
-		}
+	i, err := w.tx.Instances().Get(ctx, from)
+	if err != nil {
+		return err
 	}
-	return nil
+	list, err := w.tx.Bundles().Beginning(ctx)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(list, func(b BeginningBundle) bool { return b.Request == g.Request })
+	if at < 0 || !slices.Contains(i.Apps, g.Scope.App) {
+		return nil
+	}
+	b := beginning{BeginningBundle: list[at], missing: []bundleMissing{{id, g.Scope.App, from.String() + " refuses it: " + why}}}
+	b.all = []Standing{{Grant: g}}
+	return w.undo(ctx, b)
 }

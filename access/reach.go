@@ -59,30 +59,49 @@ func (v *viewer) reach(ctx context.Context, tx Tx, g grant.Grant) (Reach, error)
 			out.Nodes = append(out.Nodes, n)
 		}
 	}
-	var err error
-	out.Holds, out.Waits, err = holding(ctx, tx, v.set, g)
+	f, err := frontsOf(ctx, tx, v.set)
+	if err != nil {
+		return Reach{}, err
+	}
+	out.Holds, out.Waits, err = f.holding(ctx, tx, g)
 	return out, err
+}
+
+// fronts is which instances run, and what they have acknowledged.
+type fronts struct {
+	running []Instance
+	epoch   int64
+}
+
+func frontsOf(ctx context.Context, tx Tx, set *policy.Set) (fronts, error) {
+	list, err := tx.Instances().List(ctx)
+	if err != nil {
+		return fronts{}, fmt.Errorf("instances: %w", err)
+	}
+	head, err := tx.Head().Feed(ctx)
+	if err != nil {
+		return fronts{}, fmt.Errorf("head: %w", err)
+	}
+	out := fronts{epoch: head.Epoch}
+	for _, i := range list {
+		if viewInstance(set, i, tx.Now()).Fresh {
+			out.running = append(out.running, i)
+		}
+	}
+	return out, nil
 }
 
 // holding lists the running instances that front the app of a grant: those that have
 // acknowledged it, and those that have not.
-func holding(ctx context.Context, tx Tx, set *policy.Set, g grant.Grant) (holds, waits []feed.Instance, err error) {
+func (f fronts) holding(ctx context.Context, tx Tx, g grant.Grant) (holds, waits []feed.Instance, err error) {
 	made, err := madeAt(ctx, tx, g.ID)
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := tx.Instances().List(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("instances: %w", err)
-	}
-	head, err := tx.Head().Feed(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("head: %w", err)
-	}
-	for _, i := range list {
+	for _, i := range f.running {
 		switch {
-		case !slices.Contains(i.Apps, g.Scope.App) || !viewInstance(set, i, tx.Now()).Fresh:
-		case i.Acked.Epoch == head.Epoch && i.Acked.Revision > made:
+		case !slices.Contains(i.Apps, g.Scope.App):
+		case i.Acked.Epoch == f.epoch && i.Acked.Revision > made:
 			holds = append(holds, i.ID)
 		default:
 			waits = append(waits, i.ID)

@@ -67,7 +67,11 @@ func (v *viewer) joint(ctx context.Context, tx Tx, r Request) ([]Standing, error
 	if err != nil || len(all) < 2 {
 		return nil, err
 	}
-	return standings(ctx, tx, v.set, all)
+	f, err := frontsOf(ctx, tx, v.set)
+	if err != nil {
+		return nil, err
+	}
+	return f.standings(ctx, tx, all)
 }
 
 func viewRequest(ctx context.Context, tx Tx, r Request) (RequestView, error) {

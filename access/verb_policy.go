@@ -367,8 +367,10 @@ func stands(ctx context.Context, tx Tx, set *policy.Set, g grant.Grant) (bool, e
 			return false, nil
 		}
 	}
-	if b, ok := set.Bundle(r.Entitlement); ok && !slices.Contains(b.Entitlements, g.Entitlement) {
-		return false, nil // the bundle goes without it by now
+	if r.Entitlement != g.Entitlement { // a bundle was asked for
+		if b, ok := set.Bundle(r.Entitlement); !ok || !slices.Contains(b.Entitlements, g.Entitlement) {
+			return false, nil // there is none of that name by now, or it goes without this
+		}
 	}
 	e, ok := set.Entitlement(g.Entitlement)
 	if !ok {

@@ -263,6 +263,32 @@ func TestWhatIsNotUnderstoodIsRefusedAndNotHeld(t *testing.T) {
 	}
 }
 
+// A receipt counts for what is held at its revision: what was refused of it is known
+// before.
+func TestARefusalIsStoredBeforeTheReceiptOfItsRevision(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newSource()
+		w := feedtest.Serve(t, src, sidecar)
+		run(t, fixed(w), &memory{})
+		settle(2 * time.Second)
+		var calls []string
+		src.Intercept(func(_ context.Context, method string) error {
+			if method == "Refused" || method == "Acknowledge" {
+				calls = append(calls, method)
+			}
+			return nil
+		})
+		r := someGrant("g")
+		r.MinReader = 9
+		src.Put("stripe", r)
+		w.Server.Wake()
+		settle(time.Second)
+		if !slices.Equal(calls, []string{"Refused", "Acknowledge"}) {
+			t.Errorf("stored in the order %v", calls)
+		}
+	})
+}
+
 func TestASinkThatHoldsWhatIsNotUnderstoodGetsNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()

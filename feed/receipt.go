@@ -67,14 +67,19 @@ func (s *Server) refused(i Instance, n *Nack) {
 	s.refusals = append(s.refusals, Refusal{Instance: i, Nack: n})
 }
 
-// store hands receipts and refusals to the Source; what it does not take waits
-// for the next time.
+// store hands refusals and receipts to the Source; what it does not take waits for the
+// next time. What an instance refused comes first: its receipt for the same revision
+// counts for what it holds.
 func (s *Server) store(ctx context.Context) {
 	s.mu.Lock()
 	refusals, held := s.refusals, s.receipts
 	s.refusals, s.receipts = nil, map[Instance]Receipt{}
 	s.mu.Unlock()
+	s.storeRefusals(ctx, refusals)
 	s.storeReceipts(ctx, held)
+}
+
+func (s *Server) storeRefusals(ctx context.Context, refusals []Refusal) {
 	for n, r := range refusals {
 		if err := s.source.Refused(ctx, r); err != nil {
 			s.log.Warn("refusals not stored; they wait", "error", err)

@@ -534,6 +534,20 @@ func TestHowPolicyStandsIsTold(t *testing.T) {
 	}
 }
 
+// The time that status tells beside a tip is one at which the tip was there.
+func TestStatusTellsWhenTheTipWasRead(t *testing.T) {
+	l := newLine(t, nil)
+	for _, tip := range []string{l.commit, strings.Repeat("d", 40)} {
+		l.pass(time.Second)
+		if err := l.SawPolicy(t.Context(), tip); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := l.PolicyStatus(t.Context(), l.as(erin)); err != nil || v.Seen.Tip != tip || !v.Seen.At.Equal(l.clock()) {
+			t.Errorf("at %s told is %+v, %v", l.clock(), v.Seen, err)
+		}
+	}
+}
+
 // However many commits wait, it is one sentence: it stands above every page and every
 // answer, and says the next one and when, to the second.
 func TestCommitsThatWaitAreOneSentence(t *testing.T) {

@@ -101,7 +101,9 @@ func (l *PolicyLog) read(ctx context.Context, tx Tx) error {
 		v.Newest = v.Newest[:min(newestUnder, len(v.Newest))]
 	}
 	if len(l.Versions) == 0 {
-		return notFound(clip(l.Entitlement))
+		no := notFound(l.Entitlement)
+		no.Next = "mayfly entitlements"
+		return no
 	}
 	return nil
 }

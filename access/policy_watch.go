@@ -16,12 +16,13 @@ import (
 // watchEvery is how often it is written down at least that the repository was read.
 const watchEvery = time.Minute
 
-// seen notes that the repository was read, with a commit at the tip.
+// seen notes that the repository was read, with a commit at the tip. No time stands beside
+// a tip that was not there yet.
 func (v *PolicyWatch) seen(tip string, now time.Time) {
-	v.Failed, v.Tip = time.Time{}, tip
-	if now.Sub(v.At) >= watchEvery {
+	if tip != v.Tip || now.Sub(v.At) >= watchEvery {
 		v.At = now
 	}
+	v.Failed, v.Tip = time.Time{}, tip
 }
 
 // SawPolicy notes that the repository was read, and nothing was wrong with its tip.

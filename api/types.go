@@ -338,7 +338,7 @@ type PolicyStatus struct {
 	Proposed   *PolicyHold      `json:"proposed_hold,omitempty"`
 	Refused    *RefusedCommit   `json:"refused,omitempty"`          // the tip, if it may not enter into force
 	Tip        string           `json:"tip,omitempty"`              // of the branch, when it was read last
-	ReadAt     string           `json:"read_at,omitempty"`          // when that was, to a minute
+	ReadAt     string           `json:"read_at,omitempty"`          // when that was, to a minute; never before the tip was seen
 	Unreadable string           `json:"unreadable_since,omitempty"` // since when the repository cannot be read
 	// Over are the exceptions of the policy in force that are over: what they excused is denied.
 	Over    []OverException `json:"over,omitempty"`

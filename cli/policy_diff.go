@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ waits before it enters into force.
 
 Exit codes: 0 compared, 1 one of them is not a policy; with --fail-widens also 1 when
 somebody gains.`,
-		Example: `  mayfly policy diff main ./policy
+		Example: `  mayfly policy diff main ./policy --folder policy
   mayfly policy diff HEAD~1 HEAD --repo ./access --folder policy
   mayfly policy diff origin/main HEAD --fail-widens`,
 		Args: cobra.ExactArgs(2),
@@ -80,7 +81,10 @@ func (a *app) policyOf(ctx context.Context, in comparing, name string) (*policy.
 	}
 	files, commit, err := a.c.PolicyAt(ctx, in.repository, strings.Trim(in.folder, "/"), name)
 	if err != nil {
-		return nil, hinted{fmt.Errorf("%s is no folder, and no commit: %w", name, err), "mayfly policy diff main ./policy"}
+		return nil, hinted{fmt.Errorf("%s is no folder, and no commit: %w", name, err), "mayfly policy diff main ./policy --folder policy"}
+	}
+	if below := policyBelow(files); below != "" && in.folder == "" {
+		return nil, hinted{fmt.Errorf("commit %s has no policy at its root, and one in %s", shortCommit(commit), below), "--folder " + below}
 	}
 	options, err := a.c.Policy()
 	if err != nil {
@@ -89,6 +93,25 @@ func (a *app) policyOf(ctx context.Context, in comparing, name string) (*policy.
 	options.Commit = commit
 	set, err := policy.Load(files, options)
 	return a.orMistakes(name, set, err)
+}
+
+// policyBelow names the folder of files in which a policy lies, if none lies at their root
+// and one folder has it; "" otherwise.
+func policyBelow(files map[string][]byte) string {
+	const main = "mayfly.yaml"
+	below := ""
+	for name := range files {
+		switch dir, file := path.Split(name); {
+		case name == main:
+			return ""
+		case file != main:
+		case below != "":
+			return ""
+		default:
+			below = strings.TrimSuffix(dir, "/")
+		}
+	}
+	return below
 }
 
 // sound loads a folder, and ends the command where it is no policy.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -57,6 +58,8 @@ func (l *loader) checkMembers(b Bundle, n *node) {
 		e, ok := l.set.entitlements[item.text]
 		switch {
 		case item.text == "":
+		case !ok && slices.Contains(l.bundleFiles, path.Join(bundlesFolder, item.text+".yaml")):
+			l.fail(item, CodeUnknownName, "entitlements: %s is a bundle, and a bundle is of entitlements: name those of it", item.text)
 		case !ok && !l.someEntitlements:
 			l.fail(item, CodeUnknownName, "entitlements: no entitlement %q%s", item.text, didYouMean(item.text, keys(l.set.entitlements)))
 		case ok && e.Signed:

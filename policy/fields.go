@@ -25,6 +25,7 @@ type loader struct {
 	someApps         bool                       // an app's name could not be read: not every unknown name is a mistake
 	pleas            []plea                     // what needs an exception
 	someEntitlements bool                       // as someApps
+	bundleFiles      []string                   // whose names, which files are named by, say what is a bundle
 	persons          map[string]bool            // names of people, also of those that hold mistakes
 	keyOf            map[string]identity.Person // by the key's name
 }

@@ -106,6 +106,7 @@ func (l *loader) read(files map[string][]byte) {
 		l.file = mainFile
 		l.failAt(0, 0, CodeFile, "the file is missing")
 	}
+	l.bundleFiles = byKind[bundlesFolder]
 	for _, step := range []struct {
 		kind string
 		read func(*node)

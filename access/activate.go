@@ -72,6 +72,16 @@ func (w *work) grantsOf(r Request, d policy.Decision, pseudonym string) []FedGra
 		joint = []policy.Joint{{Entitlement: r.Entitlement, Expansion: d.Expansion}}
 	}
 	slices.SortStableFunc(joint, func(a, b policy.Joint) int { return strings.Compare(a.App, b.App) })
+	last := func(i int) bool { return i == len(joint)-1 || joint[i+1].App != joint[i].App }
+	var ordered []policy.Joint
+	for _, want := range []bool{false, true} { // the last of each app at the end, one after the other
+		for i, j := range joint {
+			if last(i) == want {
+				ordered = append(ordered, j)
+			}
+		}
+	}
+	joint = ordered
 	from := w.now.Truncate(time.Microsecond)
 	out := make([]FedGrant, len(joint))
 	for i, j := range joint {

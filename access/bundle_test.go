@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,47 @@ func TestABundleIsGrantedAsOne(t *testing.T) {
 	w.sweep()
 	if got := w.states(q.ID); got != "reports/read ended, stripe/refunds ended" {
 		t.Errorf("after the end: %s", got)
+	}
+}
+
+// A gateway has what it has acknowledged, and not what it was told later: of two apps each
+// is a change of its own, also where one of them has two grants.
+func TestAPartOfABundleIsInForceOnceItIsAcknowledged(t *testing.T) {
+	w, i := bundleWorld(t)
+	w.files["entitlements/stripe/look.yaml"] = []byte("entitlement: stripe/look\nowner: team-payments\napp: stripe\nallow: [{operations: [charges.retrieve]}]\n" +
+		"grant: {max: 2h}\nrequest: {who: [group:idp/support], justification: none}\napprove: {auto: {when: \"request.duration <= duration('1h')\"}}\n")
+	w.apply(caseFile, "reports/read]", "reports/read, stripe/look]")
+	from := w.head()
+	q := w.grantedCase()
+	changes, _, err := w.Source().Changes(t.Context(), from, w.head())
+	if err != nil || len(changes) != 2 || changes[0].App != "reports" {
+		t.Fatalf("%+v, %v", changes, err)
+	}
+	if err := w.Source().Acknowledge(t.Context(), []feed.Receipt{{Instance: i, At: changes[0].At}}); err != nil {
+		t.Fatal(err)
+	}
+	held := map[string]int{}
+	for _, g := range w.show(q.ID).Joint {
+		held[g.Entitlement] = g.Held
+	}
+	if held["reports/read"] != 1 || held["stripe/refunds"] != 0 {
+		t.Errorf("after the reports: %v", held)
+	}
+	before := len(w.leaves())
+	w.sweep()
+	if got := w.types(before); got != "" {
+		t.Errorf("it has begun by that: %s", got)
+	}
+	w.acked(i)
+	w.sweep()
+	if got := w.types(before); got != "bundle.began" {
+		t.Errorf("after all of it: %q", got)
+	}
+	// Who approved it learns how many gateways have it, not which.
+	for _, g := range must(w.ShowRequest(t.Context(), w.as(bob), q.ID)).Joint {
+		if len(g.Waits) != 0 || g.Running != 1 || g.Held != 1 {
+			t.Errorf("an approver sees %+v", g)
+		}
 	}
 }
 
@@ -266,7 +308,7 @@ func TestABundleThatIsNotInForceEverywhereIsUndone(t *testing.T) {
 	q := w.grantedCase()
 	w.acked(i)
 	shown := w.show(q.ID).Joint
-	if shown[0].InForce || len(shown[0].Waits) != 0 || !shown[1].InForce || len(shown[1].Holds) != 1 {
+	if shown[0].InForce || len(shown[0].Waits) != 0 || !shown[1].InForce || shown[1].Held != 1 {
 		t.Fatalf("shown as %+v", shown)
 	}
 	w.nack(i, "grant", q.Joint[0].ID.String()) // it does not front the app
@@ -454,7 +496,15 @@ func TestATraceOfABundleHasAllOfIt(t *testing.T) {
 	}
 	// Whoever may read the traces of one app reads the grant on it, not all of the bundle.
 	w.ask(w.as(dave), access.Ask{Entitlement: "mayfly/investigate", Params: map[string]string{"app": "reports"}, Reason: "a refund at night"}, access.Approved)
-	must(w.Trace(t.Context(), w.as(dave), q.Joint[0].ID.String()))
+	tr = must(w.Trace(t.Context(), w.as(dave), q.Joint[0].ID.String()))
+	for _, r := range tr.Records {
+		if strings.Contains(fmt.Sprint(must(r.Record.Texts())), q.Joint[1].ID.String()) {
+			t.Errorf("it tells of the grant on the other app: %s", r.Record.Type)
+		}
+	}
+	if tr.Request != nil || len(tr.Records) == 0 {
+		t.Errorf("it tells of the request, which is about both: %d records", len(tr.Records))
+	}
 	if _, err := w.Trace(t.Context(), w.as(dave), q.Joint[1].ID.String()); err == nil {
 		t.Error("the grant on another app is read")
 	}

@@ -68,8 +68,9 @@ type Standing struct {
 	grant.Grant
 	State   grant.State
 	InForce bool            // a gateway has it, or it needs none; false once it has ended
-	Holds   []feed.Instance // running instances that have it
-	Waits   []feed.Instance // those that have not
+	Held    int             // by how many running instances of the app
+	Running int             // how many there are
+	Waits   []feed.Instance // those that have not; for whoever may see the grant
 }
 
 // standings says how far each of some grants has got.
@@ -85,11 +86,11 @@ func (f fronts) standings(ctx context.Context, tx Tx, grants []grant.Grant) ([]S
 			out[i].InForce = true
 			continue
 		}
-		var err error
-		if out[i].Holds, out[i].Waits, err = f.holding(ctx, tx, g); err != nil {
+		holds, waits, err := f.holding(ctx, tx, g)
+		if err != nil {
 			return nil, err
 		}
-		out[i].InForce = len(out[i].Holds) > 0
+		out[i].InForce, out[i].Held, out[i].Running, out[i].Waits = len(holds) > 0, len(holds), len(holds)+len(waits), waits
 	}
 	return out, nil
 }
@@ -169,8 +170,8 @@ func notHeld(s Standing) string {
 		return "no gateway of the app is running"
 	}
 	names := make([]string, 0, len(s.Waits))
-	for _, i := range s.Waits[:min(len(s.Waits), 5)] {
-		names = append(names, i.String())
+	for _, i := range s.Waits[:min(len(s.Waits), 3)] { // of many as much as a record has room for
+		names = append(names, clip(i.String()))
 	}
 	return fmt.Sprintf("no gateway of the app has taken it; %d run: %s", len(s.Waits), strings.Join(names, ", "))
 }

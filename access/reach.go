@@ -94,7 +94,7 @@ func frontsOf(ctx context.Context, tx Tx, set *policy.Set) (fronts, error) {
 // holding lists the running instances that front the app of a grant: those that have
 // acknowledged it, and those that have not.
 func (f fronts) holding(ctx context.Context, tx Tx, g grant.Grant) (holds, waits []feed.Instance, err error) {
-	made, err := madeAt(ctx, tx, g.ID)
+	made, err := toldAt(ctx, tx, g)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -108,6 +108,24 @@ func (f fronts) holding(ctx context.Context, tx Tx, g grant.Grant) (holds, waits
 		}
 	}
 	return holds, waits, nil
+}
+
+// toldAt returns the index of the leaf that the change of the feed with g in it follows:
+// of several grants of a bundle on one app that of the last one.
+func toldAt(ctx context.Context, tx Tx, g grant.Grant) (int64, error) {
+	last := g.ID
+	if !g.Request.IsZero() {
+		all, err := tx.Grants().OfRequest(ctx, g.Request)
+		if err != nil {
+			return 0, err
+		}
+		for _, other := range all { // by id, which is the order in which they were made
+			if other.Scope.App == g.Scope.App {
+				last = other.ID
+			}
+		}
+	}
+	return madeAt(ctx, tx, last)
 }
 
 // madeAt returns the index of the leaf that made a grant. The revision of that verb

@@ -71,7 +71,13 @@ func (v *viewer) joint(ctx context.Context, tx Tx, r Request) ([]Standing, error
 	if err != nil {
 		return nil, err
 	}
-	return f.standings(ctx, tx, all)
+	out, err := f.standings(ctx, tx, all)
+	for i := range out {
+		if v.mayGrant(out[i].Grant) != nil { // an approver learns how many, not which
+			out[i].Waits = nil
+		}
+	}
+	return out, err
 }
 
 func viewRequest(ctx context.Context, tx Tx, r Request) (RequestView, error) {

@@ -207,6 +207,13 @@ func (t *tracer) chain(ctx context.Context, id string) error {
 	if err != nil {
 		return hide(err, id)
 	}
+	if !grantID.IsZero() && len(r.Joint) > 1 && t.out.Grant.Principal != t.Principal {
+		// The request is about all of the bundle, and may be for others to read.
+		if err := t.actions(ctx, grantID.String()); err != nil {
+			return err
+		}
+		return t.finish(ctx)
+	}
 	t.out.Request = &r
 	if t.out.Grant == nil && r.GrantNow != nil {
 		if g, err := t.grant(ctx, t.tx, r.Grant); err == nil { // an approver sees the request, not the use

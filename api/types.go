@@ -45,8 +45,9 @@ type JointGrant struct {
 	State       string   `json:"state"` // scheduled, active, ended, revoked
 	EndedBy     string   `json:"ended_by,omitempty"`
 	InForce     bool     `json:"in_force"` // a gateway of the app has it
-	Holds       int      `json:"holds"`    // running gateways that have it
-	Waits       []string `json:"waits"`    // instances that have not
+	Holds       int      `json:"holds"`    // running gateways of the app that have it
+	Running     int      `json:"running"`  // how many there are
+	Waits       []string `json:"waits"`    // instances that have not, for whoever may see the grant
 }
 
 // Who names a principal to people.

@@ -211,14 +211,14 @@ func (a *app) showJoint(list []api.JointGrant) {
 	rows := make([][]string, len(list))
 	missing := 0
 	for i, g := range list {
-		where := fmt.Sprintf("in force at %d of %s", g.Holds, count(g.Holds+len(g.Waits), "gateway"))
+		where := fmt.Sprintf("in force at %d of %s", g.Holds, count(g.Running, "gateway"))
 		switch {
 		case g.EndedBy != "":
 			where = g.EndedBy
 		case g.InForce && g.Holds == 0:
 			where = "in force"
 		case !g.InForce:
-			where, missing = "NOT in force: "+notYet(g.Waits), missing+1
+			where, missing = "NOT in force: "+notYet(g), missing+1
 		}
 		rows[i] = []string{g.ID, g.Entitlement, g.App, g.State, where}
 	}
@@ -228,11 +228,15 @@ func (a *app) showJoint(list []api.JointGrant) {
 	}
 }
 
-func notYet(waits []string) string {
-	if len(waits) == 0 {
+func notYet(g api.JointGrant) string {
+	switch {
+	case g.Running == 0:
 		return "no gateway of the app is running"
+	case len(g.Waits) == 0:
+		return "waits for " + count(g.Running, "gateway")
+	default:
+		return "waits for " + strings.Join(g.Waits, ", ")
 	}
-	return "waits for " + strings.Join(waits, ", ")
 }
 
 // hintWhy says what to do about a request that came to nothing; flag is how a reason is given.

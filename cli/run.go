@@ -88,6 +88,22 @@ func (w wayTo) environment(several bool) []string {
 	return out
 }
 
+// apart refuses ways that a program could not tell apart: two Stripe accounts have the
+// names of Stripe's clients in common, and a call could reach the other one.
+func apart(ways []wayTo) error {
+	from := map[string]string{}
+	for _, w := range ways {
+		for _, line := range w.environment(len(ways) > 1) {
+			name, _, _ := strings.Cut(line, "=")
+			if other, twice := from[name]; twice {
+				return hinted{fmt.Errorf("%s and %s would both be %s to the program: ask for them one by one", other, w.app, name), "mayfly entitlements"}
+			}
+			from[name] = w.app
+		}
+	}
+	return nil
+}
+
 func waysText(ways []wayTo) string {
 	texts := make([]string, len(ways))
 	for i, w := range ways {
@@ -137,6 +153,9 @@ func (a *app) waysOf(ctx context.Context, link *link, made api.Request, gateway 
 			return nil, err
 		}
 		out = append(out, wayTo{way, reach.App, id})
+	}
+	if err := apart(out); err != nil {
+		return nil, err
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%s is used by the commands of mayfly, not by a program", made.Entitlement)

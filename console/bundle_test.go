@@ -28,9 +28,11 @@ func TestABundleFromTheListToItsEnd(t *testing.T) {
 	page = alice.get(path)
 	wants(t, page, "One bundle", "stripe/refunds", "reports/read", "not in force: no gateway of the app is running")
 	wants(t, bob.get("/explain/"+r.ID.String()), "entitlements/reports/read.yaml")
-	w.pass(31 * time.Second)
-	if err := w.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
+	for range 2 { // in the first 30 s of mayflyd gateways may be on their way back
+		if err := w.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(31 * time.Second)
 	}
 	wants(t, alice.get(path), "reports/read revoked on reports , ended: incomplete", "stripe/refunds revoked on stripe , ended: incomplete")
 	wants(t, alice.get("/trace/"+r.ID.String()), "Not all of the bundle was in force: all of it ends", "no gateway of the app is running")

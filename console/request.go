@@ -52,11 +52,11 @@ func jointViews(list []access.Standing) []jointView {
 		one := jointView{ID: s.ID.String(), Entitlement: s.Entitlement, App: s.Scope.App, State: string(s.State), Ended: string(s.EndedEarly)}
 		switch live := s.State == grant.Active || s.State == grant.Scheduled; {
 		case !live:
-		case s.InForce && len(s.Holds) == 0:
+		case s.InForce && s.Held == 0:
 			one.Where = "in force"
 		case s.InForce:
-			one.Where = "in force at " + strconv.Itoa(len(s.Holds)) + " of " + strconv.Itoa(len(s.Holds)+len(s.Waits)) + " gateways"
-		case len(s.Waits) == 0:
+			one.Where = "in force at " + strconv.Itoa(s.Held) + " of " + strconv.Itoa(s.Running) + " gateways"
+		case s.Running == 0:
 			one.Where, one.Missing = "not in force: no gateway of the app is running", true
 		default:
 			one.Where, one.Missing = "not in force yet at any gateway of the app", true

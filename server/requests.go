@@ -285,7 +285,7 @@ func requestOf(v access.RequestView) api.Request {
 
 func jointOf(s access.Standing, now time.Time) api.JointGrant {
 	out := api.JointGrant{
-		ID: s.ID.String(), Entitlement: s.Entitlement, App: s.Scope.App, State: string(s.State), InForce: s.InForce, Holds: len(s.Holds), Waits: []string{},
+		ID: s.ID.String(), Entitlement: s.Entitlement, App: s.Scope.App, State: string(s.State), InForce: s.InForce, Holds: s.Held, Running: s.Running, Waits: []string{},
 	}
 	out.EndedBy = endedBy(s.Grant, s.State, now)
 	for _, i := range s.Waits {

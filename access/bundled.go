@@ -43,7 +43,7 @@ func (w *work) endRest(ctx context.Context, set *policy.Set, g grant.Grant, t au
 	return w.tx.Bundles().Begun(ctx, g.Request) // nothing is to be undone any more
 }
 
-// endedWith lists the other grants of g's bundle: what ended one ended all.
+// endedWith lists the other grants of g's bundle: what ends one ends all.
 func endedWith(ctx context.Context, tx Tx, g grant.Grant) ([]grant.GrantID, error) {
 	if g.Request.IsZero() {
 		return nil, nil

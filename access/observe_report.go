@@ -72,6 +72,9 @@ func (s *Service) ObserveReport(ctx context.Context, c Caller, q ObserveQuery) (
 		if v.set == nil {
 			return fault(CodeNoPolicy, "", "no policy is in force")
 		}
+		if _, ok := v.set.App(q.App); q.App != "" && !ok {
+			return fault(CodeInvalid, "mayfly whoami", "there is no app %q; mayfly whoami names those in observe mode", clip(q.App))
+		}
 		held, err := mayReport(ctx, tx, v)
 		if err != nil {
 			return err

@@ -19,6 +19,7 @@ type Plan struct {
 	Digest               string
 	Waits                bool   // it would have to settle (contracts §6)
 	Why                  string // so
+	Dev                  bool   // not at this mayflyd, where none waits
 	Ends                 []grant.Grant
 	Pending              []Flip            // requests under way that it decides otherwise, newest first
 	Shown                map[string]string // principals by name
@@ -111,7 +112,7 @@ func (s *Service) PlanPolicy(ctx context.Context, c Caller, files map[string][]b
 	if err != nil {
 		return Plan{}, err
 	}
-	out := Plan{Digest: set.Digest(), Shown: map[string]string{}}
+	out := Plan{Dev: s.unsettled, Digest: set.Digest(), Shown: map[string]string{}}
 	err = s.store.View(ctx, func(tx Tx) error {
 		before, err := s.inForce(ctx, tx)
 		if err != nil {

@@ -227,3 +227,23 @@ func TestReplaySaysWhatItCannotTell(t *testing.T) {
 		t.Errorf("%+v, %+v", sum, flips)
 	}
 }
+
+// In development nothing waits, and a plan says so beside what would be elsewhere.
+func TestAPlanSaysThatNothingWaitsInDevelopment(t *testing.T) {
+	for _, settles := range []bool{false, true} {
+		w := newWorld(t)
+		w.settles = settles
+		w.again(func(s access.Store) access.Store { return s })
+		w.commit = firstCommit
+		p := must(w.PlanPolicy(t.Context(), w.as(dave), w.with(refundsFile, "[group:idp/support,", "[group:idp/support, group:idp/engineers,")))
+		if !p.Waits || p.Dev == settles {
+			t.Errorf("settles %t: waits %t, dev %t", settles, p.Waits, p.Dev)
+		}
+	}
+}
+
+func TestAReportOfNoAppIsRefused(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.ObserveReport(t.Context(), w.as(dave), access.ObserveQuery{App: "reprots"})
+	wantCode(t, err, access.CodeInvalid)
+}

@@ -116,9 +116,10 @@ type GrantView struct {
 	grant.Grant
 	Params    map[string]string
 	Catalogue string
-	State     grant.State // at Now
-	Shown     string      // its holder's name
-	LastUse   time.Time   // zero: none yet, or not looked up
+	With      []grant.GrantID // the others of its bundle, with which it ends
+	State     grant.State     // at Now
+	Shown     string          // its holder's name
+	LastUse   time.Time       // zero: none yet, or not looked up
 	Ending    *RevocationView
 	Now       time.Time
 }
@@ -149,6 +150,9 @@ func (v *viewer) grant(ctx context.Context, tx Tx, id grant.GrantID) (GrantView,
 		return GrantView{}, err
 	}
 	out := GrantView{Grant: g, Params: params, Catalogue: catalogue, State: g.StateAt(v.now), Now: v.now}
+	if out.With, err = endedWith(ctx, tx, g); err != nil {
+		return GrantView{}, err
+	}
 	if out.Shown, err = shown(ctx, tx, g.Principal); err != nil {
 		return GrantView{}, err
 	}

@@ -67,10 +67,11 @@ type PolicyDiff struct {
 
 // PolicyPlan is what a policy would do if it were in force now.
 type PolicyPlan struct {
-	Before  Policy       `json:"before"` // in force
-	Digest  string       `json:"digest"` // of the policy that is asked about
-	Waits   bool         `json:"waits"`  // it would have to settle before it enters into force
-	Why     string       `json:"why"`    // it waits, or does not
+	Before  Policy       `json:"before"`        // in force
+	Digest  string       `json:"digest"`        // of the policy that is asked about
+	Waits   bool         `json:"waits"`         // it would have to settle before it enters into force
+	Why     string       `json:"why"`           // it waits, or does not
+	Dev     bool         `json:"dev,omitempty"` // this mayflyd is for development, where none waits
 	Diff    PolicyDiff   `json:"diff"`
 	Ends    []PolicyEnd  `json:"ends"`    // live grants that it would end
 	Pending []PolicyFlip `json:"pending"` // requests under way that it would decide otherwise

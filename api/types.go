@@ -137,6 +137,7 @@ type Grant struct {
 	EndedBy     string   `json:"ended_by,omitempty"`     // reason code
 	IdleAfter   string   `json:"idle_after,omitempty"`   // it ends when it is not used for so long
 	LastUsedAt  string   `json:"last_used_at,omitempty"` // as the record tells until now; in a list it is not told
+	With        []string `json:"with,omitempty"`         // others of its bundle, with which it ends; in a list they are not told
 }
 
 // Reach is where a live grant can be used.

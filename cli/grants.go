@@ -84,12 +84,20 @@ func (a *app) showGrant(ctx context.Context, client *api.Client, id string) erro
 	}
 	a.pairs([2]string{"grant", g.ID}, [2]string{"state", g.State}, [2]string{"holder", whoText(g.Holder)}, [2]string{"entitlement", g.Entitlement + " on " + g.App},
 		[2]string{"class", g.Class}, [2]string{"from", clock(g.NotBefore)}, [2]string{"until", until},
-		[2]string{"ended", strings.TrimSpace(clock(g.EndedAt) + " " + g.EndedBy)}, [2]string{"unused", unusedText(g)}, [2]string{"request", g.Request})
+		[2]string{"ended", strings.TrimSpace(clock(g.EndedAt) + " " + g.EndedBy)}, [2]string{"unused", unusedText(g)}, [2]string{"request", g.Request}, [2]string{"bundle", bundleText(g)})
 	fmt.Fprintln(a.c.Stdout, "may do")
 	for _, op := range g.Operations {
 		fmt.Fprintln(a.c.Stdout, " ", plain(op))
 	}
 	return nil
+}
+
+// bundleText says what a grant of a bundle ends with.
+func bundleText(g api.Grant) string {
+	if len(g.With) == 0 {
+		return ""
+	}
+	return "it ends with " + strings.Join(g.With, ", ")
 }
 
 // unusedText says when a live grant ends for want of use.

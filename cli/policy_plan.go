@@ -88,6 +88,8 @@ func (a *app) showPlan(p api.PolicyPlan) {
 	}
 	switch {
 	case len(p.Diff.Changes) == 0:
+	case p.Waits && p.Dev:
+		a.say("It would wait before it enters into force, though not at this mayflyd, which runs with --dev: %s.", p.Why)
 	case p.Waits:
 		a.say("It would wait before it enters into force: %s.", p.Why)
 	default:

@@ -136,7 +136,7 @@ func (a *app) waysOf(ctx context.Context, link *link, made api.Request, gateway 
 			if link.person == nil { // the gateway finds the grant that covers a call
 				continue
 			}
-			return nil, fmt.Errorf("%s and %s are both on %s, and a token is for one of them: ask for them one by one", out[i].grant, id, reach.App)
+			return nil, oneToken(out[i].grant, id, reach.App)
 		}
 		passage, err := a.passage(link, reach, gateway)
 		if err != nil {
@@ -191,14 +191,27 @@ func (l *link) mayAskFor(ctx context.Context, entitlement string) error {
 	if of := by[entitlement].Entitlements; len(of) > 0 {
 		names = of
 	}
+	on := map[string]string{}
 	for _, name := range names {
-		if e, ok := by[name]; ok && e.App != policy.OwnApp {
-			if err := l.mayEnter(e.App, e.Callers); err != nil {
-				return err
-			}
+		e, ok := by[name]
+		if !ok || e.App == policy.OwnApp {
+			continue
 		}
+		if err := l.mayEnter(e.App, e.Callers); err != nil {
+			return err
+		}
+		if other, twice := on[e.App]; twice && l.person != nil {
+			return oneToken(other, name, e.App)
+		}
+		on[e.App] = name
 	}
 	return nil
+}
+
+// oneToken is why a program of a person has no two grants on one app: its calls carry the
+// token of one of them.
+func oneToken(one, other, app string) error {
+	return hinted{fmt.Errorf("%s and %s are both on %s, and a token is for one of them: ask for them one by one", one, other, app), "mayfly entitlements"}
 }
 
 // passage says how the program gets to a gateway.

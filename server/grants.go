@@ -147,6 +147,9 @@ func grantOf(v access.GrantView) api.Grant {
 		Entitlement: v.Entitlement, App: v.Scope.App, Class: v.Class.String(), Operations: operations(v.Scope),
 		NotBefore: stamp(v.NotBefore), NotAfter: stamp(v.NotAfter),
 	}
+	for _, id := range v.With {
+		out.With = append(out.With, id.String())
+	}
 	if v.IdleAfter > 0 {
 		out.IdleAfter = v.IdleAfter.String()
 	}

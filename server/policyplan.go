@@ -71,7 +71,7 @@ func (s *Server) planPolicy(w http.ResponseWriter, r *http.Request, c caller) er
 
 func planView(p access.Plan) api.PolicyPlan {
 	out := api.PolicyPlan{
-		Before: api.Policy{Commit: p.Before, Digest: p.BeforeDigest, Engine: policy.EngineVersion()}, Digest: p.Digest, Waits: p.Waits, Why: p.Why,
+		Before: api.Policy{Commit: p.Before, Digest: p.BeforeDigest, Engine: policy.EngineVersion()}, Digest: p.Digest, Waits: p.Waits, Why: p.Why, Dev: p.Dev,
 		Diff: api.PolicyDiff{
 			First: p.First, Widens: p.Widens(), Changes: []api.PolicyChange{}, Reach: []api.PolicyReach{},
 			Overlaps: []api.PolicyOverlap{}, Unreached: []api.PolicyUnreached{},

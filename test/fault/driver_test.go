@@ -192,7 +192,7 @@ func (d *driver) suffer(f fault) time.Duration {
 	if f.deaf {
 		meanwhile.Go(func() {
 			pause(d.Context(), time.Until(end))
-			d.over(ending)
+			d.overOrStale(ending)
 		})
 	}
 	f.inject(d)
@@ -276,6 +276,19 @@ func (d *driver) probe(p probe) answer {
 func (d *driver) over(ended []probe) {
 	d.Helper()
 	for _, p := range ended {
+		if err := d.isOver(p); err != nil {
+			d.Errorf("%s has ended: %v", p.grant.ID, err)
+		}
+	}
+}
+
+// overOrStale is over while the gateway hears nothing: on a machine so busy that its lease
+// runs out before it is asked, it says that instead. What it says once it hears again is
+// for over.
+func (d *driver) overOrStale(ended []probe) {
+	d.Helper()
+	for _, p := range ended {
+		p.after = append(slices.Clone(p.after), "stale")
 		if err := d.isOver(p); err != nil {
 			d.Errorf("%s has ended: %v", p.grant.ID, err)
 		}

@@ -18,11 +18,12 @@ func (p *product) mayBundle(t *testing.T) {
 	t.Helper()
 	files := p.Files()
 	p.commit(t, "Add bundles", map[string]string{
-		"entitlements/stripe/quick.yaml": quick,
-		"bundles/refund-case.yaml":       "bundle: refund-case\nowner: team-payments\nentitlements: [stripe/quick, reports/read]\n",
+		// By its name not the one that a refusal tells of: other tests read that.
+		"entitlements/stripe/swift.yaml": strings.Replace(quick, "stripe/quick", "stripe/swift", 1),
+		"bundles/refund-case.yaml":       "bundle: refund-case\nowner: team-payments\nentitlements: [stripe/swift, reports/read]\n",
 		"apps/nowhere.yaml":              strings.NewReplacer("app: reports", "app: nowhere", "reports.acme", "nowhere.acme", p.Reports.URL(), "http://127.0.0.1:1").Replace(files["apps/reports.yaml"]),
 		"entitlements/nowhere/read.yaml": strings.NewReplacer("reports/read", "nowhere/read", "app: reports", "app: nowhere").Replace(files["entitlements/reports/read.yaml"]),
-		"bundles/nowhere-case.yaml":      "bundle: nowhere-case\nowner: team-payments\nentitlements: [stripe/quick, nowhere/read]\n",
+		"bundles/nowhere-case.yaml":      "bundle: nowhere-case\nowner: team-payments\nentitlements: [stripe/swift, nowhere/read]\n",
 	})
 	eventually(t, "the bundles", func() error {
 		list, err := p.refunder.Entitlements(t.Context())

@@ -388,3 +388,12 @@ func TestTermsShowWhatEveryEntitlementTakes(t *testing.T) {
 		t.Error("there is a catalogue of what is not there")
 	}
 }
+
+// Two entitlements that want the same approval are approved once, by the shorter time.
+func TestAStepThatTwoEntitlementsWantIsAskedForOnce(t *testing.T) {
+	step := func(within time.Duration) Step { return Step{Any: []string{"carol"}, Count: 1, Within: within} }
+	got := mergeSteps([][]Step{{step(2 * time.Hour)}, {step(time.Hour)}})
+	if len(got) != 1 || got[0].Within != time.Hour {
+		t.Errorf("%+v", got)
+	}
+}
